@@ -1,0 +1,146 @@
+package codec
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// Accept is what the program adds to the answer to an opening handshake.
+type Accept struct {
+	Subprotocol string           // "" or one of those that the client offered
+	Fields      []protocol.Field // more response fields
+}
+
+// reserved are the response fields that the handshake itself decides.
+var reserved = []string{"Upgrade", "Connection", "Content-Length", "Transfer-Encoding"}
+
+// gather returns the head at the front of the input, "" as long as it is not
+// complete, and how many bytes of in it took. An unfinished head is kept in a
+// pooled buffer and never scanned twice.
+func (s *Session) gather(env *Env, in []byte) (head string, n int, err error) {
+	room, from, b := s.opts.HandshakeBytesMax, 0, in
+	p := s.part
+	before := 0
+	if p != nil && p.head != nil {
+		before, from = len(p.head), p.scanned
+		take := min(len(in), room-before)
+		p.head = append(env.Buffers.Grow(p.head, take), in[:take]...)
+		b = p.head
+	}
+	b = b[:min(len(b), room)]
+	end, next, err := protocol.ScanHead(b, from)
+	switch {
+	case err != nil:
+		return "", len(in), err
+	case end > 0:
+		return string(b[:end]), end - before, nil
+	case len(b) == room:
+		return "", len(in), &HandshakeError{
+			Status: 431,
+			Reason: fmt.Sprintf("the request head exceeds %d bytes", room),
+		}
+	}
+	if p = s.begin(env); p.head == nil && len(b) > 0 {
+		p.head = append(env.Buffers.Get(len(b)), b...)
+	}
+	p.scanned = next
+	return "", len(in), nil
+}
+
+// openServer decodes in the state Opening: the client's opening handshake
+// (RFC 6455 §4.2.1).
+func (s *Session) openServer(env *Env, in []byte) (Event, int) {
+	if len(in) == 0 {
+		return Event{}, 0
+	}
+	head, n, err := s.gather(env, in)
+	if err == nil && head == "" {
+		return Event{}, n
+	}
+	if err == nil {
+		err = env.Request.Parse(head, s.opts.HeaderFieldsMax)
+	}
+	if err == nil && !env.Request.Upgrade() {
+		return Event{Kind: HTTP, Data: []byte(head)}, n
+	}
+	if err == nil {
+		err = protocol.CheckUpgrade(&env.Request)
+	}
+	if err != nil {
+		var refusal *HandshakeError
+		if !errors.As(err, &refusal) {
+			panic("codec: a handshake refused without a status: " + err.Error())
+		}
+		s.Refuse(env, refusal)
+		return Event{Kind: Close, Close: &CloseError{Code: protocol.CloseAbnormal, Err: refusal}}, len(in)
+	}
+	return Event{Kind: Request}, n
+}
+
+// Accept appends the 101 response to the request in env.Request and opens the
+// session (RFC 6455 §4.2.2).
+func (s *Session) Accept(env *Env, a Accept) error {
+	if a.Subprotocol != "" && !slices.Contains(slices.Collect(env.Request.Fields.Tokens("Sec-WebSocket-Protocol")), a.Subprotocol) {
+		return fmt.Errorf("codec: the subprotocol %q is none that the client offered", a.Subprotocol)
+	}
+	for _, f := range a.Fields {
+		if !protocol.ValidField(f) {
+			return fmt.Errorf("codec: the response field %q has a malformed name or value", f.Name)
+		}
+		owned := func(name string) bool { return strings.EqualFold(name, f.Name) }
+		if slices.ContainsFunc(reserved, owned) || len(f.Name) > 14 && strings.EqualFold(f.Name[:14], "Sec-WebSocket-") {
+			return fmt.Errorf("codec: the response field %q belongs to the handshake", f.Name)
+		}
+	}
+	env.Out = protocol.AppendSwitchingProtocols(env.Out, env.Request.Fields.Get("Sec-WebSocket-Key"), a.Subprotocol, "", a.Fields)
+	s.Release(env)
+	s.to(env, StateOpen)
+	return nil
+}
+
+// Refuse appends an HTTP error in place of the 101.
+func (s *Session) Refuse(env *Env, e *HandshakeError) {
+	env.Out = protocol.AppendReply(env.Out, e.Status, e.Reason, e.Fields)
+	s.to(env, StateClosed)
+}
+
+// startClient appends the opening handshake with a fresh nonce (RFC 6455 §4.1).
+func (s *Session) startClient(env *Env) {
+	var nonce [16]byte
+	binary.LittleEndian.PutUint64(nonce[:8], env.Random())
+	binary.LittleEndian.PutUint64(nonce[8:], env.Random())
+	p := s.begin(env)
+	p.key = base64.StdEncoding.EncodeToString(nonce[:])
+	env.Out = protocol.AppendRequest(env.Out, s.opts.Host, s.opts.Target, p.key, s.opts.Subprotocols, "", s.opts.Fields)
+}
+
+// openClient decodes in the state Opening: the server's answer.
+func (s *Session) openClient(env *Env, in []byte) (Event, int) {
+	if len(in) == 0 {
+		return Event{}, 0
+	}
+	head, n, err := s.gather(env, in)
+	if err == nil && head == "" {
+		return Event{}, n
+	}
+	var r protocol.Response
+	if err == nil {
+		err = r.Parse(head, s.opts.HeaderFieldsMax)
+	}
+	if err == nil {
+		err = protocol.CheckResponse(&r, s.part.key, s.opts.Subprotocols)
+	}
+	if err != nil {
+		s.to(env, StateClosed)
+		return Event{Kind: Close, Close: &CloseError{Code: protocol.CloseAbnormal, Err: err}}, len(in)
+	}
+	s.Release(env)
+	s.to(env, StateOpen)
+	return Event{Kind: Open}, n
+}

@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+const (
+	// acceptorsPerListener bounds the connections on their way into a loop.
+	// Each waits there for its loop's turn, so that one busy loop must not
+	// hold up the accepting.
+	acceptorsPerListener = 8
+
+	acceptDelayMin = 5 * time.Millisecond
+	acceptDelayMax = time.Second
+
+	refuseTimeout  = time.Second
+	refuseBytesMax = 64 << 10
+)
+
+var errFull = errors.New("engine: Config.ConnectionsMax connections are open")
+
+// accept feeds the loops until the listener is closed. Any other error, such
+// as EMFILE when the descriptors are used up, is waited out.
+func (e *Engine) accept() {
+	delay := time.Duration(0)
+	for {
+		nc, err := e.listener.Accept()
+		switch {
+		case err == nil:
+			delay = 0
+			e.arrive(nc)
+		case errors.Is(err, net.ErrClosed):
+			return
+		default:
+			delay = min(max(2*delay, acceptDelayMin), acceptDelayMax)
+			e.log.Error("accepting failed; trying again", zap.Error(err), zap.Duration("after", delay))
+			if !e.pause(delay) {
+				return
+			}
+		}
+	}
+}
+
+// pause waits, and reports false if the engine stops meanwhile.
+func (e *Engine) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-e.stopping:
+		return false
+	}
+}
+
+// arrive takes an accepted connection in, or refuses it.
+func (e *Engine) arrive(nc net.Conn) {
+	if !loop.Supported(nc) {
+		e.log.Error("Config.Listener accepts connections that no loop can hold: it must return *net.TCPConn or *net.UnixConn",
+			zap.String("remote", nc.RemoteAddr().String()))
+		_ = nc.Close()
+		return
+	}
+	if err := e.admit(false); err != nil {
+		e.refused.Add(1)
+		e.turnAway(nc, 503, "the server is full, try again later")
+		return
+	}
+	if err := e.enroll(nc, nil); err != nil {
+		e.log.Error("a connection could not be put on its loop", zap.Error(err))
+	}
+}
+
+// turnAway answers a connection that cannot be taken with an HTTP error. It
+// reads what arrives meanwhile, so that the answer is not destroyed by a reset.
+// Acceptors do it one by one: what comes on top waits in the kernel.
+func (e *Engine) turnAway(nc net.Conn, status int, reason string) {
+	defer nc.Close() //nolint:errcheck // it is over either way
+	_ = nc.SetDeadline(time.Now().Add(refuseTimeout))
+	if !e.raw {
+		if _, err := nc.Write(protocol.AppendReply(nil, status, reason, nil)); err != nil {
+			return
+		}
+	}
+	if cw, ok := nc.(interface{ CloseWrite() error }); ok {
+		_ = cw.CloseWrite()
+	}
+	_, _ = io.CopyN(io.Discard, nc, refuseBytesMax)
+}

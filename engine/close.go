@@ -1,0 +1,162 @@
+package engine
+
+import (
+	"time"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+const (
+	// lingerTimeout is how long the peer may take to end its stream after we
+	// ended ours. It keeps the promise that a connection is gone within a
+	// second of its closing handshake.
+	lingerTimeout = 900 * time.Millisecond
+
+	// ignoredBytesMax is what a peer may send after the end before it is cut.
+	ignoredBytesMax = 1 << 20
+)
+
+func errSlow() *CloseError {
+	return &CloseError{Code: protocol.CloseTryAgainLater, Reason: "too much is waiting to be sent", Err: ErrBackpressure}
+}
+
+func errGoingAway() *CloseError {
+	return &CloseError{Code: protocol.CloseGoingAway, Reason: "the server is going away", Err: ErrStopped}
+}
+
+// close begins to close from this side: the codec says its farewell behind
+// what is queued, and the peer's answer is awaited. It calls nothing back.
+func (c *Conn) close(info *CloseError) error {
+	if c.phase.Load() >= phaseClosing {
+		return ErrClosed
+	}
+	c.seldom().closing = info
+	var await bool
+	c.say(func() { await = c.codec.Close(&c.w.env, info.Code, info.Reason) })
+	c.phase.Store(phaseClosing)
+	c.rare.over = !await
+	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
+	c.w.mark(c)
+	return nil
+}
+
+// end is called when the session is over, whoever closed it. What is queued is
+// still written; then the stream is ended, the peer's end awaited, and the
+// descriptor closed.
+func (c *Conn) end(info *CloseError) {
+	if c.phase.Load() >= phaseEnding {
+		return
+	}
+	c.phase.Store(phaseEnding)
+	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
+	c.finish(info)
+	c.w.mark(c)
+}
+
+// doom closes the descriptor at the end of this turn, whatever is queued.
+func (c *Conn) doom(cause error) {
+	if !c.doomed {
+		c.doomed = true
+		c.seldom().cause = cause
+	}
+	c.w.mark(c)
+}
+
+// attend is called at the end of a turn for a connection that was marked. It
+// is the one place that writes queues, ends streams and closes sockets, so
+// that none of this happens inside a callback.
+func (c *Conn) attend() {
+	phase := c.phase.Load()
+	if phase == phaseGone {
+		return
+	}
+	if !c.doomed {
+		c.flush()
+	}
+	r := c.rare
+	switch {
+	case c.doomed:
+		c.end(c.abnormal(r.cause))
+		c.sock.Close()
+	case r != nil && r.over && phase == phaseClosing:
+		c.end(r.closing)
+	case phase == phaseEnding && !c.farewell:
+		c.sayFarewell()
+	case c.paused && !c.farewell && (phase != phaseOpen || c.queue == nil || c.queue.bytes <= c.e.cfg.SendBytesLow):
+		c.resume()
+	}
+}
+
+// sayFarewell ends our stream once everything is written. Until then reading
+// pauses: at the peer's end of stream the loop would close the descriptor over
+// what is still queued.
+func (c *Conn) sayFarewell() {
+	if c.queue != nil {
+		c.paused = c.sock.Pause()
+		return
+	}
+	c.farewell = true
+	if err := c.sock.CloseWrite(); err != nil {
+		c.doom(err)
+		return
+	}
+	c.w.arm(&c.timer, lingerTimeout)
+	c.sock.Resume()
+}
+
+// abnormal describes an end without a closing handshake.
+func (c *Conn) abnormal(cause error) *CloseError {
+	return &CloseError{Code: protocol.CloseAbnormal, Remote: cause != nil, Err: cause}
+}
+
+// Closed implements loop.Owner: the descriptor is about to be closed.
+func (c *Conn) Closed(err error) {
+	w := c.w
+	if c.phase.Load() < phaseEnding {
+		c.end(c.abnormal(err))
+	}
+	c.phase.Store(phaseGone)
+	w.wheel.Stop(&c.timer)
+	w.remove(c)
+	c.codec.Release(&w.env)
+	if c.queue != nil {
+		w.unsent += int64(c.queue.bytes)
+		c.queued.Add(-int64(c.queue.bytes))
+		c.freeQueue()
+	}
+	if c.rare != nil && c.rare.parked != nil {
+		w.env.Buffers.Put(c.rare.parked)
+		c.rare.parked = nil
+	}
+	if !c.handed {
+		c.e.leave()
+	}
+}
+
+// finish tells the program that the connection is over, if it knew it.
+func (c *Conn) finish(info *CloseError) {
+	if !c.opened {
+		return
+	}
+	c.opened = false
+	if made := c.ctx.Load(); made != nil {
+		made.cancel()
+	}
+	if r := c.rare; r != nil && r.closing != nil && info != r.closing {
+		mine := *r.closing // this side closed, whatever happened since
+		if info.Err != nil {
+			mine.Err = info.Err
+		}
+		info = &mine
+	}
+	if f := c.h.OnClose; f != nil {
+		c.guard(func() { f(c, info) })
+	}
+}
+
+// refuse answers the opening handshake with an HTTP error.
+func (c *Conn) refuse(e *codec.HandshakeError) {
+	c.say(func() { c.codec.(codec.Upgrader).Refuse(&c.w.env, e) })
+	c.end(nil)
+}

@@ -1,0 +1,203 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"runtime"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// NoLimit, in place of a number or a duration of Config, means that there is
+// no bound. Zero means the default.
+const NoLimit = -1
+
+// Config says where an Engine listens and within which bounds it works. It is
+// read by New and may be reused afterwards. The defaults and ranges of the
+// limits are in docs/ARCHITECTURE.md; New refuses a value outside its range
+// with an error that names the field.
+type Config struct {
+	// Addr is a URL whose scheme picks the protocol: ws://host:port and
+	// ws+unix:///path for WebSocket, tcp://host:port and unix:///path for bytes
+	// as they come. An empty host is every address of the machine, port 0 a
+	// free port. With neither Addr nor Listener the engine serves only what
+	// ServeHTTP hands to it.
+	Addr string
+
+	// Listener is used in place of Addr, and closed by Shutdown. It must
+	// accept *net.TCPConn or *net.UnixConn.
+	Listener net.Listener
+
+	// Codec makes the protocol of each new connection, if it is not one that
+	// the scheme of Addr names.
+	Codec func() codec.Codec
+
+	// HTTP serves the requests on the same port that are no WebSocket
+	// handshake, on a real http.Server. Nil: they are answered with 426.
+	HTTP http.Handler
+
+	// Logger gets what an operator should know. Nil: nothing is logged.
+	Logger *zap.Logger
+
+	// Loops is the number of event loops, at most 256; 0 is GOMAXPROCS.
+	Loops int
+
+	// Origins are the allowed values of the Origin field (RFC 6455 §10.2), as
+	// patterns: "https://example.com", "https://*.example.com",
+	// "http://localhost:*", "*". Nil allows the same origin only: host and port
+	// of Origin equal Host. A request without Origin, which no browser sends,
+	// is allowed.
+	Origins []string
+
+	// CheckOrigin decides in place of Origins. It runs on a loop.
+	CheckOrigin func(r *protocol.Request) bool
+
+	HandshakeTimeout  time.Duration // from the connection to the end of the request head; then 408
+	HandshakeBytesMax int           // of a request head; above: 431
+	HeaderFieldsMax   int           // of a request head; above: 431
+
+	MessageBytesMax int // of a received message, all fragments together; above: 1009
+	FragmentsMax    int // frames of one received message; above: 1009
+
+	SendBytesHigh int // queued for a connection: above, its reading pauses
+	SendBytesLow  int // queued for a connection: below, its reading resumes
+	SendBytesMax  int // queued for a connection: a Send above closes it with 1013
+
+	PingInterval time.Duration // of silence, after which the peer is pinged; NoLimit: never
+	PongTimeout  time.Duration // of silence after that ping; then the connection is cut
+	CloseTimeout time.Duration // for the peer's answer to a close frame; then the connection is cut
+	DrainTimeout time.Duration // for all of a shutdown that Run began; then what is left is cut
+
+	HTTPHeaderTimeout time.Duration // for the head of a plain HTTP request
+	HTTPIdleTimeout   time.Duration // between plain HTTP requests on one connection
+
+	// ConnectionsMax bounds the open connections, plain HTTP included; above:
+	// 503. The default is what the descriptor limit of the process leaves
+	// after a reserve.
+	ConnectionsMax int
+}
+
+// limit is a row of the table of bounds: a field of Config with its default
+// and its range. A NoLimit becomes the value unlimited.
+type limit struct {
+	name          string
+	field         func(*Config) any // *int or *time.Duration
+	def, min, max int64
+	unlimited     int64 // 0: NoLimit is refused
+}
+
+const (
+	kib  = 1 << 10
+	mib  = 1 << 20
+	most = math.MaxInt32
+	ms   = int64(time.Millisecond)
+	sec  = int64(time.Second)
+	day  = int64(24 * time.Hour)
+	ever = math.MaxInt64
+)
+
+// limits is the one place where bounds have their defaults and ranges.
+var limits = []limit{
+	{"Loops", func(c *Config) any { return &c.Loops }, 0, 1, loop.LoopsMax, 0},
+	{"HandshakeTimeout", func(c *Config) any { return &c.HandshakeTimeout }, 10 * sec, ms, day, ever},
+	{"HandshakeBytesMax", func(c *Config) any { return &c.HandshakeBytesMax }, 16 * kib, 256, 16 * mib, most},
+	{"HeaderFieldsMax", func(c *Config) any { return &c.HeaderFieldsMax }, 100, 8, 100_000, most},
+	{"MessageBytesMax", func(c *Config) any { return &c.MessageBytesMax }, 16 * mib, 1, most, most},
+	{"FragmentsMax", func(c *Config) any { return &c.FragmentsMax }, 128 * kib, 1, most, most},
+	{"SendBytesHigh", func(c *Config) any { return &c.SendBytesHigh }, mib, 1, most, most},
+	{"SendBytesLow", func(c *Config) any { return &c.SendBytesLow }, 0, 1, most, 0},
+	{"SendBytesMax", func(c *Config) any { return &c.SendBytesMax }, 4 * mib, 1, most, most},
+	{"PingInterval", func(c *Config) any { return &c.PingInterval }, 30 * sec, 10 * ms, day, ever},
+	{"PongTimeout", func(c *Config) any { return &c.PongTimeout }, 20 * sec, 10 * ms, day, ever},
+	{"CloseTimeout", func(c *Config) any { return &c.CloseTimeout }, 5 * sec, ms, day, ever},
+	{"DrainTimeout", func(c *Config) any { return &c.DrainTimeout }, 10 * sec, ms, day, ever},
+	{"HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10 * sec, ms, day, ever},
+	{"HTTPIdleTimeout", func(c *Config) any { return &c.HTTPIdleTimeout }, 60 * sec, ms, day, ever},
+	{"ConnectionsMax", func(c *Config) any { return &c.ConnectionsMax }, 0, 1, most, most},
+}
+
+// settle fills in the defaults and checks the ranges.
+func (c *Config) settle() error {
+	descriptors, err := loop.Descriptors()
+	if err != nil {
+		return fmt.Errorf("engine: reading the descriptor limit: %w", err)
+	}
+	for _, l := range limits {
+		var v int64
+		field := l.field(c)
+		switch p := field.(type) {
+		case *int:
+			v = int64(*p)
+		case *time.Duration:
+			v = int64(*p)
+		}
+		switch {
+		case v == NoLimit && l.unlimited != 0:
+			v = l.unlimited
+		case v != 0 && (v < l.min || v > l.max):
+			return l.outOfRange(field, v)
+		case v == 0 && l.name == "Loops":
+			v = int64(min(runtime.GOMAXPROCS(0), loop.LoopsMax))
+		case v == 0 && l.name == "SendBytesLow":
+			v = int64(max(c.SendBytesHigh/4, 1))
+		case v == 0 && l.name == "ConnectionsMax":
+			v = int64(max(descriptors-reserve(descriptors), 1))
+		case v == 0:
+			v = l.def
+		}
+		switch p := field.(type) {
+		case *int:
+			*p = int(v)
+		case *time.Duration:
+			*p = time.Duration(v)
+		}
+	}
+	return c.check()
+}
+
+// reserve is how many descriptors are left to the rest of the program: to its
+// listeners, files and loops, and to connections on their way into a loop,
+// which own two for a moment.
+func reserve(descriptors int) int { return 128 + descriptors/50 }
+
+func (l limit) outOfRange(field any, v int64) error {
+	none := ""
+	if l.unlimited != 0 {
+		none = ", or NoLimit"
+	}
+	if _, ok := field.(*time.Duration); ok {
+		return fmt.Errorf("engine: Config.%s is %v: it must be from %v to %v, or 0 for the default%s",
+			l.name, time.Duration(v), time.Duration(l.min), time.Duration(l.max), none)
+	}
+	return fmt.Errorf("engine: Config.%s is %d: it must be from %d to %d, or 0 for the default%s",
+		l.name, v, l.min, l.max, none)
+}
+
+// check holds fields against each other.
+func (c *Config) check() error {
+	if c.SendBytesLow > c.SendBytesHigh {
+		return fmt.Errorf("engine: Config.SendBytesLow is %d: it must be at most SendBytesHigh, %d", c.SendBytesLow, c.SendBytesHigh)
+	}
+	if c.SendBytesMax < c.SendBytesHigh {
+		return fmt.Errorf("engine: Config.SendBytesMax is %d: it must be at least SendBytesHigh, %d", c.SendBytesMax, c.SendBytesHigh)
+	}
+	if c.Addr != "" && c.Listener != nil {
+		return fmt.Errorf("engine: Config.Addr and Config.Listener are both set: choose one")
+	}
+	for _, p := range c.Origins {
+		if err := protocol.ValidOriginPattern(p); err != nil {
+			return fmt.Errorf("engine: Config.Origins: %w", err)
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return nil
+}

@@ -1,0 +1,184 @@
+package engine
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/engine/internal/wheel"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// Conn is a connection. Its methods may be called from any goroutine, at any
+// time, unless said otherwise.
+type Conn struct {
+	e     *Engine
+	w     *worker // set before Opened
+	h     *Handler
+	sock  loop.Socket
+	codec codec.Codec
+	ws    codec.Session // what codec is, unless Config.Codec made another
+	timer wheel.Timer
+	queue *queue // nil: nothing waits
+	rare  *rare  // nil for nearly all
+
+	id            uint64
+	remote, local net.Addr
+	request       *protocol.Request // until OnOpen returned
+	subprotocol   string
+	state         any
+	ctx           atomic.Pointer[connContext]
+
+	phase  atomic.Uint32 // a phase, changed by the loop only
+	index  int           // in worker.conns
+	queued atomic.Int64  // bytes in the inbox and in queue
+	stats  connStats
+
+	marked   bool // on the worker's dirty list
+	opened   bool // OnOpen was due, so that OnClose is
+	alive    bool // something arrived since the last look
+	pinged   bool // a pong is awaited
+	paused   bool // reading is: too much is queued
+	doomed   bool // to be closed without further words
+	farewell bool // the stream towards the peer is ended
+	handed   bool // the http.Server has it now
+}
+
+// rare is what only few connections have.
+type rare struct {
+	head    []byte      // read before the connection came to its loop
+	parked  []byte      // arrived while reading was paused
+	closing *CloseError // how this side began to close
+	over    bool        // there is no farewell to await
+	cause   error       // why the socket failed
+	ignored int         // bytes discarded after the end
+}
+
+// The phases of a connection, in order.
+const (
+	phaseOpening = iota // the handshake is under way
+	phaseOpen
+	phaseClosing // this side sent its close frame and awaits the peer's
+	phaseEnding  // the session is over: flush, end the stream, discard, close
+	phaseGone
+)
+
+func newConn(e *Engine, nc net.Conn, head []byte) *Conn {
+	c := &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
+	c.timer.Owner = c
+	if e.cfg.Codec != nil {
+		c.codec = e.cfg.Codec()
+	} else {
+		c.ws.Init(&e.options)
+		c.codec = &c.ws
+	}
+	if len(head) > 0 {
+		c.seldom().head = head
+	}
+	return c
+}
+
+func (c *Conn) seldom() *rare {
+	if c.rare == nil {
+		c.rare = new(rare)
+	}
+	return c.rare
+}
+
+// ID is a number that no other connection of this engine has had.
+func (c *Conn) ID() uint64 { return c.id }
+
+// RemoteAddr is the peer's address, of a connection through a proxy the
+// proxy's.
+func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+
+// LocalAddr is this end's address.
+func (c *Conn) LocalAddr() net.Addr { return c.local }
+
+// Request is the opening handshake's request until OnOpen returns, then nil:
+// an idle connection keeps nothing of it. It is for that callback alone.
+func (c *Conn) Request() *protocol.Request { return c.request }
+
+// Subprotocol is what OnUpgrade chose (RFC 6455 §1.9).
+func (c *Conn) Subprotocol() string { return c.subprotocol }
+
+// State is what OnUpgrade set in Upgrade.State, or SetState after it.
+func (c *Conn) State() any { return c.state }
+
+// SetState sets what State returns. It is for the connection's callbacks; what
+// is set before OnOpen returns may be read from any goroutine.
+func (c *Conn) SetState(v any) { c.state = v }
+
+// Send sends a message. It copies the data, never blocks, and fails with
+// ErrClosed, ErrBackpressure or ErrStopped. A nil error means that the message
+// is on its way, not that it arrived.
+func (c *Conn) Send(m Message) error {
+	op, err := m.opcode()
+	if err != nil {
+		return err
+	}
+	return c.dispatch(op, m.Data)
+}
+
+// SendText sends a text message: s must be UTF-8.
+func (c *Conn) SendText(s string) error {
+	return c.dispatch(protocol.OpText, unsafe.Slice(unsafe.StringData(s), len(s))) // only read
+}
+
+// SendBinary sends a binary message.
+func (c *Conn) SendBinary(b []byte) error { return c.dispatch(protocol.OpBinary, b) }
+
+// Ping sends a ping of at most 125 bytes; the answer comes to OnPong. The
+// engine pings silent peers by itself: see Config.PingInterval.
+func (c *Conn) Ping(data []byte) error {
+	if len(data) > protocol.ControlBytesMax {
+		return codec.ErrOpcode
+	}
+	return c.dispatch(protocol.OpPing, data)
+}
+
+// Close begins the closing handshake (RFC 6455 §7.1.2): what was sent before is
+// delivered, no further message is received. The code must be one that may be
+// sent, such as protocol.CloseNormal or one of 3000 to 4999; the reason is cut
+// to 123 bytes. OnClose follows when the peer has answered, or has not for
+// Config.CloseTimeout.
+func (c *Conn) Close(code protocol.CloseCode, reason string) error {
+	if !code.Valid() {
+		return &protocol.Error{Code: code, Reason: "this close code may not be sent"}
+	}
+	info := &CloseError{Code: code, Reason: reason}
+	if c.phase.Load() > phaseOpen {
+		return ErrClosed
+	}
+	if c.w.loop.On() {
+		return c.close(info)
+	}
+	return c.w.post(post{c: c, closing: info})
+}
+
+// connContext is a context with its end.
+type connContext struct {
+	context.Context
+	cancel context.CancelFunc
+}
+
+// Context returns a context that ends when the connection does, just before
+// OnClose. It is made when first asked for.
+func (c *Conn) Context() context.Context {
+	if made := c.ctx.Load(); made != nil {
+		return made
+	}
+	made := new(connContext)
+	made.Context, made.cancel = context.WithCancel(context.Background())
+	if !c.ctx.CompareAndSwap(nil, made) {
+		made.cancel()
+		made = c.ctx.Load()
+	}
+	if c.phase.Load() >= phaseEnding { // it ended meanwhile
+		made.cancel()
+	}
+	return made
+}

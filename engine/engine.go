@@ -1,0 +1,221 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/loop"
+)
+
+// Engine is a server: a listener, its acceptors, and the event loops on which
+// the connections live. Its methods may be called from any goroutine.
+type Engine struct {
+	cfg      Config
+	handler  Handler
+	log      *zap.Logger
+	options  codec.Options
+	raw      bool // the scheme of Addr names a protocol without HTTP
+	high     int  // SendBytesHigh, or 0: see grew
+	began    time.Time
+	listener net.Listener
+	http     *httpServer // nil without Config.HTTP
+	group    *loop.Group
+	workers  []*worker
+
+	lastID   atomic.Uint64
+	accepted atomic.Uint64
+	refused  atomic.Uint64
+
+	mu        sync.Mutex
+	phase     enginePhase
+	active    int            // connections in use, on loops and in the http.Server
+	idle      chan struct{}  // closed when a stopping engine has no connection left
+	arriving  sync.WaitGroup // connections on their way into a loop
+	acceptors sync.WaitGroup
+	stopping  chan struct{} // closed when Shutdown begins
+	stopped   chan struct{} // closed when Shutdown is done
+	err       error         // of Shutdown, once stopped
+}
+
+type enginePhase uint8
+
+const (
+	engineNew enginePhase = iota
+	engineRunning
+	engineStopping
+)
+
+// New checks the Config and binds its address, so that Addr is known and a
+// taken port is an error here. Nothing is accepted before Run; an Engine that
+// is never run must be ended by Shutdown.
+func New(cfg Config, h Handler) (*Engine, error) {
+	if err := cfg.settle(); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg:      cfg,
+		handler:  h,
+		log:      cfg.Logger,
+		began:    time.Now(),
+		idle:     make(chan struct{}),
+		stopping: make(chan struct{}),
+		stopped:  make(chan struct{}),
+		options: codec.Options{
+			HandshakeBytesMax: cfg.HandshakeBytesMax,
+			HeaderFieldsMax:   cfg.HeaderFieldsMax,
+			MessageBytesMax:   int64(cfg.MessageBytesMax),
+			FragmentsMax:      cfg.FragmentsMax,
+		},
+	}
+	if err := e.listen(); err != nil {
+		return nil, err
+	}
+	if e.high = cfg.SendBytesHigh; e.raw {
+		e.high = 0 // without a farewell, a peer's end of stream must wait until all is written
+	}
+	if cfg.HTTP != nil {
+		e.http = newHTTPServer(e)
+	}
+	return e, nil
+}
+
+// Addr is where the engine listens; nil if it has no listener.
+func (e *Engine) Addr() net.Addr {
+	if e.listener == nil {
+		return nil
+	}
+	return e.listener.Addr()
+}
+
+// Run serves until ctx ends or Shutdown is called. When ctx ends it shuts
+// down within Config.DrainTimeout. It returns nil after a clean end, a
+// *CutError if connections had to be cut, or what kept it from starting. An
+// Engine runs once.
+func (e *Engine) Run(ctx context.Context) error {
+	if err := e.start(); err != nil {
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.cfg.DrainTimeout)
+		defer cancel()
+		return e.Shutdown(drain)
+	case <-e.stopped:
+		return e.err
+	}
+}
+
+func (e *Engine) start() (err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch e.phase {
+	case engineRunning:
+		return fmt.Errorf("engine: Run was called twice")
+	case engineStopping:
+		return ErrStopped
+	}
+	e.group, err = loop.Start(e.cfg.Loops, e.log.Named("gnet").Sugar(), func(l *loop.Loop) loop.Driver {
+		w := newWorker(e, l)
+		e.workers = append(e.workers, w)
+		return w
+	})
+	if err != nil {
+		return fmt.Errorf("engine: %w", err)
+	}
+	e.phase = engineRunning
+	if e.http != nil {
+		e.http.start()
+	}
+	if e.listener != nil {
+		for range acceptorsPerListener {
+			e.acceptors.Go(e.accept)
+		}
+	}
+	e.log.Info("serving", zap.Stringer("addr", stringer{e.Addr()}), zap.Int("loops", e.cfg.Loops), zap.Int("connections_max", e.cfg.ConnectionsMax))
+	return nil
+}
+
+// stringer prints an address that may be nil.
+type stringer struct{ addr net.Addr }
+
+func (s stringer) String() string {
+	if s.addr == nil {
+		return "none"
+	}
+	return s.addr.String()
+}
+
+// admit counts a connection in, unless it is counted already, or says why it
+// may not come in; it is then counted out. Each nil must be followed by enroll.
+func (e *Engine) admit(counted bool) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.phase != engineRunning:
+		if counted {
+			e.leaveLocked()
+		}
+		return ErrStopped
+	case !counted && e.active >= e.cfg.ConnectionsMax:
+		return errFull
+	case !counted:
+		e.active++
+	}
+	e.arriving.Add(1)
+	return nil
+}
+
+// leave counts a connection out.
+func (e *Engine) leave() {
+	e.mu.Lock()
+	e.leaveLocked()
+	e.mu.Unlock()
+}
+
+func (e *Engine) leaveLocked() {
+	e.active--
+	if e.active == 0 && e.phase == engineStopping {
+		close(e.idle)
+	}
+}
+
+// enroll puts an admitted connection on a loop. head is what was read from it
+// already.
+func (e *Engine) enroll(nc net.Conn, head []byte) error {
+	defer e.arriving.Done()
+	c := newConn(e, nc, head)
+	if err := e.group.Enroll(nc, &c.sock, c); err != nil {
+		e.leave()
+		return err
+	}
+	e.accepted.Add(1)
+	return nil
+}
+
+// Conns returns the open connections, as they are when each loop's turn comes.
+func (e *Engine) Conns() iter.Seq[*Conn] {
+	return func(yield func(*Conn) bool) {
+		for _, w := range e.running() {
+			for _, c := range w.snapshot() {
+				if !yield(c) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// running returns the workers, none before Run.
+func (e *Engine) running() []*worker {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.workers
+}

@@ -1,0 +1,120 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// Handler holds the callbacks of a connection; a nil one is left out. They run
+// on the connection's loop and must not block: see the contract in the package
+// documentation.
+type Handler struct {
+	// OnUpgrade sees the opening handshake after the engine has found it valid
+	// and its origin allowed. A nil error accepts it; Refuse makes an error
+	// that refuses it; any other error is logged and answered with 500. It is
+	// called for the Handler given to New only.
+	OnUpgrade func(u *Upgrade) error
+
+	// OnOpen is told that messages may flow.
+	OnOpen func(c *Conn)
+
+	// OnMessage gets each message, whole. m.Data is valid until it returns.
+	OnMessage func(c *Conn, m Message)
+
+	// OnClose is told how the connection ended, once and last.
+	OnClose func(c *Conn, e *CloseError)
+
+	// OnPing and OnPong see the peer's pings, answered already, and pongs,
+	// asked for or not: at most 125 bytes, valid until they return.
+	OnPing, OnPong func(c *Conn, data []byte)
+}
+
+// Upgrade is an opening handshake that waits for an answer. It is valid until
+// OnUpgrade returns.
+type Upgrade struct {
+	// Request is what the client asked. Its strings may be kept, at the price
+	// of the whole head; the value itself may not.
+	Request *protocol.Request
+
+	// RemoteAddr is the peer's end of the connection.
+	RemoteAddr net.Addr
+
+	// Subprotocol is to be set to one that the client offered, or left empty.
+	Subprotocol string
+
+	// Header are more fields for the response.
+	Header []protocol.Field
+
+	// State is what Conn.State returns in every later callback.
+	State any
+
+	// Handler is to be set to serve this connection by other callbacks.
+	Handler *Handler
+}
+
+// Refuse makes the error by which OnUpgrade refuses a handshake: an HTTP
+// status from 400 to 599 and a body that the client is shown.
+func Refuse(status int, body string, fields ...protocol.Field) error {
+	return &codec.HandshakeError{Status: status, Reason: body, Fields: fields}
+}
+
+// MessageType tells text from binary messages (RFC 6455 §5.6).
+type MessageType byte
+
+// The types of messages. The zero value is taken for Binary.
+const (
+	Text   = MessageType(protocol.OpText)
+	Binary = MessageType(protocol.OpBinary)
+)
+
+// Message is a message received or to be sent.
+type Message struct {
+	Type MessageType
+
+	// Data of a received message is valid until the callback returns, and may
+	// be changed by it. Data of a sent message is copied by Send; of a Text it
+	// must be UTF-8, or the peer will close with 1007.
+	Data []byte
+}
+
+// Text returns a copy of the data.
+func (m Message) Text() string { return string(m.Data) }
+
+// Clone returns a message that stays valid.
+func (m Message) Clone() Message { return Message{m.Type, slices.Clone(m.Data)} }
+
+func (m Message) opcode() (protocol.Opcode, error) {
+	switch m.Type {
+	case Text, Binary:
+		return protocol.Opcode(m.Type), nil
+	case 0:
+		return protocol.OpBinary, nil
+	}
+	return 0, fmt.Errorf("engine: Message.Type is %d: it must be Text or Binary", m.Type)
+}
+
+// CloseError says how a connection ended.
+type CloseError = codec.CloseError
+
+// The errors of Send, Close, Ping and Broadcast, for errors.Is.
+var (
+	// ErrClosed: the connection is closed or closing; nothing was sent.
+	ErrClosed = errors.New("engine: the connection is closed")
+
+	// ErrBackpressure: the peer does not read; more than SendBytesMax waits
+	// for it, or its loop is overwhelmed by sends from elsewhere. The message
+	// was not sent.
+	ErrBackpressure = errors.New("engine: too much is waiting to be sent")
+
+	// ErrStopped: the engine was shut down.
+	ErrStopped = errors.New("engine: the engine is stopped")
+
+	// ErrTimeout is found in CloseError.Err if the peer was silent too long: no
+	// pong, or no answer to a close frame.
+	ErrTimeout = errors.New("engine: the peer did not answer in time")
+)

@@ -1,0 +1,170 @@
+package engine
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// handoverMax is how many connections may wait for the http.Server to take
+// them; above, they are answered with 503.
+const handoverMax = 256
+
+// httpServer is a real http.Server for the plain HTTP requests that arrive on
+// the engine's port. It takes whole connections, so that keep-alive, pipelining
+// and large bodies are the standard library's, and gives one back when a later
+// request on it is a WebSocket handshake.
+type httpServer struct {
+	e      *Engine
+	server http.Server
+	queue  chan *handedConn
+	closed chan struct{}
+	once   sync.Once
+	served sync.WaitGroup
+}
+
+func newHTTPServer(e *Engine) *httpServer {
+	s := &httpServer{e: e, queue: make(chan *handedConn, handoverMax), closed: make(chan struct{})}
+	s.server = http.Server{
+		Handler:           http.HandlerFunc(s.serve),
+		ReadHeaderTimeout: e.cfg.HTTPHeaderTimeout,
+		IdleTimeout:       e.cfg.HTTPIdleTimeout,
+		MaxHeaderBytes:    e.cfg.HandshakeBytesMax,
+		ErrorLog:          zap.NewStdLog(e.log.Named("http")),
+	}
+	return s
+}
+
+func (s *httpServer) start() {
+	s.served.Go(func() {
+		_ = s.server.Serve(s) // ends with http.ErrServerClosed
+	})
+}
+
+// serve is the handler: a handshake goes back to the loops.
+func (s *httpServer) serve(w http.ResponseWriter, r *http.Request) {
+	if upgradeRequested(r) {
+		s.e.ServeHTTP(w, r)
+		return
+	}
+	s.e.cfg.HTTP.ServeHTTP(w, r)
+}
+
+// drain serves the requests under way to their end.
+func (s *httpServer) drain(ctx context.Context) {
+	_ = s.server.Shutdown(ctx) // an error is ctx's: what is left is cut and counted
+}
+
+func (s *httpServer) close() {
+	_ = s.server.Close()
+	s.served.Wait()
+	for {
+		select {
+		case c := <-s.queue:
+			_ = c.Close()
+		default:
+			return
+		}
+	}
+}
+
+// Accept, Close and Addr make the httpServer the net.Listener of its server.
+func (s *httpServer) Accept() (net.Conn, error) {
+	select {
+	case c := <-s.queue:
+		return c, nil
+	case <-s.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close stops Accept.
+func (s *httpServer) Close() error {
+	s.once.Do(func() { close(s.closed) })
+	return nil
+}
+
+// Addr is the engine's.
+func (s *httpServer) Addr() net.Addr { return s.e.Addr() }
+
+// handedConn is a connection that came from a loop, with what was read there.
+type handedConn struct {
+	net.Conn
+	e    *Engine
+	head []byte
+	gone atomic.Bool
+}
+
+func (c *handedConn) Read(b []byte) (int, error) {
+	if len(c.head) > 0 {
+		n := copy(b, c.head)
+		c.head = c.head[n:]
+		return n, nil
+	}
+	return c.Conn.Read(b)
+}
+
+// Close counts the connection out of the engine.
+func (c *handedConn) Close() error {
+	if c.gone.CompareAndSwap(false, true) {
+		c.e.leave()
+	}
+	return c.Conn.Close()
+}
+
+// CloseWrite lets the http.Server end a stream before it closes it.
+func (c *handedConn) CloseWrite() error {
+	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return cw.CloseWrite()
+	}
+	return nil
+}
+
+// plainHTTP takes a request that is no handshake: the connection leaves its
+// loop for the http.Server, or the request is refused.
+func (c *Conn) plainHTTP(head []byte) {
+	s := c.e.http
+	if s == nil {
+		err, ok := protocol.CheckUpgrade(&c.w.env.Request).(*codec.HandshakeError)
+		if !ok {
+			err = &codec.HandshakeError{Status: 400, Reason: "no WebSocket handshake"}
+		}
+		c.refuse(err)
+		return
+	}
+	if c.w.draining {
+		_ = c.close(errGoingAway())
+		return
+	}
+	fd, err := c.sock.Dup()
+	if err != nil {
+		c.e.log.Error("a plain HTTP connection could not be handed over", zap.Error(err))
+		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server is full, try again later"})
+		return
+	}
+	nc, err := loop.FileConn(fd)
+	if err != nil {
+		c.e.log.Error("a plain HTTP connection could not be handed over", zap.Error(err))
+		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server is full, try again later"})
+		return
+	}
+	handed := &handedConn{Conn: nc, e: c.e, head: append(head, c.w.in...)}
+	c.w.in = nil
+	select {
+	case s.queue <- handed:
+		c.handed = true
+		c.end(nil)
+		c.doom(nil) // closes the loop's descriptor; the stream lives on in the duplicate
+	default:
+		_ = nc.Close()
+		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server is full, try again later"})
+	}
+}

@@ -1,0 +1,238 @@
+// Package loop holds everything of the engine that touches gnet or a
+// descriptor: the event loops, enrolling sockets in them, the control
+// connection that wakes a loop, raw writing, the writability watcher, pausing.
+// It knows nothing of protocols. Where gnet's behaviour shaped the code, the
+// comment says so.
+package loop
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+
+	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
+
+	"github.com/sockmill/sockmill/engine/internal/gid"
+)
+
+// ReadBytesMax is the size of a loop's read buffer: what one Readable call can
+// bring at most.
+const ReadBytesMax = 64 << 10
+
+// LoopsMax is how many loops gnet can number.
+const LoopsMax = 256
+
+// Driver is the owner of a loop. It is called on the loop's goroutine.
+type Driver interface {
+	// Woken follows a Wake. ready are the watched sockets that became
+	// writable; the slice is valid during the call.
+	Woken(ready []*Socket)
+}
+
+// Loop is one event loop: one goroutine, one epoll or kqueue descriptor, one
+// read buffer.
+type Loop struct {
+	driver  Driver
+	el      gnet.EventLoop
+	poller  int // the descriptor of gnet's poller
+	gid     uintptr
+	reading *Socket // whose Opened or Readable runs
+	watcher *watcher
+
+	wake  net.Conn // the outer end of the control connection
+	woken atomic.Bool
+	ready readyList
+	vecs  []unix.Iovec // scratch of WriteV
+}
+
+// On reports whether the caller is the loop's goroutine. On processors that
+// gid does not know it is always false.
+func (l *Loop) On() bool { return l.gid != 0 && l.gid == gid.Current() }
+
+// Driver is who was given to Start for this loop.
+func (l *Loop) Driver() Driver { return l.driver }
+
+// Wake makes the loop call Woken soon: once for any number of calls before it
+// runs. Any goroutine may call it.
+func (l *Loop) Wake() {
+	if l.woken.CompareAndSwap(false, true) {
+		_, _ = l.wake.Write([]byte{0}) // fails only once the loop has ended
+	}
+}
+
+// Group is a set of running loops.
+type Group struct {
+	client  *gnet.Client
+	loops   []*Loop
+	outer   []net.Conn
+	watcher *watcher
+}
+
+// Logger is where gnet reports. Its methods are those of zap's SugaredLogger.
+type Logger interface {
+	Debugf(format string, args ...any)
+	Errorf(format string, args ...any)
+}
+
+// Start runs n loops; driver is asked for the owner of each.
+func Start(n int, log Logger, driver func(*Loop) Driver) (_ *Group, err error) {
+	g := new(Group)
+	defer func() {
+		if err != nil {
+			g.Stop()
+		}
+	}()
+	if g.watcher, err = newWatcher(); err != nil {
+		return g, err
+	}
+	client, err := gnet.NewClient(&handler{group: g},
+		gnet.WithNumEventLoop(n),
+		gnet.WithReadBufferCap(ReadBytesMax),
+		gnet.WithTCPNoDelay(gnet.TCPDelay), // Go's listener has set TCP_NODELAY: spare the call
+		gnet.WithLogger(quiet{log}))
+	if err != nil {
+		return g, fmt.Errorf("creating the event loops: %w", err)
+	}
+	if err = client.Start(); err != nil {
+		return g, fmt.Errorf("starting the event loops: %w", err)
+	}
+	g.client = client
+	for range n {
+		l, err := g.adopt()
+		if err != nil {
+			return g, err
+		}
+		l.driver = driver(l)
+	}
+	return g, nil
+}
+
+// adopt gives the next loop its control connection, through which alone it is
+// woken. gnet picks the loop with the fewest connections, so that n enrolments
+// in a row reach n loops.
+func (g *Group) adopt() (*Loop, error) {
+	inner, outer, err := socketPair()
+	if err != nil {
+		return nil, fmt.Errorf("creating a control connection: %w", err)
+	}
+	g.outer = append(g.outer, outer)
+	l := &Loop{wake: outer, watcher: g.watcher}
+	c, err := g.client.EnrollContext(inner, l)
+	if err != nil {
+		return nil, fmt.Errorf("enrolling a control connection: %w", err)
+	}
+	for _, other := range g.loops {
+		if other.el == c.EventLoop() {
+			return nil, errors.New("gnet put two control connections on one loop: this version of gnet is not supported")
+		}
+	}
+	g.loops = append(g.loops, l)
+	l.poller, err = pollerFD(c.EventLoop())
+	return l, err
+}
+
+func socketPair() (inner, outer net.Conn, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	if inner, err = FileConn(fds[0]); err != nil {
+		_ = unix.Close(fds[1])
+		return nil, nil, err
+	}
+	if outer, err = FileConn(fds[1]); err != nil {
+		_ = inner.Close()
+	}
+	return inner, outer, err
+}
+
+// FileConn makes a net.Conn of a descriptor and owns it from then on, also
+// when it fails.
+func FileConn(fd int) (net.Conn, error) {
+	unix.CloseOnExec(fd)
+	f := os.NewFile(uintptr(fd), "socket")
+	defer f.Close() //nolint:errcheck // FileConn has its own duplicate
+	return net.FileConn(f)
+}
+
+// Enroll hands a TCP or unix connection to the loop with the fewest
+// connections and returns after s.owner.Opened ran there. The net.Conn is
+// closed in any case; the loop has its own duplicate of the descriptor. It
+// must not be called on a loop, nor after Stop.
+func (g *Group) Enroll(c net.Conn, s *Socket, owner Owner) error {
+	s.owner = owner
+	if _, err := g.client.EnrollContext(c, s); err != nil {
+		return err
+	}
+	if s.loop == nil { // gnet does not say when its poller refused the descriptor
+		return errors.New("the event loop could not watch the descriptor")
+	}
+	return nil
+}
+
+// Stop ends the loops: every socket still there is closed, its owner told.
+// No Enroll may be under way.
+func (g *Group) Stop() {
+	if g.client != nil {
+		_ = g.client.Stop()
+	}
+	if g.watcher != nil {
+		g.watcher.close()
+	}
+	for _, c := range g.outer {
+		_ = c.Close()
+	}
+}
+
+// handler routes gnet's events: the context of a connection is its *Socket,
+// that of a control connection its *Loop.
+type handler struct {
+	gnet.BuiltinEventEngine
+	group *Group
+}
+
+func (h *handler) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
+	switch x := c.Context().(type) {
+	case *Loop:
+		x.el, x.gid = c.EventLoop(), gid.Current()
+	case *Socket:
+		for _, l := range h.group.loops {
+			if l.el == c.EventLoop() {
+				return nil, x.opened(l, c)
+			}
+		}
+	}
+	return nil, gnet.None
+}
+
+func (*handler) OnTraffic(c gnet.Conn) gnet.Action {
+	b, _ := c.Next(-1) // all of it: what stays would be copied into a ring
+	switch x := c.Context().(type) {
+	case *Socket:
+		return x.readable(b)
+	case *Loop:
+		x.woken.Swap(false) // pairs with Wake: what was posted before it is seen
+		x.driver.Woken(x.ready.take())
+	}
+	return gnet.None
+}
+
+func (*handler) OnClose(c gnet.Conn, err error) gnet.Action {
+	if s, ok := c.Context().(*Socket); ok {
+		s.closed(err)
+	}
+	return gnet.None
+}
+
+// quiet drops what gnet says in passing: it warns of every event for a socket
+// that was closed earlier in the same batch, which is no irregularity here.
+type quiet struct{ log Logger }
+
+func (q quiet) Debugf(format string, args ...any) { q.log.Debugf(format, args...) }
+func (q quiet) Infof(format string, args ...any)  { q.log.Debugf(format, args...) }
+func (q quiet) Warnf(format string, args ...any)  { q.log.Debugf(format, args...) }
+func (q quiet) Errorf(format string, args ...any) { q.log.Errorf(format, args...) }
+func (q quiet) Fatalf(format string, args ...any) { q.log.Errorf(format, args...) }

@@ -1,0 +1,167 @@
+package loop
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"sync"
+	"syscall"
+	"unsafe"
+
+	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
+)
+
+// The sockets never block, so that these calls return at once and the
+// runtime's hand-off of the processor around a system call can be spared.
+// MSG_NOSIGNAL: a program that listens to all signals is to see no SIGPIPE.
+
+func send(fd int, b []byte) (int, unix.Errno) {
+	if len(b) == 0 {
+		return 0, 0
+	}
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
+		unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+func sendVec(fd int, v []unix.Iovec) (int, unix.Errno) {
+	if len(v) == 0 {
+		return 0, 0
+	}
+	msg := unix.Msghdr{Iov: &v[0]}
+	msg.SetIovlen(len(v))
+	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)),
+		unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+	return int(n), errno
+}
+
+// pollerFD reads the descriptor of gnet's poller, which gnet does not publish.
+func pollerFD(el gnet.EventLoop) (fd int, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("this version of gnet hides its poller elsewhere: %v", r)
+		}
+	}()
+	fd = int(reflect.ValueOf(el).Elem().FieldByName("poller").Elem().FieldByName("fd").Int())
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		return 0, fmt.Errorf("this version of gnet hides its poller elsewhere: %w", err)
+	}
+	return fd, nil
+}
+
+// setReading changes what gnet's poller waits for. Errors and a full hang-up
+// are reported in any case.
+func setReading(poller, fd int, on bool) error {
+	ev := unix.EpollEvent{Fd: int32(fd)}
+	if on {
+		ev.Events = unix.EPOLLIN | unix.EPOLLPRI
+	}
+	return unix.EpollCtl(poller, unix.EPOLL_CTL_MOD, fd, &ev)
+}
+
+// watcher waits for congested sockets to become writable, in an epoll of its
+// own: gnet reports writability only for what it writes itself. An event
+// carries a number, never a descriptor, so that it cannot hit a successor.
+type watcher struct {
+	epoll *os.File
+	raw   syscall.RawConn
+	done  chan struct{}
+
+	mu      sync.Mutex
+	last    uint64
+	watched map[uint64]*Socket
+}
+
+func newWatcher() (*watcher, error) {
+	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	if err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
+	}
+	if err = unix.SetNonblock(fd, true); err != nil { // so that the runtime's poller waits for it
+		_ = unix.Close(fd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	w := &watcher{epoll: os.NewFile(uintptr(fd), "writability"), done: make(chan struct{}), watched: map[uint64]*Socket{}}
+	if w.raw, err = w.epoll.SyscallConn(); err != nil {
+		_ = w.epoll.Close()
+		return nil, err
+	}
+	go w.run()
+	return w, nil
+}
+
+func (w *watcher) watch(s *Socket) error {
+	w.mu.Lock()
+	w.last++
+	s.watchID = w.last
+	w.watched[s.watchID] = s
+	w.mu.Unlock()
+	var err error
+	ctl := func(epoll uintptr) {
+		ev := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(s.watchID), Pad: int32(s.watchID >> 32)}
+		if err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_MOD, int(s.fd), &ev); err == unix.ENOENT {
+			err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, int(s.fd), &ev)
+		}
+	}
+	if e := w.raw.Control(ctl); e != nil {
+		err = e
+	}
+	if err != nil {
+		w.drop(s)
+	}
+	return os.NewSyscallError("epoll_ctl", err)
+}
+
+// forget ends the watching of a socket whose descriptor is about to be closed:
+// a duplicate elsewhere would keep the registration alive.
+func (w *watcher) forget(s *Socket) {
+	w.drop(s)
+	_ = w.raw.Control(func(epoll uintptr) {
+		_ = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_DEL, int(s.fd), nil)
+	})
+}
+
+func (w *watcher) drop(s *Socket) {
+	w.mu.Lock()
+	delete(w.watched, s.watchID)
+	w.mu.Unlock()
+	s.watchID = 0
+}
+
+func (w *watcher) run() {
+	defer close(w.done)
+	events := make([]unix.EpollEvent, 256)
+	_ = w.raw.Read(func(epoll uintptr) bool { // returns when the file is closed
+		for {
+			n, err := unix.EpollWait(int(epoll), events, 0)
+			if err == unix.EINTR {
+				continue
+			}
+			if n <= 0 {
+				return false // wait until the epoll itself is readable
+			}
+			for _, ev := range events[:n] {
+				w.writable(uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32)
+			}
+		}
+	})
+}
+
+func (w *watcher) writable(id uint64) {
+	w.mu.Lock()
+	s := w.watched[id]
+	delete(w.watched, id)
+	if s != nil {
+		s.loop.ready.add(s)
+	}
+	w.mu.Unlock()
+	if s != nil {
+		s.loop.Wake()
+	}
+}
+
+func (w *watcher) close() {
+	_ = w.epoll.Close()
+	<-w.done
+}

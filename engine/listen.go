@@ -1,0 +1,57 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"syscall"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/loop"
+)
+
+// listen binds the address of the Config and picks the protocol by its scheme.
+func (e *Engine) listen() error {
+	if e.cfg.Addr == "" {
+		e.listener = e.cfg.Listener
+		return nil
+	}
+	u, err := url.Parse(e.cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("engine: Config.Addr %q is no URL such as ws://127.0.0.1:8090: %w", e.cfg.Addr, err)
+	}
+	network, address := "tcp", u.Host
+	switch u.Scheme {
+	case "ws", "tcp":
+		port, err := strconv.ParseUint(u.Port(), 10, 16)
+		if err != nil || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
+			return fmt.Errorf("engine: Config.Addr %q must be %s://host:port with a port from 0 to 65535", e.cfg.Addr, u.Scheme)
+		}
+		address = net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10))
+	case "ws+unix", "unix":
+		network, address = "unix", u.Path
+		if u.Host != "" || address == "" {
+			return fmt.Errorf("engine: Config.Addr %q must be %s:///path", e.cfg.Addr, u.Scheme)
+		}
+	case "wss":
+		return fmt.Errorf("engine: Config.Addr %q: wss is not served; end TLS in a proxy before the engine and listen on ws", e.cfg.Addr)
+	default:
+		return fmt.Errorf("engine: Config.Addr %q must begin with ws://, ws+unix://, tcp:// or unix://", e.cfg.Addr)
+	}
+	if e.raw = u.Scheme == "tcp" || u.Scheme == "unix"; e.raw && e.cfg.Codec == nil {
+		e.cfg.Codec = func() codec.Codec { return new(codec.Raw) }
+	}
+	e.listener, err = loop.Listen(network, address)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("engine: Config.Addr %s is taken: stop what listens there or choose another port (0 for a free one): %w", e.cfg.Addr, err)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("engine: Config.Addr %s: this process may not listen there (ports below 1024 need a privilege): %w", e.cfg.Addr, err)
+	default:
+		return fmt.Errorf("engine: Config.Addr %s: %w", e.cfg.Addr, err)
+	}
+}

@@ -1,0 +1,100 @@
+package engine
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/engine/internal/loop"
+)
+
+// ServeHTTP makes the Engine an http.Handler, to be mounted on a route of a
+// program that runs its own http.Server (or gin, echo, chi): it hijacks the
+// connection and puts it on a loop, where the handshake is judged like any
+// other. The loops must run: see Run. Bytes that the client sent after its
+// request are not lost. It cannot serve HTTP/2, nor TLS that this process ends.
+func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !upgradeRequested(r) {
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		http.Error(w, "this is a WebSocket endpoint", http.StatusUpgradeRequired)
+		return
+	}
+	head, err := writeHead(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusNotImplemented)
+		return
+	}
+	nc, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		e.log.Error("a handshake that came through net/http is refused: its connection cannot be hijacked", zap.Error(err))
+		http.Error(w, "this connection cannot become a WebSocket", http.StatusNotImplemented)
+		return
+	}
+	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
+	head = append(head, early...)
+	own, counted := nc.(*handedConn)
+	if counted {
+		head = append(head, own.head...)
+		nc = own.Conn
+	}
+	_ = nc.SetDeadline(time.Time{})
+	if !loop.Supported(nc) {
+		e.log.Error("a handshake that came through net/http is refused: no loop can hold its connection; end TLS in a proxy",
+			zap.String("type", fmt.Sprintf("%T", nc)))
+		e.turnAway(nc, 501, "this connection cannot become a WebSocket")
+		return
+	}
+	if counted && !own.gone.CompareAndSwap(false, true) {
+		_ = nc.Close() // by a shutdown, meanwhile
+		return
+	}
+	if err := e.admit(counted); err != nil {
+		e.refused.Add(1)
+		e.turnAway(nc, 503, "the server is full, try again later")
+		return
+	}
+	if err := e.enroll(nc, head); err != nil {
+		e.log.Error("a connection could not be put on its loop", zap.Error(err))
+	}
+}
+
+// upgradeRequested reports whether a WebSocket handshake is meant.
+func upgradeRequested(r *http.Request) bool {
+	for _, list := range r.Header.Values("Upgrade") {
+		for token := range strings.SplitSeq(list, ",") {
+			if strings.EqualFold(strings.TrimSpace(token), "websocket") {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// writeHead writes a request out again, as a client would have sent it, for
+// the loop's own parser.
+func writeHead(r *http.Request) ([]byte, error) {
+	if r.ProtoMajor != 1 {
+		return nil, fmt.Errorf("engine: a WebSocket over %s is not served: connect with HTTP/1.1", r.Proto)
+	}
+	b := fmt.Appendf(nil, "%s %s %s\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Proto, r.Host)
+	if len(r.TransferEncoding) > 0 { // net/http has taken it out of the fields
+		b = fmt.Appendf(b, "Transfer-Encoding: %s\r\n", strings.Join(r.TransferEncoding, ", "))
+	}
+	names := make([]string, 0, len(r.Header))
+	for name := range r.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, value := range r.Header[name] {
+			b = fmt.Appendf(b, "%s: %s\r\n", name, value)
+		}
+	}
+	return append(b, "\r\n"...), nil
+}

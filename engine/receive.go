@@ -1,0 +1,152 @@
+package engine
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// Opened implements loop.Owner: the connection has come to its loop.
+func (c *Conn) Opened(l *loop.Loop) {
+	w := l.Driver().(*worker)
+	c.w = w
+	w.arm(&c.timer, c.e.cfg.HandshakeTimeout)
+	w.add(c)
+	w.cur = c
+	if ev := c.codec.Start(&w.env); ev.Kind == codec.Open {
+		c.guard(c.open)
+	}
+	w.cur = nil
+	c.uncork()
+	if c.rare != nil && c.rare.head != nil {
+		head := c.rare.head
+		c.rare.head = nil
+		c.Readable(head)
+	}
+	if w.draining {
+		_ = c.close(errGoingAway())
+	}
+	w.endTurn()
+}
+
+// Readable implements loop.Owner: b lies in the loop's read buffer.
+func (c *Conn) Readable(b []byte) {
+	c.stats.bytesIn.add(uint64(len(b)))
+	c.alive = true
+	switch {
+	case c.phase.Load() >= phaseEnding:
+		c.ignore(len(b))
+	case c.paused:
+		r := c.seldom()
+		if r.parked == nil {
+			r.parked = c.w.env.Buffers.Get(len(b))
+		}
+		r.parked = append(c.w.env.Buffers.Grow(r.parked, len(b)), b...)
+	default:
+		c.receive(b)
+	}
+	c.w.endTurn()
+}
+
+// receive decodes a batch of input, calls back, and writes once what was sent
+// to this connection meanwhile.
+func (c *Conn) receive(in []byte) {
+	w := c.w
+	w.cur, w.in = c, in
+	if !c.decode() && !c.decode() { // a callback panics once: no other follows
+		c.doom(errPanic)
+	}
+	w.cur, w.in = nil, nil
+	if w.got > 0 {
+		c.stats.messagesIn.add(w.got)
+		w.got = 0
+	}
+	c.uncork()
+}
+
+// decode takes events from w.in until it is used up. It reports false if a
+// callback panicked; w.in then holds what is left.
+func (c *Conn) decode() (done bool) {
+	defer c.recoverPanic()
+	w := c.w
+	for c.phase.Load() < phaseEnding {
+		ev, n := c.codec.Decode(&w.env, w.in)
+		w.in = w.in[n:]
+		switch ev.Kind {
+		case codec.NeedMore:
+			return true
+		case codec.Message:
+			w.got++
+			if f := c.h.OnMessage; f != nil {
+				f(c, Message{MessageType(ev.Opcode), ev.Data})
+			}
+		case codec.Ping:
+			if f := c.h.OnPing; f != nil {
+				f(c, ev.Data)
+			}
+		case codec.Pong:
+			if f := c.h.OnPong; f != nil {
+				f(c, ev.Data)
+			}
+		case codec.Request:
+			c.upgrade()
+		case codec.HTTP:
+			c.plainHTTP(ev.Data)
+		case codec.Open:
+			c.open()
+		case codec.Close:
+			c.end(ev.Close)
+		}
+	}
+	return true
+}
+
+// open makes the connection one that the program knows.
+func (c *Conn) open() {
+	c.phase.Store(phaseOpen)
+	c.opened = true
+	c.w.arm(&c.timer, c.e.cfg.PingInterval)
+	if f := c.h.OnOpen; f != nil {
+		f(c)
+	}
+}
+
+// ignore discards input after the end, so that closing the descriptor with
+// unread input does not reset the stream under the last words. A peer that
+// talks on is cut.
+func (c *Conn) ignore(n int) {
+	r := c.seldom()
+	if r.ignored += n; r.ignored > ignoredBytesMax {
+		c.doom(nil)
+	}
+}
+
+var errPanic = fmt.Errorf("engine: panic")
+
+// guard calls f and survives its panic.
+func (c *Conn) guard(f func()) {
+	defer c.recoverPanic()
+	f()
+}
+
+// recoverPanic is deferred around callbacks: the connection is closed, the
+// loop and everybody else on it go on.
+func (c *Conn) recoverPanic() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	c.e.log.Error("a callback panicked; its connection is closed", zap.Any("panic", v),
+		zap.Uint64("conn", c.id), zap.ByteString("stack", debug.Stack()))
+	switch c.phase.Load() {
+	case phaseOpening:
+		c.refuse(&codec.HandshakeError{Status: 500, Reason: "internal server error"})
+	case phaseOpen:
+		_ = c.close(&CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: fmt.Errorf("%w: %v", errPanic, v)})
+	}
+}

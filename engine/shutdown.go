@@ -1,0 +1,97 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"go.uber.org/zap"
+)
+
+// CutError says what a shutdown could not end in time.
+type CutError struct {
+	Connections int   // that were cut
+	Bytes       int64 // that were still queued for them
+}
+
+func (e *CutError) Error() string {
+	return fmt.Sprintf("engine: the shutdown cut %d connections with %d bytes unsent", e.Connections, e.Bytes)
+}
+
+// Shutdown stops accepting, sends the close code 1001 to every connection,
+// flushes what is queued, waits for the peers to close, and cuts what is left
+// when ctx ends; then it returns a *CutError. Plain HTTP requests are served to
+// their end. Called again, it waits for the first call. It must not be called
+// in a callback.
+func (e *Engine) Shutdown(ctx context.Context) error {
+	e.mu.Lock()
+	before := e.phase
+	e.phase = engineStopping
+	if before == engineRunning && e.active == 0 {
+		close(e.idle)
+	}
+	e.mu.Unlock()
+	switch before {
+	case engineNew:
+		if e.listener != nil {
+			_ = e.listener.Close()
+		}
+		close(e.stopped)
+	case engineRunning:
+		e.stop(ctx)
+	}
+	select {
+	case <-e.stopped:
+		return e.err
+	case <-ctx.Done():
+		if before == engineStopping {
+			return ctx.Err()
+		}
+		<-e.stopped
+		return e.err
+	}
+}
+
+// stop runs the stages of a shutdown in the one order that loses nothing: no
+// connection may be on its way into a loop once the loops end.
+func (e *Engine) stop(ctx context.Context) {
+	close(e.stopping)
+	if e.listener != nil {
+		_ = e.listener.Close()
+	}
+	e.acceptors.Wait()
+	e.arriving.Wait()
+	for _, w := range e.workers {
+		w.post(post{do: w.drain})
+	}
+	if e.http != nil {
+		e.http.drain(ctx)
+	}
+	select {
+	case <-e.idle:
+	case <-ctx.Done():
+	}
+	e.mu.Lock()
+	left := e.active
+	e.mu.Unlock()
+	e.group.Stop()
+	if e.http != nil {
+		e.http.close()
+	}
+	var unsent int64
+	for _, w := range e.workers {
+		unsent += w.end()
+	}
+	if left > 0 {
+		e.err = &CutError{Connections: left, Bytes: unsent}
+	}
+	e.log.Info("stopped", zap.Int("cut", left), zap.Int64("bytes_unsent", unsent))
+	close(e.stopped)
+}
+
+// drain says goodbye to every connection of a loop, on that loop.
+func (w *worker) drain() {
+	w.draining = true
+	for _, c := range w.conns {
+		_ = c.close(errGoingAway())
+	}
+}

@@ -1,0 +1,47 @@
+package engine
+
+import (
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/wheel"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// Expire implements wheel.Expirer. A connection has one timer; what it is for
+// follows from the phase.
+func (c *Conn) Expire(*wheel.Timer) {
+	switch c.phase.Load() {
+	case phaseOpening:
+		c.handshakeTimeout()
+	case phaseOpen:
+		c.lookForLife()
+	default: // no answer to our close frame, or the stream did not end
+		c.doom(ErrTimeout)
+	}
+}
+
+func (c *Conn) handshakeTimeout() {
+	if _, ok := c.codec.(codec.Upgrader); !ok {
+		c.doom(ErrTimeout)
+		return
+	}
+	c.refuse(&codec.HandshakeError{Status: 408, Reason: "the request head did not arrive in time"})
+}
+
+// lookForLife finds out peers that are gone without a word. Anything that
+// arrived since the last look is life; after an interval of silence the peer
+// is pinged, and after PongTimeout more it is cut. While we do not read, its
+// clock stands still.
+func (c *Conn) lookForLife() {
+	switch {
+	case c.alive || c.paused:
+		c.alive, c.pinged = false, false
+	case c.pinged:
+		c.doom(ErrTimeout)
+		return
+	case c.send(protocol.OpPing, nil) == nil:
+		c.pinged = true
+		c.w.arm(&c.timer, c.e.cfg.PongTimeout)
+		return
+	}
+	c.w.arm(&c.timer, c.e.cfg.PingInterval)
+}

@@ -1,0 +1,75 @@
+package engine
+
+import (
+	"errors"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// upgrade answers a valid opening handshake.
+func (c *Conn) upgrade() {
+	r := &c.w.env.Request
+	if err := c.e.checkOrigin(r); err != nil {
+		c.refuse(err)
+		return
+	}
+	u := &Upgrade{Request: r, RemoteAddr: c.remote}
+	if f := c.h.OnUpgrade; f != nil {
+		if err := f(u); err != nil {
+			c.refuse(c.e.refusal(err))
+			return
+		}
+	}
+	accept := codec.Accept{Subprotocol: u.Subprotocol, Fields: u.Header}
+	if err := c.codec.(codec.Upgrader).Accept(&c.w.env, accept); err != nil {
+		c.refuse(c.e.refusal(err))
+		return
+	}
+	c.state, c.subprotocol = u.State, u.Subprotocol
+	if u.Handler != nil {
+		c.h = u.Handler
+	}
+	c.request = r
+	defer func() { c.request = nil }() // also if OnOpen panics
+	c.open()
+}
+
+// refusal is what the client is told of an error of OnUpgrade.
+func (e *Engine) refusal(err error) *codec.HandshakeError {
+	var refused *codec.HandshakeError
+	if errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599 {
+		return refused
+	}
+	e.log.Error("OnUpgrade failed; the client gets 500", zap.Error(err))
+	return &codec.HandshakeError{Status: 500, Reason: "internal server error"}
+}
+
+// checkOrigin keeps other sites' pages from using the cookies of this one
+// (RFC 6455 §10.2).
+func (e *Engine) checkOrigin(r *protocol.Request) *codec.HandshakeError {
+	origin := r.Fields.Get("Origin")
+	switch {
+	case e.cfg.CheckOrigin != nil:
+		if e.cfg.CheckOrigin(r) {
+			return nil
+		}
+	case r.Fields.Count("Origin") == 0:
+		return nil // no browser
+	case e.cfg.Origins == nil:
+		if protocol.SameOrigin(origin, r.Host) {
+			return nil
+		}
+	default:
+		for _, p := range e.cfg.Origins {
+			if protocol.MatchOrigin(p, origin) {
+				return nil
+			}
+		}
+	}
+	e.log.Warn("a handshake from a foreign origin is refused; Config.Origins lists those to allow",
+		zap.String("origin", origin), zap.String("host", r.Host))
+	return &codec.HandshakeError{Status: 403, Reason: "this origin is not allowed"}
+}

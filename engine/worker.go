@@ -1,0 +1,162 @@
+package engine
+
+import (
+	"crypto/rand"
+	mrand "math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/engine/internal/wheel"
+)
+
+// worker is the engine's side of one loop. All but conns and inbox belongs to
+// the loop's goroutine.
+type worker struct {
+	e     *Engine
+	loop  *loop.Loop
+	env   codec.Env // env.Out is the cork: the output of the connection at hand
+	cur   *Conn     // the connection at hand: its input is being decoded
+	in    []byte    // what is left of that input
+	got   uint64    // messages decoded from it
+	sent  uint64    // messages encoded into the cork
+	dirty []*Conn   // to be attended to at the end of this turn
+
+	free   []*queue // free list
+	pieces [][]byte // scratch of flush
+	spare  []byte   // scratch of say
+
+	draining bool
+	unsent   int64 // bytes dropped when the loop ended
+
+	wheel   wheel.Wheel
+	alarm   *time.Timer // the loop's one runtime timer
+	alarmAt int64       // what it is set to, 0 if it is not
+
+	inbox inbox
+
+	mu    sync.Mutex // guards what follows: others read it
+	conns []*Conn    // all on this loop, in no order
+	past  ConnStats  // of connections that are gone
+}
+
+func newWorker(e *Engine, l *loop.Loop) *worker {
+	var seed [32]byte
+	_, _ = rand.Read(seed[:]) // never fails
+	w := &worker{e: e, loop: l}
+	w.env.Random = mrand.NewChaCha8(seed).Uint64 // cryptographically strong
+	w.inbox.init()
+	return w
+}
+
+// Woken implements loop.Driver. Sockets that became writable come first, so
+// that no amount of posting can starve them.
+func (w *worker) Woken(ready []*loop.Socket) {
+	for _, s := range ready {
+		w.mark(s.Owner().(*Conn))
+	}
+	w.wheel.Advance(w.now())
+	w.takePosts()
+	w.endTurn()
+}
+
+// mark puts c on the list of connections to be attended to at the end of the
+// turn: to write what was queued, to close what is over.
+func (w *worker) mark(c *Conn) {
+	if !c.marked {
+		c.marked = true
+		w.dirty = append(w.dirty, c)
+	}
+}
+
+// endTurn ends what every event of the loop does: connections that were marked
+// write once, whatever was sent to them. Attending may mark more.
+func (w *worker) endTurn() {
+	for i := 0; i < len(w.dirty); i++ {
+		c := w.dirty[i]
+		w.dirty[i] = nil
+		c.marked = false
+		c.attend()
+	}
+	w.dirty = w.dirty[:0]
+	w.setAlarm()
+}
+
+// now is the wheel's time: milliseconds since the engine was made.
+func (w *worker) now() int64 { return time.Since(w.e.began).Milliseconds() }
+
+// arm sets a connection's timer; NoLimit never expires.
+func (w *worker) arm(t *wheel.Timer, d time.Duration) {
+	if d >= forever {
+		w.wheel.Stop(t)
+		return
+	}
+	w.wheel.Arm(t, w.now()+int64((d+time.Millisecond-1)/time.Millisecond))
+}
+
+// forever is longer than any timeout that Config allows.
+const forever = 1000 * 24 * time.Hour
+
+// setAlarm keeps the runtime timer at or before the wheel's next work.
+func (w *worker) setAlarm() {
+	due, ok := w.wheel.Next()
+	if !ok || w.alarmAt != 0 && w.alarmAt <= due {
+		return
+	}
+	w.alarmAt = due
+	after := time.Until(w.e.began.Add(time.Duration(due) * time.Millisecond))
+	if w.alarm == nil {
+		w.alarm = time.AfterFunc(after, func() { w.post(post{do: w.rang}) })
+	} else {
+		w.alarm.Reset(after)
+	}
+}
+
+// rang runs on the loop after the runtime timer; Woken has advanced the wheel
+// or does so at its next turn.
+func (w *worker) rang() {
+	w.alarmAt = 0
+	w.wheel.Advance(w.now())
+}
+
+// add and remove keep the list of connections.
+func (w *worker) add(c *Conn) {
+	w.mu.Lock()
+	c.index = len(w.conns)
+	w.conns = append(w.conns, c)
+	w.mu.Unlock()
+}
+
+func (w *worker) remove(c *Conn) {
+	w.mu.Lock()
+	last := len(w.conns) - 1
+	moved := w.conns[last]
+	w.conns[c.index], w.conns[last] = moved, nil
+	moved.index = c.index
+	w.conns = w.conns[:last]
+	w.past.add(c.Stats())
+	w.mu.Unlock()
+}
+
+// snapshot lists the open connections. Any goroutine may call it.
+func (w *worker) snapshot() []*Conn {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	open := make([]*Conn, 0, len(w.conns))
+	for _, c := range w.conns {
+		if c.phase.Load() == phaseOpen {
+			open = append(open, c)
+		}
+	}
+	return open
+}
+
+// end is called after the loop ended, and reports the bytes that were dropped.
+func (w *worker) end() int64 {
+	if w.alarm != nil {
+		w.alarm.Stop()
+	}
+	w.inbox.close()
+	return w.unsent
+}

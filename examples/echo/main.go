@@ -1,0 +1,69 @@
+// Command echo answers every message with itself, or, with -mode broadcast,
+// sends it to every connection.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/engine"
+)
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	listen := flag.String("listen", "ws://127.0.0.1:8091", "URL to listen on")
+	mode := flag.String("mode", "echo", "echo: answer each message with itself; broadcast: send it to every connection")
+	loops := flag.Int("loops", 0, "number of event loops (0: one for each processor)")
+	maxMessage := flag.Int("max-message", 0, "largest message accepted, in bytes (0: the default; -1: no limit)")
+	handshake := flag.Duration("handshake-timeout", 0, "time a client has for its request (0: the default)")
+	drain := flag.Duration("drain-timeout", 5*time.Second, "time to say goodbye after SIGINT or SIGTERM")
+	flag.Parse()
+
+	logger, err := zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel))
+	if err != nil {
+		return err
+	}
+	var e *engine.Engine
+	answer := func(c *engine.Conn, m engine.Message) {
+		_ = c.Send(m) // fails only if c is closing: nobody is left to answer
+	}
+	switch *mode {
+	case "echo":
+	case "broadcast":
+		answer = func(_ *engine.Conn, m engine.Message) {
+			if err := e.Broadcast(m); err != nil {
+				logger.Warn("broadcast", zap.Error(err))
+			}
+		}
+	default:
+		return fmt.Errorf("-mode is %q: it must be echo or broadcast", *mode)
+	}
+	e, err = engine.New(engine.Config{
+		Addr:             *listen,
+		Loops:            *loops,
+		MessageBytesMax:  *maxMessage,
+		HandshakeTimeout: *handshake,
+		DrainTimeout:     *drain,
+		Logger:           logger,
+	}, engine.Handler{OnMessage: answer})
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	fmt.Printf("%s on %s\n", *mode, e.Addr())
+	return e.Run(ctx)
+}
