@@ -70,23 +70,12 @@ func (w *worker) postData(p post, payload []byte) error {
 	return nil
 }
 
-// takePosts carries out what was posted, at most postsPerTurn.
+// takePosts carries out what was posted, at most postsPerTurn; then it wakes
+// the loop again, behind the other events that wait.
 func (w *worker) takePosts() {
 	b := &w.inbox
-	if b.next == len(b.taken) {
-		clear(b.taken)
-		b.taken, b.next = b.taken[:0], 0
-		if cap(b.takenArena) > arenaKeepMax {
-			b.takenArena = nil
-		}
-		b.mu.Lock()
-		b.posts, b.taken = b.taken, b.posts
-		b.arena, b.takenArena = b.takenArena[:0], b.arena
-		b.bytes = 0
-		b.mu.Unlock()
-	}
 	for range postsPerTurn {
-		if b.next == len(b.taken) {
+		if b.next == len(b.taken) && !b.take() {
 			return
 		}
 		p := &b.taken[b.next]
@@ -94,6 +83,21 @@ func (w *worker) takePosts() {
 		w.carryOut(p)
 	}
 	w.loop.Wake()
+}
+
+// take swaps the two halves of the inbox; it reports false if nothing is there.
+func (b *inbox) take() bool {
+	clear(b.taken)
+	b.taken, b.next = b.taken[:0], 0
+	if cap(b.takenArena) > arenaKeepMax {
+		b.takenArena = nil
+	}
+	b.mu.Lock()
+	b.posts, b.taken = b.taken, b.posts
+	b.arena, b.takenArena = b.takenArena[:0], b.arena
+	b.bytes = 0
+	b.mu.Unlock()
+	return len(b.taken) > 0
 }
 
 func (w *worker) carryOut(p *post) {

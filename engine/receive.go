@@ -42,11 +42,7 @@ func (c *Conn) Readable(b []byte) {
 	case c.phase.Load() >= phaseEnding:
 		c.ignore(len(b))
 	case c.paused:
-		r := c.seldom()
-		if r.parked == nil {
-			r.parked = c.w.env.Buffers.Get(len(b))
-		}
-		r.parked = append(c.w.env.Buffers.Grow(r.parked, len(b)), b...)
+		c.park(b)
 	default:
 		c.receive(b)
 	}
@@ -75,6 +71,10 @@ func (c *Conn) decode() (done bool) {
 	defer c.recoverPanic()
 	w := c.w
 	for c.phase.Load() < phaseEnding {
+		if c.paused && len(w.in) > 0 {
+			c.park(w.in)
+			w.in = nil // and once more, so that the codec gives back what it lent
+		}
 		ev, n := c.codec.Decode(&w.env, w.in)
 		w.in = w.in[n:]
 		switch ev.Kind {
@@ -104,6 +104,19 @@ func (c *Conn) decode() (done bool) {
 		}
 	}
 	return true
+}
+
+// park keeps input that is not to be decoded before reading resumes: what was
+// left of a batch, and the read that may have been under way.
+func (c *Conn) park(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	r, buffers := c.seldom(), &c.w.env.Buffers
+	if r.parked == nil {
+		r.parked = buffers.Get(len(b))
+	}
+	r.parked = append(buffers.Grow(r.parked, len(b)), b...)
 }
 
 // open makes the connection one that the program knows.

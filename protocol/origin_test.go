@@ -79,7 +79,7 @@ func TestRFC6455Section10_2_MatchOrigin(t *testing.T) {
 			[]string{"http://a.org", "https://a.org:444", "https://b.a.org", "https://a.org.b", "https://ba.org", "null", "a.org", "https://a.org/"}},
 		{"https://a.org:444", []string{"https://a.org:444"}, []string{"https://a.org", "https://a.org:443", "http://a.org:444"}},
 		{"https://*.a.org", []string{"https://b.a.org", "https://c.b.a.org", "https://B.A.org"},
-			[]string{"https://a.org", "https://.a.org", "https://ba.org", "https://b.a.org.c", "http://b.a.org", "https://b.a.org:444"}},
+			[]string{"https://a.org", "https://.a.org", "https://ba.org", "https://evila.org", "https://b.a.org.c", "http://b.a.org", "https://b.a.org:444"}},
 		{"a.org", []string{"http://a.org", "https://a.org", "http://a.org:80", "https://a.org:443", "app://a.org"},
 			[]string{"http://b.a.org", "http://a.org:443", "https://a.org:80", "http://a.org:8080", "app://a.org:80"}},
 		{"a.org:8080", []string{"http://a.org:8080", "https://a.org:8080"}, []string{"http://a.org", "http://a.org:80", "http://b.a.org:8080"}},
