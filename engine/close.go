@@ -83,7 +83,7 @@ func (c *Conn) attend() {
 		c.end(r.closing)
 	case phase == phaseEnding && !c.farewell:
 		c.sayFarewell()
-	case c.paused && !c.farewell && (phase != phaseOpen || c.queue == nil || c.queue.bytes <= c.e.cfg.SendBytesLow):
+	case c.paused && !c.farewell && (phase != phaseOpen || c.queue == nil || c.queue.bytes <= c.e.low):
 		c.resume()
 	}
 }

@@ -23,7 +23,8 @@ type Engine struct {
 	log      *zap.Logger
 	options  codec.Options
 	raw      bool // the scheme of Addr names a protocol without HTTP
-	high     int  // SendBytesHigh, or 0: see grew
+	high     int  // SendBytesHigh and SendBytesLow, or 0: see New
+	low      int
 	began    time.Time
 	listener net.Listener
 	http     *httpServer // nil without Config.HTTP
@@ -78,8 +79,10 @@ func New(cfg Config, h Handler) (*Engine, error) {
 	if err := e.listen(); err != nil {
 		return nil, err
 	}
-	if e.high = cfg.SendBytesHigh; e.raw {
-		e.high = 0 // without a farewell, a peer's end of stream must wait until all is written
+	if e.high, e.low = cfg.SendBytesHigh, cfg.SendBytesLow; e.raw {
+		// Without a farewell of its own, a peer may end its stream and expect
+		// what is queued: its end must not be read before all is written.
+		e.high, e.low = 0, 0
 	}
 	if cfg.HTTP != nil {
 		e.http = newHTTPServer(e)

@@ -1,0 +1,165 @@
+package engine_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+
+	"github.com/sockmill/sockmill/engine"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// A server that answers every message with itself.
+func Example() {
+	e, err := engine.New(engine.Config{Addr: "ws://127.0.0.1:8090"}, engine.Handler{
+		OnMessage: func(c *engine.Conn, m engine.Message) {
+			_ = c.Send(m) // fails only if c is closing
+		},
+	})
+	if err == nil {
+		err = e.Run(context.Background()) // ends when the context does
+	}
+	log.Println(err)
+}
+
+// A chat with one room: what anybody says, everybody reads.
+func ExampleEngine_Broadcast() {
+	var e *engine.Engine
+	tell := func(text string) {
+		_ = e.Broadcast(engine.Message{Type: engine.Text, Data: []byte(text)})
+	}
+	e, err := engine.New(engine.Config{Addr: "ws://127.0.0.1:8090"}, engine.Handler{
+		OnOpen:    func(c *engine.Conn) { tell(fmt.Sprintf("guest %d joined", c.ID())) },
+		OnMessage: func(c *engine.Conn, m engine.Message) { tell(fmt.Sprintf("guest %d: %s", c.ID(), m.Data)) },
+		OnClose:   func(c *engine.Conn, why *engine.CloseError) { tell(fmt.Sprintf("guest %d left", c.ID())) },
+	})
+	if err == nil {
+		err = e.Run(context.Background())
+	}
+	log.Println(err)
+}
+
+// OnUpgrade lets in who has a session, and chooses a subprotocol.
+func ExampleUpgrade() {
+	users := map[string]string{"s3cret": "Ada"}
+	e, err := engine.New(engine.Config{Addr: "ws://127.0.0.1:0"}, engine.Handler{
+		OnUpgrade: func(u *engine.Upgrade) error {
+			user, ok := users[u.Request.Cookie("session")]
+			if !ok {
+				return engine.Refuse(http.StatusUnauthorized, "log in first")
+			}
+			if u.Request.Fields.HasToken("Sec-WebSocket-Protocol", "chat.v2") {
+				u.Subprotocol = "chat.v2"
+			}
+			u.State = user
+			return nil
+		},
+		OnMessage: func(c *engine.Conn, m engine.Message) {
+			_ = c.SendText(c.State().(string) + " said " + m.Text())
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer run(e)()
+
+	fmt.Println(handshake(e, "/", "Cookie: session=s3cret", "Sec-WebSocket-Protocol: chat.v1, chat.v2"))
+	fmt.Println(handshake(e, "/"))
+	// Output:
+	// 101 Switching Protocols, Sec-WebSocket-Protocol: chat.v2
+	// 401 Unauthorized
+}
+
+// Another Handler for each path.
+func ExampleUpgrade_handler() {
+	paths := map[string]*engine.Handler{
+		"/echo": {OnMessage: func(c *engine.Conn, m engine.Message) { _ = c.Send(m) }},
+		"/time": {OnOpen: func(c *engine.Conn) { _ = c.Close(protocol.CloseNormal, "later than you think") }},
+	}
+	e, err := engine.New(engine.Config{Addr: "ws://127.0.0.1:0"}, engine.Handler{
+		OnUpgrade: func(u *engine.Upgrade) error {
+			if u.Handler = paths[u.Request.Path]; u.Handler == nil {
+				return engine.Refuse(http.StatusNotFound, "no such endpoint")
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer run(e)()
+
+	fmt.Println(handshake(e, "/echo"))
+	fmt.Println(handshake(e, "/nowhere"))
+	// Output:
+	// 101 Switching Protocols
+	// 404 Not Found
+}
+
+// An Engine without an address of its own, on a route of a program that runs
+// its own http.Server.
+func ExampleEngine_ServeHTTP() {
+	e, err := engine.New(engine.Config{}, engine.Handler{
+		OnMessage: func(c *engine.Conn, m engine.Message) { _ = c.Send(m) },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer run(e)() // the loops must run
+
+	mux := http.NewServeMux()
+	mux.Handle("/ws", e)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "a page") })
+	server := httptest.NewServer(mux)
+	defer server.Close()
+
+	fmt.Println(handshake(server.Listener, "/ws"))
+	fmt.Println(handshake(server.Listener, "/"))
+	// Output:
+	// 101 Switching Protocols
+	// 200 OK
+}
+
+// run runs an engine until the function that it returns is called.
+func run(e *engine.Engine) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- e.Run(ctx) }()
+	return func() {
+		cancel()
+		if err := <-done; err != nil {
+			log.Println(err)
+		}
+	}
+}
+
+// handshake asks for a WebSocket and tells how the server answered.
+func handshake(server interface{ Addr() net.Addr }, path string, fields ...string) string {
+	nc, err := net.Dial("tcp", server.Addr().String())
+	if err != nil {
+		return err.Error()
+	}
+	defer nc.Close() //nolint:errcheck // nothing is left to send
+	head := "GET " + path + " HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	for _, f := range fields {
+		head += f + "\r\n"
+	}
+	if _, err := io.WriteString(nc, head+"\r\n"); err != nil {
+		return err.Error()
+	}
+	r, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		return err.Error()
+	}
+	defer r.Body.Close() //nolint:errcheck // read only
+	if p := r.Header.Get("Sec-WebSocket-Protocol"); p != "" {
+		return r.Status + ", Sec-WebSocket-Protocol: " + p
+	}
+	return r.Status
+}
