@@ -131,7 +131,10 @@ func (s *server) tryDial(target string, subprotocols []string, fields ...protoco
 			MessageBytesMax: 1 << 30, FragmentsMax: 1 << 20, Host: "localhost", Target: target})
 	}
 	c.session.Start(&c.env)
-	c.flush()
+	if _, err := c.Write(c.env.Out); err != nil {
+		return nil, err
+	}
+	c.env.Out = c.env.Out[:0]
 	for {
 		ev, err := c.next()
 		switch {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"time"
 
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/protocol"
@@ -79,7 +80,10 @@ func ExampleUpgrade() {
 func ExampleUpgrade_handler() {
 	paths := map[string]*engine.Handler{
 		"/echo": {OnMessage: func(c *engine.Conn, m engine.Message) { _ = c.Send(m) }},
-		"/time": {OnOpen: func(c *engine.Conn) { _ = c.Close(protocol.CloseNormal, "later than you think") }},
+		"/time": {OnOpen: func(c *engine.Conn) {
+			_ = c.SendText(time.Now().Format(time.TimeOnly))
+			_ = c.Close(protocol.CloseNormal, "")
+		}},
 	}
 	e, err := engine.New(engine.Config{Addr: "ws://127.0.0.1:0"}, engine.Handler{
 		OnUpgrade: func(u *engine.Upgrade) error {
@@ -102,7 +106,7 @@ func ExampleUpgrade_handler() {
 }
 
 // An Engine without an address of its own, on a route of a program that runs
-// its own http.Server.
+// its own http.Server. A handshake that comes before Run has begun gets 503.
 func ExampleEngine_ServeHTTP() {
 	e, err := engine.New(engine.Config{}, engine.Handler{
 		OnMessage: func(c *engine.Conn, m engine.Message) { _ = c.Send(m) },
@@ -110,7 +114,7 @@ func ExampleEngine_ServeHTTP() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer run(e)() // the loops must run
+	defer run(e)()
 
 	mux := http.NewServeMux()
 	mux.Handle("/ws", e)
@@ -118,11 +122,17 @@ func ExampleEngine_ServeHTTP() {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 
-	fmt.Println(handshake(server.Listener, "/ws"))
-	fmt.Println(handshake(server.Listener, "/"))
+	for _, path := range []string{"/ws", "/"} {
+		r, err := http.Get(server.URL + path) // no handshake
+		if err != nil {
+			log.Fatal(err)
+		}
+		_ = r.Body.Close()
+		fmt.Println(path, r.Status)
+	}
 	// Output:
-	// 101 Switching Protocols
-	// 200 OK
+	// /ws 426 Upgrade Required
+	// / 200 OK
 }
 
 // run runs an engine until the function that it returns is called.
@@ -139,8 +149,8 @@ func run(e *engine.Engine) (stop func()) {
 }
 
 // handshake asks for a WebSocket and tells how the server answered.
-func handshake(server interface{ Addr() net.Addr }, path string, fields ...string) string {
-	nc, err := net.Dial("tcp", server.Addr().String())
+func handshake(e *engine.Engine, path string, fields ...string) string {
+	nc, err := net.Dial("tcp", e.Addr().String())
 	if err != nil {
 		return err.Error()
 	}

@@ -1,0 +1,314 @@
+package loop
+
+import (
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, // gnet's goroutine pool lives as long as the process
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"))
+}
+
+const patience = 20 * time.Second
+
+type quietLog struct{}
+
+func (quietLog) Debugf(string, ...any) {}
+func (quietLog) Errorf(string, ...any) {}
+
+// driver runs functions on its loop.
+type driver struct {
+	l     *Loop
+	do    chan func()
+	ready chan *Socket
+}
+
+func (d *driver) Woken(ready []*Socket) {
+	for _, s := range ready {
+		d.ready <- s
+	}
+	for {
+		select {
+		case f := <-d.do:
+			f()
+		default:
+			return
+		}
+	}
+}
+
+// on runs f on the loop and waits for it.
+func (d *driver) on(f func()) {
+	done := make(chan struct{})
+	d.do <- func() { f(); close(done) }
+	d.l.Wake()
+	<-done
+}
+
+type owner struct {
+	sock   Socket
+	opened chan *Loop
+	read   chan string
+	closed chan error
+	act    func(o *owner, b []byte)
+}
+
+func (o *owner) Opened(l *Loop)   { o.opened <- l }
+func (o *owner) Closed(err error) { o.closed <- err }
+func (o *owner) Readable(b []byte) {
+	if o.act != nil {
+		o.act(o, b)
+	}
+	o.read <- string(b)
+}
+
+func start(t *testing.T, n int) (*Group, []*driver) {
+	t.Helper()
+	var drivers []*driver
+	g, err := Start(n, quietLog{}, func(l *Loop) Driver {
+		d := &driver{l: l, do: make(chan func(), 100), ready: make(chan *Socket, 100)}
+		drivers = append(drivers, d)
+		return d
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Stop)
+	return g, drivers
+}
+
+// enroll puts one end of a TCP connection on a loop and returns the other.
+func enroll(t *testing.T, g *Group, act func(o *owner, b []byte)) (*owner, *net.TCPConn) {
+	t.Helper()
+	ln, err := Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close() //nolint:errcheck
+	peer, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = peer.Close() })
+	_ = peer.SetDeadline(time.Now().Add(patience))
+	nc, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &owner{opened: make(chan *Loop, 1), read: make(chan string, 1000), closed: make(chan error, 2), act: act}
+	if err := g.Enroll(nc, &o.sock, o); err != nil {
+		t.Fatal(err)
+	}
+	return o, peer.(*net.TCPConn)
+}
+
+func TestEveryLoopHasItsOwnGoroutineAndPoller(t *testing.T) {
+	_, drivers := start(t, 4)
+	pollers := map[int]bool{}
+	for i, d := range drivers {
+		if d.l.On() {
+			t.Error("the test runs on a loop")
+		}
+		d.on(func() {
+			for j, other := range drivers {
+				if other.l.On() != (i == j) {
+					t.Errorf("loop %d is on loop %d", i, j)
+				}
+			}
+		})
+		pollers[d.l.poller] = true
+	}
+	if len(pollers) != 4 {
+		t.Errorf("%d pollers", len(pollers))
+	}
+}
+
+// otherLoop is an event loop of another shape than gnet's.
+type otherLoop struct{ gnet.EventLoop }
+
+// TestShapeOfGnet: a gnet that hides its poller elsewhere is an error that says
+// so, not a pause that does nothing.
+func TestShapeOfGnet(t *testing.T) {
+	if _, err := pollerFD(&otherLoop{}); err == nil || !strings.Contains(err.Error(), "gnet") {
+		t.Errorf("another shape: %v", err)
+	}
+	_, drivers := start(t, 1)
+	if fd := drivers[0].l.poller; fd <= 2 {
+		t.Errorf("the poller's descriptor is %d", fd)
+	}
+}
+
+// TestPauseStopsReading: while paused nothing is read and TCP pushes back;
+// afterwards every byte is there.
+func TestPauseStopsReading(t *testing.T) {
+	g, drivers := start(t, 1)
+	o, peer := enroll(t, g, nil)
+	<-o.opened
+	drivers[0].on(func() {
+		if !o.sock.Pause() {
+			t.Error("no pause")
+		}
+	})
+	sent := make(chan struct{})
+	go func() {
+		defer close(sent)
+		_, _ = peer.Write(make([]byte, 16<<20))
+		_ = peer.CloseWrite()
+	}()
+	_, other := enroll(t, g, func(o *owner, b []byte) { _, _ = o.sock.Write(b) })
+	for range 50 { // the loop is alive, and had every opportunity to read
+		_, _ = other.Write([]byte("x"))
+		if _, err := io.ReadFull(other, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(o.read) != 0 || len(o.closed) != 0 {
+		t.Fatal("read while paused")
+	}
+	got := 0
+	drivers[0].on(o.sock.Resume)
+	for got < 16<<20 {
+		got += len(<-o.read)
+	}
+	<-sent
+	if err := <-o.closed; !errors.Is(err, io.EOF) {
+		t.Errorf("closed with %v", err)
+	}
+}
+
+// TestWriteUntilFullThenWatch fills the kernel, waits to be told, and goes on.
+func TestWriteUntilFullThenWatch(t *testing.T) {
+	g, drivers := start(t, 1)
+	d := drivers[0]
+	o, peer := enroll(t, g, nil)
+	<-o.opened
+	block := make([]byte, 1<<20)
+	total, want := 0, 64<<20
+	received := make(chan int64, 1)
+	for first := true; total < want; first = false {
+		full := false
+		d.on(func() {
+			for total < want {
+				n, err := o.sock.WriteV([][]byte{block[:1000], nil, block[1000:min(len(block), max(want-total, 1001))]})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				total += n
+				if n < len(block) {
+					full = true
+					break
+				}
+			}
+			if full {
+				if err := o.sock.Watch(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		if first {
+			if !full {
+				t.Fatal("the kernel took everything: nothing was tested")
+			}
+			go func() {
+				n, _ := io.Copy(io.Discard, peer)
+				received <- n
+			}()
+		}
+		if full {
+			if s := <-d.ready; s != &o.sock || s.Owner() != o {
+				t.Fatal("another socket is writable")
+			}
+		}
+	}
+	d.on(func() {
+		if err := o.sock.CloseWrite(); err != nil {
+			t.Error(err)
+		}
+	})
+	if n := <-received; n != int64(total) {
+		t.Errorf("received %d of %d bytes", n, total)
+	}
+}
+
+// TestWatchEndsWithTheSocket: nothing is heard of a watched socket after it
+// was closed, whoever has its descriptor's number then.
+func TestWatchEndsWithTheSocket(t *testing.T) {
+	g, drivers := start(t, 1)
+	d := drivers[0]
+	for range 20 {
+		o, peer := enroll(t, g, nil)
+		<-o.opened
+		dup := -1
+		d.on(func() {
+			for {
+				if n, err := o.sock.Write(make([]byte, 1<<20)); err != nil || n < 1<<20 {
+					break
+				}
+			}
+			var err error
+			if dup, err = o.sock.Dup(); err != nil { // would keep a registration alive
+				t.Error(err)
+			}
+			if err := o.sock.Watch(); err != nil {
+				t.Error(err)
+			}
+			o.sock.Close()
+			if n, err := o.sock.Write([]byte("x")); n != 0 || err == nil {
+				t.Error("wrote after Close")
+			}
+		})
+		<-o.closed
+		_, _ = io.CopyN(io.Discard, peer, 1<<20) // makes the duplicate writable
+		_ = unix.Close(dup)
+		_ = peer.Close()
+	}
+	d.on(func() {})
+	if len(d.ready) != 0 {
+		t.Errorf("%d closed sockets were reported writable", len(d.ready))
+	}
+	if n := len(g.watcher.watched); n != 0 {
+		t.Errorf("%d are still watched", n)
+	}
+}
+
+func TestCloseInsideReadable(t *testing.T) {
+	g, _ := start(t, 1)
+	o, peer := enroll(t, g, func(o *owner, _ []byte) {
+		_, _ = o.sock.Write([]byte("bye"))
+		o.sock.Close()
+		if len(o.closed) != 0 {
+			t.Error("Closed ran inside Readable")
+		}
+	})
+	_, _ = peer.Write([]byte("x"))
+	if got, err := io.ReadAll(peer); err != nil || string(got) != "bye" {
+		t.Errorf("%q %v", got, err)
+	}
+	if err := <-o.closed; err != nil {
+		t.Errorf("closed with %v", err)
+	}
+}
+
+func TestStopTellsEverySocket(t *testing.T) {
+	g, _ := start(t, 2)
+	var owners []*owner
+	for range 10 {
+		o, _ := enroll(t, g, nil)
+		owners = append(owners, o)
+	}
+	g.Stop()
+	for _, o := range owners {
+		<-o.closed
+	}
+}

@@ -1,0 +1,153 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sockmill/sockmill/engine/internal/loop"
+)
+
+// computed says how the documents describe the defaults that are not constant.
+var computed = map[string]string{
+	"Loops":          "GOMAXPROCS",
+	"SendBytesLow":   "`SendBytesHigh` / 4",
+	"ConnectionsMax": "by the descriptor limit",
+}
+
+// TestLimitsDocumented holds the tables of docs/ARCHITECTURE.md and the short
+// one of README.md against the code.
+func TestLimitsDocumented(t *testing.T) {
+	documented := rows(t, "../docs/ARCHITECTURE.md", "## Limits")
+	short := rows(t, "../README.md", "## Limits")
+	expect := func(in map[string]string, name string, cells ...string) {
+		t.Helper()
+		want := "| `" + name + "` | " + strings.Join(cells, " | ") + " |"
+		if got, ok := in[name]; !ok || !strings.HasPrefix(got, want) {
+			t.Errorf("the documents say %q, the code %q", got, want)
+		}
+		delete(in, name)
+	}
+	for _, l := range limits {
+		unit, show := unitOf(l)
+		def := computed[l.name]
+		if def == "" {
+			def = show(l.def)
+		}
+		if l.def == 0 && computed[l.name] == "" {
+			t.Errorf("%s has a computed default that this test does not know", l.name)
+		}
+		none := "yes"
+		if l.unlimited == 0 {
+			none = "no"
+		}
+		expect(documented, l.name, unit, def, show(l.min)+" – "+show(l.max), none)
+		if _, ok := short[l.name]; ok {
+			expect(short, l.name, def)
+		}
+	}
+	for name, bound := range map[string]string{
+		"acceptorsPerListener": count(acceptorsPerListener),
+		"acceptDelayMax":       duration(int64(acceptDelayMax)),
+		"refuseTimeout":        duration(int64(refuseTimeout)),
+		"refuseBytesMax":       size(refuseBytesMax),
+		"handoverMax":          count(handoverMax),
+		"loop.ReadBytesMax":    size(loop.ReadBytesMax),
+		"corkBytesMax":         size(corkBytesMax),
+		"corkKeepMax":          size(corkKeepMax),
+		"chunkBytesMax":        size(chunkBytesMax),
+		"piecesMax":            count(piecesMax),
+		"freeQueuesMax":        count(freeQueuesMax),
+		"inboxBytesMax":        size(inboxBytesMax),
+		"inboxPostsMax":        count(inboxPostsMax),
+		"postsPerTurn":         count(postsPerTurn),
+		"copyBytesMax":         size(copyBytesMax),
+		"arenaKeepMax":         size(arenaKeepMax),
+		"lingerTimeout":        duration(int64(lingerTimeout)),
+		"ignoredBytesMax":      size(ignoredBytesMax),
+	} {
+		expect(documented, name, bound)
+	}
+	for _, left := range []map[string]string{documented, short} {
+		for name, row := range left {
+			if !strings.HasPrefix(name, "codec.") { // not visible from here
+				t.Errorf("%s is in the documents only: %s", name, row)
+			}
+		}
+	}
+}
+
+// rows returns the table rows of a section by the name in their first cell.
+func rows(t *testing.T, file, section string) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text2, ok := strings.Cut(string(text), "\n"+section+"\n")
+	if !ok {
+		t.Fatalf("%s has no section %q", file, section)
+	}
+	found := map[string]string{}
+	for line := range strings.SplitSeq(text2, "\n") {
+		if strings.HasPrefix(line, "## ") {
+			break
+		}
+		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` |"); ok && strings.HasPrefix(line, "| `") {
+			found[name] = line
+		}
+	}
+	if len(found) == 0 {
+		t.Fatalf("%s, %q: no table", file, section)
+	}
+	return found
+}
+
+func unitOf(l limit) (unit string, show func(int64) string) {
+	if _, ok := l.field(new(Config)).(*time.Duration); ok {
+		return "time", duration
+	}
+	if strings.Contains(l.name, "Bytes") {
+		return "bytes", size
+	}
+	return "number", count
+}
+
+func duration(n int64) string {
+	switch d := time.Duration(n); {
+	case d%time.Hour == 0:
+		return fmt.Sprintf("%d h", d/time.Hour)
+	case d%time.Second == 0:
+		return fmt.Sprintf("%d s", d/time.Second)
+	default:
+		return fmt.Sprintf("%d ms", d/time.Millisecond)
+	}
+}
+
+func size(n int64) string {
+	switch {
+	case n == most:
+		return "2 GiB − 1"
+	case n%mib == 0:
+		return fmt.Sprintf("%d MiB", n/mib)
+	case n%kib == 0:
+		return fmt.Sprintf("%d KiB", n/kib)
+	default:
+		return fmt.Sprintf("%d B", n)
+	}
+}
+
+// count writes a number with a comma between its thousands.
+func count(n int64) string {
+	groups := []string{}
+	for ; n >= 1000; n /= 1000 {
+		groups = append(groups, fmt.Sprintf("%03d", n%1000))
+	}
+	groups = append(groups, strconv.FormatInt(n, 10))
+	slices.Reverse(groups)
+	return strings.Join(groups, ",")
+}

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"embed"
+	"io/fs"
+	"net/http"
+)
+
+//go:embed web
+var web embed.FS
+
+// The page needs its own scripts, styles and sockets and nothing else. "self" covers the
+// WebSocket, which is on the same port.
+const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+	"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+
+// routes is what the port answers to plain HTTP.
+func routes(h *hub) http.Handler {
+	files, err := fs.Sub(web, "web")
+	if err != nil {
+		panic(err) // the name is a constant
+	}
+	page := http.FileServerFS(files)
+	mux := http.NewServeMux()
+	pollRoutes(mux, h)
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		head := w.Header()
+		head.Set("Content-Security-Policy", contentSecurityPolicy)
+		head.Set("X-Content-Type-Options", "nosniff")
+		head.Set("Referrer-Policy", "no-referrer")
+		head.Set("Cross-Origin-Opener-Policy", "same-origin")
+		head.Set("Cache-Control", "no-cache")
+		page.ServeHTTP(w, r)
+	})
+	return mux
+}
