@@ -83,7 +83,7 @@ func (e *Engine) arrive(nc net.Conn) {
 // reads what arrives meanwhile, so that the answer is not destroyed by a reset.
 // Acceptors do it one by one: what comes on top waits in the kernel.
 func (e *Engine) turnAway(nc net.Conn, status int, reason string) {
-	defer nc.Close() //nolint:errcheck // it is over either way
+	defer nc.Close()
 	_ = nc.SetDeadline(time.Now().Add(refuseTimeout))
 	if !e.raw {
 		if _, err := nc.Write(protocol.AppendReply(nil, status, reason, nil)); err != nil {

@@ -92,8 +92,6 @@ func (s *server) await(what string, ok func() bool) {
 	}
 }
 
-func (s *server) url() string { return "http://" + s.Addr().String() }
-
 // loops runs a test with one loop and with two.
 func loops(t *testing.T, f func(t *testing.T, n int)) {
 	for _, n := range []int{1, 2} {

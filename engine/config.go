@@ -15,8 +15,8 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// NoLimit, in place of a number or a duration of Config, means that there is
-// no bound. Zero means the default.
+// NoLimit in place of a number or a duration of Config means that there is no
+// bound. Zero means the default.
 const NoLimit = -1
 
 // Config says where an Engine listens and within which bounds it works. It is

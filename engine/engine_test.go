@@ -95,13 +95,13 @@ func TestOnCloseOnce(t *testing.T) {
 		code   protocol.CloseCode
 		remote bool
 	}{
-		{"peer closes", func(c *client) { c.close(3001, "bye"); c.closed() }, 3001, true},
-		{"peer closes without a code", func(c *client) { c.close(protocol.CloseNoStatus, ""); c.closed() }, protocol.CloseNoStatus, true},
+		{"peer closes", func(c *client) { c.close(3001, "bye"); _ = c.closed() }, 3001, true},
+		{"peer closes without a code", func(c *client) { c.close(protocol.CloseNoStatus, ""); _ = c.closed() }, protocol.CloseNoStatus, true},
 		{"peer drops the stream", func(c *client) { _ = c.Conn.Close() }, protocol.CloseAbnormal, true},
 		{"peer resets", func(c *client) { _ = c.Conn.(*net.TCPConn).SetLinger(0); _ = c.Conn.Close() }, protocol.CloseAbnormal, true},
-		{"peer breaks the protocol", func(c *client) { _, _ = c.Write([]byte{0xff, 0xff}); c.closed() }, protocol.CloseProtocolError, false},
-		{"server closes", func(c *client) { c.send(protocol.OpText, "close"); c.closed() }, 4000, false},
-		{"callback panics", func(c *client) { c.send(protocol.OpText, "panic"); c.closed() }, protocol.CloseInternalError, false},
+		{"peer breaks the protocol", func(c *client) { _, _ = c.Write([]byte{0xff, 0xff}); _ = c.closed() }, protocol.CloseProtocolError, false},
+		{"server closes", func(c *client) { c.send(protocol.OpText, "close"); _ = c.closed() }, 4000, false},
+		{"callback panics", func(c *client) { c.send(protocol.OpText, "panic"); _ = c.closed() }, protocol.CloseInternalError, false},
 	}
 	loops(t, func(t *testing.T, n int) {
 		for _, way := range ways {

@@ -133,11 +133,7 @@ func (c *handedConn) CloseWrite() error {
 func (c *Conn) plainHTTP(head []byte) {
 	s := c.e.http
 	if s == nil {
-		err, ok := protocol.CheckUpgrade(&c.w.env.Request).(*codec.HandshakeError)
-		if !ok {
-			err = &codec.HandshakeError{Status: 400, Reason: "no WebSocket handshake"}
-		}
-		c.refuse(err)
+		c.refuse(c.e.refusal(protocol.CheckUpgrade(&c.w.env.Request)))
 		return
 	}
 	if c.w.draining {

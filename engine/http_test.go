@@ -197,7 +197,7 @@ func TestMountedWithoutListener(t *testing.T) {
 	c.send(protocol.OpText, "x")
 	c.expect("x")
 	c.close(1000, "")
-	c.closed()
+	_ = c.closed()
 }
 
 // nopListener accepts nothing.

@@ -23,13 +23,13 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 		"Config.SendBytesLow is 2000000: it must be at most":             {SendBytesLow: 2_000_000},
 		"Config.SendBytesMax is 5: it must be at least SendBytesHigh":    {SendBytesMax: 5},
 		"Config.Addr and Config.Listener are both set":                   {Addr: "ws://127.0.0.1:0", Listener: failing{}},
-		"Config.Origins":                                                 {Origins: []string{"https://"}},
-		`Config.Addr "127.0.0.1:80" is no URL`:                           {Addr: "127.0.0.1:80"},
-		`Config.Addr "http://a:80" must begin with ws://`:                {Addr: "http://a:80"},
-		`Config.Addr "wss://a:443": wss is not served`:                   {Addr: "wss://a:443"},
-		`Config.Addr "ws://a" must be ws://host:port`:                    {Addr: "ws://a"},
-		`Config.Addr "ws://a:80/chat" must be`:                           {Addr: "ws://a:80/chat"},
-		`Config.Addr "ws+unix://a/b" must be ws+unix:///path`:            {Addr: "ws+unix://a/b"},
+		"Config.Origins":                                      {Origins: []string{"https://"}},
+		`Config.Addr "127.0.0.1:80" is no URL`:                {Addr: "127.0.0.1:80"},
+		`Config.Addr "http://a:80" must begin with ws://`:     {Addr: "http://a:80"},
+		`Config.Addr "wss://a:443": wss is not served`:        {Addr: "wss://a:443"},
+		`Config.Addr "ws://a" must be ws://host:port`:         {Addr: "ws://a"},
+		`Config.Addr "ws://a:80/chat" must be`:                {Addr: "ws://a:80/chat"},
+		`Config.Addr "ws+unix://a/b" must be ws+unix:///path`: {Addr: "ws+unix://a/b"},
 	} {
 		if _, err := New(cfg, Handler{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %s", err, want)
@@ -211,7 +211,7 @@ func TestConnectionsMax(t *testing.T) {
 		}
 	}
 	a.close(1000, "")
-	a.closed()
+	_ = a.closed()
 	s.await("a place", func() bool { return s.Stats().Connections == 1 })
 	if r, _ := s.exchange("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"); r.StatusCode != 404 {
 		t.Fatalf("plain HTTP: %s", r.Status)

@@ -22,14 +22,14 @@ func (e *Engine) listen() error {
 	if err != nil {
 		return fmt.Errorf("engine: Config.Addr %q is no URL such as ws://127.0.0.1:8090: %w", e.cfg.Addr, err)
 	}
-	network, address := "tcp", u.Host
+	var network, address string
 	switch u.Scheme {
 	case "ws", "tcp":
 		port, err := strconv.ParseUint(u.Port(), 10, 16)
 		if err != nil || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
 			return fmt.Errorf("engine: Config.Addr %q must be %s://host:port with a port from 0 to 65535", e.cfg.Addr, u.Scheme)
 		}
-		address = net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10))
+		network, address = "tcp", net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10))
 	case "ws+unix", "unix":
 		network, address = "unix", u.Path
 		if u.Host != "" || address == "" {

@@ -61,12 +61,12 @@ func (q *queue) wrote(n int, buffers *codec.Buffers) {
 	q.bytes -= n
 	for q.first < len(q.chunks) {
 		c := &q.chunks[q.first]
-		if left := len(c.b) - c.done; n < left {
+		left := len(c.b) - c.done
+		if n < left {
 			c.done += n
 			break
-		} else {
-			n -= left
 		}
+		n -= left
 		if c.pooled {
 			buffers.Put(c.b)
 		}

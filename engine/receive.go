@@ -54,8 +54,11 @@ func (c *Conn) Readable(b []byte) {
 func (c *Conn) receive(in []byte) {
 	w := c.w
 	w.cur, w.in = c, in
-	if !c.decode() && !c.decode() { // a callback panics once: no other follows
-		c.doom(errPanic)
+	if done := c.decode(); !done {
+		done = c.decode() // the rest, with the connection closing: no callback follows
+		if !done {
+			c.doom(errPanic)
+		}
 	}
 	w.cur, w.in = nil, nil
 	if w.got > 0 {

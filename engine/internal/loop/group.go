@@ -154,7 +154,7 @@ func socketPair() (inner, outer net.Conn, err error) {
 func FileConn(fd int) (net.Conn, error) {
 	unix.CloseOnExec(fd)
 	f := os.NewFile(uintptr(fd), "socket")
-	defer f.Close() //nolint:errcheck // FileConn has its own duplicate
+	defer f.Close() // FileConn has its own duplicate
 	return net.FileConn(f)
 }
 

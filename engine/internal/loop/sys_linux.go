@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"reflect"
@@ -100,7 +101,7 @@ func (w *watcher) watch(s *Socket) error {
 	var err error
 	ctl := func(epoll uintptr) {
 		ev := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(s.watchID), Pad: int32(s.watchID >> 32)}
-		if err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_MOD, int(s.fd), &ev); err == unix.ENOENT {
+		if err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_MOD, int(s.fd), &ev); errors.Is(err, unix.ENOENT) {
 			err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, int(s.fd), &ev)
 		}
 	}
