@@ -41,6 +41,7 @@ type Conn struct {
 	opened   bool // OnOpen was due, so that OnClose is
 	alive    bool // something arrived since the last look
 	pinged   bool // a pong is awaited
+	late     bool // longer than PongTimeout
 	paused   bool // reading is: too much is queued
 	doomed   bool // to be closed without further words
 	farewell bool // the stream towards the peer is ended
