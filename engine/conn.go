@@ -45,6 +45,7 @@ type Conn struct {
 	paused   bool // reading is: too much is queued
 	doomed   bool // to be closed without further words
 	farewell bool // the stream towards the peer is ended
+	mounted  bool // came through ServeHTTP
 	handed   bool // the http.Server has it now
 }
 
@@ -78,6 +79,7 @@ func newConn(e *Engine, nc net.Conn, head []byte) *Conn {
 	}
 	if len(head) > 0 {
 		c.seldom().head = head
+		c.mounted = true
 	}
 	return c
 }

@@ -15,6 +15,7 @@ import (
 func (c *Conn) Opened(l *loop.Loop) {
 	w := l.Driver().(*worker)
 	c.w = w
+	w.turning = true
 	w.arm(&c.timer, c.e.cfg.HandshakeTimeout)
 	w.add(c)
 	w.cur = c
@@ -26,7 +27,7 @@ func (c *Conn) Opened(l *loop.Loop) {
 	if c.rare != nil && c.rare.head != nil {
 		head := c.rare.head
 		c.rare.head = nil
-		c.Readable(head)
+		c.arrived(head)
 	}
 	if w.draining {
 		_ = c.close(errGoingAway())
@@ -36,6 +37,12 @@ func (c *Conn) Opened(l *loop.Loop) {
 
 // Readable implements loop.Owner: b lies in the loop's read buffer.
 func (c *Conn) Readable(b []byte) {
+	c.w.turning = true
+	c.arrived(b)
+	c.w.endTurn()
+}
+
+func (c *Conn) arrived(b []byte) {
 	c.stats.bytesIn.add(uint64(len(b)))
 	c.alive = true
 	switch {
@@ -46,7 +53,6 @@ func (c *Conn) Readable(b []byte) {
 	default:
 		c.receive(b)
 	}
-	c.w.endTurn()
 }
 
 // receive decodes a batch of input, calls back, and writes once what was sent

@@ -27,6 +27,7 @@ type worker struct {
 	pieces [][]byte // scratch of flush
 	spare  []byte   // scratch of say
 
+	turning  bool // a turn is under way, and endTurn will come
 	draining bool
 	unsent   int64 // bytes dropped when the loop ended
 
@@ -53,6 +54,7 @@ func newWorker(e *Engine, l *loop.Loop) *worker {
 // Woken implements loop.Driver. Sockets that became writable come first, so
 // that no amount of posting can starve them.
 func (w *worker) Woken(ready []*loop.Socket) {
+	w.turning = true
 	for _, s := range ready {
 		w.mark(s.Owner().(*Conn))
 	}
@@ -81,6 +83,7 @@ func (w *worker) endTurn() {
 	}
 	w.dirty = w.dirty[:0]
 	w.setAlarm()
+	w.turning = false
 }
 
 // now is the wheel's time: milliseconds since the engine was made.
