@@ -67,6 +67,7 @@ func TestLimitsDocumented(t *testing.T) {
 		"postsPerTurn":         showCount(postsPerTurn),
 		"copyBytesMax":         showSize(copyBytesMax),
 		"arenaKeepMax":         showSize(arenaKeepMax),
+		"secondLook":           showDuration(int64(secondLook)),
 		"lingerTimeout":        showDuration(int64(lingerTimeout)),
 		"ignoredBytesMax":      showSize(ignoredBytesMax),
 	} {
