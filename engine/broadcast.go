@@ -1,6 +1,10 @@
 package engine
 
-import "github.com/sockmill/sockmill/codec"
+import (
+	"slices"
+
+	"github.com/sockmill/sockmill/codec"
+)
 
 // Broadcast sends a message to every open connection. It is encoded once; each
 // loop gets one task. A connection that cannot take it is treated as by Send.
@@ -23,18 +27,25 @@ func (e *Engine) Broadcast(m Message) error {
 	if len(workers) == 0 {
 		return ErrStopped
 	}
+	out := outgoing{op: op, policy: m.Policy, key: m.Key, data: m.Data}
+	if out.policy == 0 {
+		out.policy = e.cfg.Policy
+	}
+	if out.policy != Close { // may be encoded again, for a congested connection, when m is no longer ours
+		out.data = slices.Clone(m.Data)
+	}
 	for _, w := range workers {
 		if w.loop.On() {
-			w.sendAll(frame)
-		} else if e := w.post(post{shared: frame}); e != nil {
+			w.sendAll(frame, out)
+		} else if e := w.post(post{shared: frame, message: out}); e != nil {
 			err = e
 		}
 	}
 	return err
 }
 
-func (w *worker) sendAll(frame []byte) {
+func (w *worker) sendAll(frame []byte, m outgoing) {
 	for _, c := range w.conns {
-		c.sendShared(frame)
+		c.sendShared(frame, m)
 	}
 }

@@ -41,6 +41,26 @@ func (c *Conn) close(info *CloseError) error {
 	return nil
 }
 
+// closeSlow closes a connection whose peer does not read: whole messages that
+// wait are discarded and counted, one partly written is finished, and the close
+// frame follows it.
+func (c *Conn) closeSlow() {
+	if c.phase.Load() != phaseOpen {
+		return
+	}
+	w := c.w
+	if w.cur == c && len(w.env.Out) > w.head {
+		c.stats.dropped.add(uint64(countMessages(c.codec, w.env.Out[w.head:])))
+		w.env.Out, w.sent = w.env.Out[:w.head], 0
+	}
+	if q := c.queue; q != nil {
+		before := q.bytes
+		c.stats.removed(q.discard(c.codec, &w.env.Buffers))
+		c.queued.Add(int64(q.bytes - before))
+	}
+	_ = c.close(errSlow())
+}
+
 // end is called when the session is over, whoever closed it. What is queued is
 // still written; then the stream is ended, the peer's end awaited, and the
 // descriptor closed.
@@ -83,8 +103,36 @@ func (c *Conn) attend() {
 		c.end(r.closing)
 	case phase == phaseEnding && !c.farewell:
 		c.sayFarewell()
-	case c.paused && !c.farewell && (phase != phaseOpen || c.queue == nil || c.queue.bytes <= c.e.low):
+	case phase == phaseOpen:
+		c.tellBacklog()
+	}
+	if c.halted && !c.farewell && (c.paused == 0 || phase == phaseClosing) {
 		c.resume()
+	}
+}
+
+// tellBacklog lets the program know when the backlog crosses the watermarks.
+func (c *Conn) tellBacklog() {
+	bytes := 0
+	if c.queue != nil {
+		bytes = c.queue.bytes
+	}
+	if bytes <= c.e.low {
+		c.paused &^= pausedBacklog
+	}
+	switch {
+	case !c.above && bytes > c.e.cfg.SendBytesHigh:
+		c.above = true
+		if f := c.h.OnBackpressure; f != nil {
+			c.w.calling(onBackpressure, c)
+			c.guard(func() { f(c) })
+		}
+	case c.above && bytes <= c.e.low:
+		c.above = false
+		if f := c.h.OnDrain; f != nil {
+			c.w.calling(onDrain, c)
+			c.guard(func() { f(c) })
+		}
 	}
 }
 
@@ -93,7 +141,7 @@ func (c *Conn) attend() {
 // what is still queued.
 func (c *Conn) sayFarewell() {
 	if c.queue != nil {
-		c.paused = c.sock.Pause()
+		c.halted = c.sock.Pause()
 		return
 	}
 	c.farewell = true
@@ -130,8 +178,18 @@ func (c *Conn) Closed(err error) {
 		c.rare.parked = nil
 	}
 	if !c.handed {
-		c.e.leave()
+		c.countOut()
 	}
+}
+
+// countOut gives the connection's place to another, once its functions off the
+// loop have returned.
+func (c *Conn) countOut() {
+	if c.rare != nil && len(c.rare.jobs) > 0 {
+		c.rare.gone = true
+		return
+	}
+	c.e.leave()
 }
 
 // finish tells the program that the connection is over, if it knew it.
@@ -150,7 +208,16 @@ func (c *Conn) finish(info *CloseError) {
 		}
 		info = &mine
 	}
+	if c.rare != nil && len(c.rare.jobs) > 0 {
+		c.rare.ended = info // until the function has returned
+		return
+	}
+	c.tellClosed(info)
+}
+
+func (c *Conn) tellClosed(info *CloseError) {
 	if f := c.h.OnClose; f != nil {
+		c.w.calling(onClose, c)
 		c.guard(func() { f(c, info) })
 	}
 }

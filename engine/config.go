@@ -68,12 +68,21 @@ type Config struct {
 
 	SendBytesHigh int // queued for a connection: above, its reading pauses
 	SendBytesLow  int // queued for a connection: below, its reading resumes
-	SendBytesMax  int // queued for a connection: a Send above closes it with 1013
+	SendBytesMax  int // queued for a connection: above, Policy says what becomes of a Send
+
+	// Policy is for messages that name none of their own; 0 is Close.
+	Policy Policy
+
+	WriteStallTimeout time.Duration // without progress of a backlog; then the connection is cut
 
 	PingInterval time.Duration // of silence, after which the peer is pinged; NoLimit: never
 	PongTimeout  time.Duration // of silence after that ping; then the connection is cut
 	CloseTimeout time.Duration // for the peer's answer to a close frame; then the connection is cut
 	DrainTimeout time.Duration // for all of a shutdown that Run began; then what is left is cut
+
+	OffloadMax int // functions of Conn.Go that run at once, all connections together
+
+	CallbackWarnAfter time.Duration // that a callback holds its loop: then it is logged; NoLimit: never
 
 	HTTPHeaderTimeout time.Duration // for the head of a plain HTTP request
 	HTTPIdleTimeout   time.Duration // between plain HTTP requests on one connection
@@ -114,10 +123,13 @@ var limits = []limit{
 	{"SendBytesHigh", func(c *Config) any { return &c.SendBytesHigh }, mib, 1, most, most},
 	{"SendBytesLow", func(c *Config) any { return &c.SendBytesLow }, 0, 1, most, 0},
 	{"SendBytesMax", func(c *Config) any { return &c.SendBytesMax }, 4 * mib, 1, most, most},
+	{"WriteStallTimeout", func(c *Config) any { return &c.WriteStallTimeout }, 30 * sec, 10 * ms, day, ever},
 	{"PingInterval", func(c *Config) any { return &c.PingInterval }, 30 * sec, 10 * ms, day, ever},
 	{"PongTimeout", func(c *Config) any { return &c.PongTimeout }, 20 * sec, 10 * ms, day, ever},
 	{"CloseTimeout", func(c *Config) any { return &c.CloseTimeout }, 5 * sec, ms, day, ever},
 	{"DrainTimeout", func(c *Config) any { return &c.DrainTimeout }, 10 * sec, ms, day, ever},
+	{"OffloadMax", func(c *Config) any { return &c.OffloadMax }, 256, 1, 1_000_000, most},
+	{"CallbackWarnAfter", func(c *Config) any { return &c.CallbackWarnAfter }, 100 * ms, ms, day, ever},
 	{"HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10 * sec, ms, day, ever},
 	{"HTTPIdleTimeout", func(c *Config) any { return &c.HTTPIdleTimeout }, 60 * sec, ms, day, ever},
 	{"ConnectionsMax", func(c *Config) any { return &c.ConnectionsMax }, 0, 1, most, most},
@@ -187,6 +199,12 @@ func (c *Config) check() error {
 	}
 	if c.SendBytesMax < c.SendBytesHigh {
 		return fmt.Errorf("engine: Config.SendBytesMax is %d: it must be at least SendBytesHigh, %d", c.SendBytesMax, c.SendBytesHigh)
+	}
+	if c.Policy == 0 {
+		c.Policy = Close
+	}
+	if c.Policy > Replace {
+		return fmt.Errorf("engine: Config.Policy is %d: it must be Close, DropNewest, DropOldest, Replace, or 0 for the default", c.Policy)
 	}
 	if c.Addr != "" && c.Listener != nil {
 		return fmt.Errorf("engine: Config.Addr and Config.Listener are both set: choose one")

@@ -35,16 +35,20 @@ type Conn struct {
 	phase  atomic.Uint32 // a phase, changed by the loop only
 	index  int           // in worker.conns
 	queued atomic.Int64  // bytes in the inbox and in queue
+	lost   atomic.Uint64 // messages that DropNewest dropped off the loop
 	stats  connStats
 
-	marked   bool // on the worker's dirty list
-	opened   bool // OnOpen was due, so that OnClose is
-	alive    bool // something arrived since the last look
-	pinged   bool // a pong is awaited
-	paused   bool // reading is: too much is queued
-	doomed   bool // to be closed without further words
-	farewell bool // the stream towards the peer is ended
-	handed   bool // the http.Server has it now
+	paused    pauseReasons // why nothing is to be read
+	halted    bool         // nothing is read
+	marked    bool         // on the worker's dirty list
+	opened    bool         // OnOpen was due, so that OnClose is
+	alive     bool         // something arrived since the last look
+	pinged    bool         // a pong is awaited
+	congested bool         // the kernel did not take all: the socket is watched
+	above     bool         // OnBackpressure was told, OnDrain not yet
+	doomed    bool         // to be closed without further words
+	farewell  bool         // the stream towards the peer is ended
+	handed    bool         // the http.Server has it now
 }
 
 // rare is what only few connections have.
@@ -55,6 +59,10 @@ type rare struct {
 	over    bool        // there is no farewell to await
 	cause   error       // why the socket failed
 	ignored int         // bytes discarded after the end
+	stall   wheel.Timer // runs while a backlog makes no progress
+	jobs    []job       // functions of Go; the first is running
+	ended   *CloseError // what OnClose is told once they returned
+	gone    bool        // the connection is, and is counted out once they returned
 }
 
 // The phases of a connection, in order.
@@ -120,16 +128,19 @@ func (c *Conn) Send(m Message) error {
 	if err != nil {
 		return err
 	}
-	return c.dispatch(op, m.Data)
+	return c.dispatch(outgoing{op: op, policy: m.Policy, key: m.Key, data: m.Data})
 }
 
 // SendText sends a text message: s must be UTF-8.
 func (c *Conn) SendText(s string) error {
-	return c.dispatch(protocol.OpText, unsafe.Slice(unsafe.StringData(s), len(s))) // only read
+	data := unsafe.Slice(unsafe.StringData(s), len(s)) // only read
+	return c.dispatch(outgoing{op: protocol.OpText, data: data})
 }
 
 // SendBinary sends a binary message.
-func (c *Conn) SendBinary(b []byte) error { return c.dispatch(protocol.OpBinary, b) }
+func (c *Conn) SendBinary(b []byte) error {
+	return c.dispatch(outgoing{op: protocol.OpBinary, data: b})
+}
 
 // Ping sends a ping of at most 125 bytes; the answer comes to OnPong. The
 // engine pings silent peers by itself: see Config.PingInterval.
@@ -137,7 +148,7 @@ func (c *Conn) Ping(data []byte) error {
 	if len(data) > protocol.ControlBytesMax {
 		return codec.ErrOpcode
 	}
-	return c.dispatch(protocol.OpPing, data)
+	return c.dispatch(outgoing{op: protocol.OpPing, data: data})
 }
 
 // Close begins the closing handshake (RFC 6455 §7.1.2): what was sent before is

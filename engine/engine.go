@@ -29,6 +29,7 @@ type Engine struct {
 	listener net.Listener
 	http     *httpServer // nil without Config.HTTP
 	group    *loop.Group
+	offload  pool
 	workers  []*worker
 
 	lastID   atomic.Uint64
@@ -41,9 +42,11 @@ type Engine struct {
 	idle      chan struct{}  // closed when a stopping engine has no connection left
 	arriving  sync.WaitGroup // connections on their way into a loop
 	acceptors sync.WaitGroup
-	stopping  chan struct{} // closed when Shutdown begins
-	stopped   chan struct{} // closed when Shutdown is done
-	err       error         // of Shutdown, once stopped
+	guards    sync.WaitGroup // goroutines that end when the loops have ended
+	ended     chan struct{}  // closed then
+	stopping  chan struct{}  // closed when Shutdown begins
+	stopped   chan struct{}  // closed when Shutdown is done
+	err       error          // of Shutdown, once stopped
 }
 
 type enginePhase uint8
@@ -67,6 +70,7 @@ func New(cfg Config, h Handler) (*Engine, error) {
 		log:      cfg.Logger,
 		began:    time.Now(),
 		idle:     make(chan struct{}),
+		ended:    make(chan struct{}),
 		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),
 		options: codec.Options{
@@ -76,6 +80,7 @@ func New(cfg Config, h Handler) (*Engine, error) {
 			FragmentsMax:      cfg.FragmentsMax,
 		},
 	}
+	e.offload.max = cfg.OffloadMax
 	if err := e.listen(); err != nil {
 		return nil, err
 	}
@@ -137,6 +142,7 @@ func (e *Engine) start() (err error) {
 	if e.http != nil {
 		e.http.start()
 	}
+	e.guards.Go(func() { e.guardLoops(e.ended) })
 	if e.listener != nil {
 		for range acceptorsPerListener {
 			e.acceptors.Go(e.accept)

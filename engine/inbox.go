@@ -1,10 +1,6 @@
 package engine
 
-import (
-	"sync"
-
-	"github.com/sockmill/sockmill/protocol"
-)
+import "sync"
 
 // Bounds of what may wait between two turns of a loop.
 const (
@@ -18,12 +14,12 @@ const (
 // post is one thing that another goroutine asks of a loop.
 type post struct {
 	c       *Conn
-	op      protocol.Opcode // a message or ping to send to c
-	payload []byte          // of it: nil if it lies in the arena
-	at, n   int             // where in the arena
-	shared  []byte          // or a frame to send to every connection
-	closing *CloseError     // or how to close c
-	do      func()          // or anything else
+	message outgoing    // to send to c, if it has an opcode; its data may lie in the arena
+	at, n   int         // where in the arena
+	shared  []byte      // or a frame of message to send to every connection
+	slow    bool        // or to close c, which does not read
+	closing *CloseError // or how to close c
+	do      func()      // or anything else
 }
 
 // inbox is the queue of posts of a loop, in the order of their coming. Payloads
@@ -54,12 +50,13 @@ func (w *worker) postData(p post, payload []byte) error {
 	case b.closed:
 		b.mu.Unlock()
 		return ErrStopped
-	case p.do == nil && p.closing == nil && (b.bytes >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
+	case p.do == nil && p.closing == nil && !p.slow && (b.bytes >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
 		b.mu.Unlock()
 		return ErrBackpressure
 	case len(payload) > copyBytesMax:
-		p.payload = append([]byte(nil), payload...)
+		p.message.data = append([]byte(nil), payload...)
 	default:
+		p.message.data = nil
 		p.at, p.n = len(b.arena), len(payload)
 		b.arena = append(b.arena, payload...)
 	}
@@ -105,22 +102,26 @@ func (w *worker) carryOut(p *post) {
 	case p.do != nil:
 		p.do()
 	case p.shared != nil:
-		w.sendAll(p.shared)
+		w.sendAll(p.shared, p.message)
+	case p.slow:
+		p.c.closeSlow()
 	case p.closing != nil:
 		_ = p.c.close(p.closing)
 	default:
-		payload := p.payload
-		if payload == nil {
-			payload = w.inbox.takenArena[p.at : p.at+p.n]
+		if p.message.data == nil {
+			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]
 		}
-		p.c.queued.Add(-int64(len(payload)))
-		_ = p.c.send(p.op, payload) // the connection may have closed meanwhile
+		p.c.queued.Add(-int64(len(p.message.data)))
+		_ = p.c.send(p.message) // the connection may have closed meanwhile
 	}
 }
 
-func (b *inbox) close() {
+// close ends the inbox, after its loop, and returns what was not carried out.
+func (b *inbox) close() []post {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.closed = true
+	left := append(b.taken[b.next:], b.posts...)
 	b.posts, b.arena = nil, nil
-	b.mu.Unlock()
+	return left
 }

@@ -14,6 +14,7 @@ import (
 // Opened implements loop.Owner: the connection has come to its loop.
 func (c *Conn) Opened(l *loop.Loop) {
 	w := l.Driver().(*worker)
+	w.beginTurn()
 	c.w = w
 	w.arm(&c.timer, c.e.cfg.HandshakeTimeout)
 	w.add(c)
@@ -26,7 +27,7 @@ func (c *Conn) Opened(l *loop.Loop) {
 	if c.rare != nil && c.rare.head != nil {
 		head := c.rare.head
 		c.rare.head = nil
-		c.Readable(head)
+		c.arrived(head)
 	}
 	if w.draining {
 		_ = c.close(errGoingAway())
@@ -36,17 +37,22 @@ func (c *Conn) Opened(l *loop.Loop) {
 
 // Readable implements loop.Owner: b lies in the loop's read buffer.
 func (c *Conn) Readable(b []byte) {
+	c.w.beginTurn()
+	c.arrived(b)
+	c.w.endTurn()
+}
+
+func (c *Conn) arrived(b []byte) {
 	c.stats.bytesIn.add(uint64(len(b)))
 	c.alive = true
 	switch {
 	case c.phase.Load() >= phaseEnding:
 		c.ignore(len(b))
-	case c.paused:
+	case c.halted:
 		c.park(b)
 	default:
 		c.receive(b)
 	}
-	c.w.endTurn()
 }
 
 // receive decodes a batch of input, calls back, and writes once what was sent
@@ -74,7 +80,7 @@ func (c *Conn) decode() (done bool) {
 	defer c.recoverPanic()
 	w := c.w
 	for c.phase.Load() < phaseEnding {
-		if c.paused && len(w.in) > 0 {
+		if c.halted && c.phase.Load() == phaseOpen && len(w.in) > 0 {
 			c.park(w.in)
 			w.in = nil // and once more, so that the codec gives back what it lent
 		}
@@ -86,14 +92,17 @@ func (c *Conn) decode() (done bool) {
 		case codec.Message:
 			w.got++
 			if f := c.h.OnMessage; f != nil {
-				f(c, Message{MessageType(ev.Opcode), ev.Data})
+				w.calling(onMessage, c)
+				f(c, Message{Type: MessageType(ev.Opcode), Data: ev.Data})
 			}
 		case codec.Ping:
 			if f := c.h.OnPing; f != nil {
+				w.calling(onPing, c)
 				f(c, ev.Data)
 			}
 		case codec.Pong:
 			if f := c.h.OnPong; f != nil {
+				w.calling(onPong, c)
 				f(c, ev.Data)
 			}
 		case codec.Request:
@@ -128,6 +137,7 @@ func (c *Conn) open() {
 	c.opened = true
 	c.w.arm(&c.timer, c.e.cfg.PingInterval)
 	if f := c.h.OnOpen; f != nil {
+		c.w.calling(onOpen, c)
 		f(c)
 	}
 }

@@ -74,6 +74,8 @@ func (e *Engine) stop(ctx context.Context) {
 	left := e.active
 	e.mu.Unlock()
 	e.group.Stop()
+	close(e.ended)
+	e.guards.Wait()
 	if e.http != nil {
 		e.http.close()
 	}

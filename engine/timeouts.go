@@ -6,9 +6,22 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
+// stall watches over a congested connection: as long as its peer takes nothing,
+// the time runs.
+func (c *Conn) stall(progress bool) {
+	r := c.seldom()
+	if r.stall.Owner = c; progress || !r.stall.Armed() {
+		c.w.arm(&r.stall, c.e.cfg.WriteStallTimeout)
+	}
+}
+
 // Expire implements wheel.Expirer. A connection has one timer; what it is for
-// follows from the phase.
-func (c *Conn) Expire(*wheel.Timer) {
+// follows from the phase. Only a congested one has a second.
+func (c *Conn) Expire(t *wheel.Timer) {
+	if t != &c.timer { // the backlog stalls
+		c.doom(ErrTimeout)
+		return
+	}
 	switch c.phase.Load() {
 	case phaseOpening:
 		c.handshakeTimeout()
@@ -33,12 +46,12 @@ func (c *Conn) handshakeTimeout() {
 // clock stands still.
 func (c *Conn) lookForLife() {
 	switch {
-	case c.alive || c.paused:
+	case c.alive || c.halted:
 		c.alive, c.pinged = false, false
 	case c.pinged:
 		c.doom(ErrTimeout)
 		return
-	case c.send(protocol.OpPing, nil) == nil:
+	case c.send(outgoing{op: protocol.OpPing}) == nil:
 		c.pinged = true
 		c.w.arm(&c.timer, c.e.cfg.PongTimeout)
 		return

@@ -12,6 +12,7 @@ import (
 // upgrade answers a valid opening handshake.
 func (c *Conn) upgrade() {
 	r := &c.w.env.Request
+	c.w.calling(onUpgrade, c) // CheckOrigin counts as it
 	if err := c.e.checkOrigin(r); err != nil {
 		c.refuse(err)
 		return
@@ -28,6 +29,7 @@ func (c *Conn) upgrade() {
 		c.refuse(c.e.refusal(err))
 		return
 	}
+	c.w.head = len(c.w.env.Out)
 	c.state, c.subprotocol = u.State, u.Subprotocol
 	if u.Handler != nil {
 		c.h = u.Handler

@@ -20,6 +20,7 @@ type worker struct {
 	cur   *Conn     // the connection at hand: its input is being decoded
 	in    []byte    // what is left of that input
 	got   uint64    // messages decoded from it
+	head  int       // bytes of the cork that are no frames: the handshake's answer
 	sent  uint64    // messages encoded into the cork
 	dirty []*Conn   // to be attended to at the end of this turn
 
@@ -35,6 +36,7 @@ type worker struct {
 	alarmAt int64       // what it is set to, 0 if it is not
 
 	inbox inbox
+	watch watch
 
 	mu    sync.Mutex // guards what follows: others read it
 	conns []*Conn    // all on this loop, in no order
@@ -53,6 +55,7 @@ func newWorker(e *Engine, l *loop.Loop) *worker {
 // Woken implements loop.Driver. Sockets that became writable come first, so
 // that no amount of posting can starve them.
 func (w *worker) Woken(ready []*loop.Socket) {
+	w.beginTurn()
 	for _, s := range ready {
 		w.mark(s.Owner().(*Conn))
 	}
@@ -81,6 +84,7 @@ func (w *worker) endTurn() {
 	}
 	w.dirty = w.dirty[:0]
 	w.setAlarm()
+	w.watch.turn.Add(1)
 }
 
 // now is the wheel's time: milliseconds since the engine was made.
@@ -157,6 +161,10 @@ func (w *worker) end() int64 {
 	if w.alarm != nil {
 		w.alarm.Stop()
 	}
-	w.inbox.close()
+	for _, p := range w.inbox.close() {
+		if p.do != nil { // the end of a function of Go
+			p.do()
+		}
+	}
 	return w.unsent
 }
