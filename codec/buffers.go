@@ -28,6 +28,7 @@ func (p *Buffers) Get(n int) []byte {
 	class := bufferClass(n)
 	if list := p.free[class]; len(list) > 0 {
 		b := list[len(list)-1]
+		list[len(list)-1] = nil // or the list would hold on to what it no longer counts
 		p.free[class] = list[:len(list)-1]
 		p.freeBytes -= cap(b)
 		return b

@@ -46,8 +46,12 @@ func (s *Session) frame(env *Env, in []byte) (ev Event, n int, more bool) {
 		b = p.header[:kept+copy(p.header[kept:], in)]
 	}
 	h, size, err := protocol.ParseHeader(b)
-	if err == nil && len(b) >= 2 {
-		err = s.check(h, size > 0)
+	if len(b) >= 2 {
+		// Also if err is set: what the first two bytes show goes first, as it
+		// does when they come alone. The reason is on the wire too.
+		if broken := s.check(h, size > 0); broken != nil {
+			err = broken
+		}
 	}
 	if err != nil {
 		return s.fail(env, err), len(in), true

@@ -43,7 +43,7 @@ func (s *Session) gather(env *Env, in []byte) (head string, n int, err error) {
 	case len(b) == room:
 		return "", len(in), &HandshakeError{
 			Status: 431,
-			Reason: fmt.Sprintf("the request head exceeds %d bytes", room),
+			Reason: fmt.Sprintf("the head exceeds %d bytes", room),
 		}
 	}
 	if p = s.begin(env); p.head == nil && len(b) > 0 {
@@ -86,6 +86,9 @@ func (s *Session) openServer(env *Env, in []byte) (Event, int) {
 // Accept appends the 101 response to the request in env.Request and opens the
 // session (RFC 6455 §4.2.2).
 func (s *Session) Accept(env *Env, a Accept) error {
+	if !env.Request.Upgrade() {
+		return errors.New("codec: a request that is no opening handshake cannot be accepted")
+	}
 	if a.Subprotocol != "" && !slices.Contains(slices.Collect(env.Request.Fields.Tokens("Sec-WebSocket-Protocol")), a.Subprotocol) {
 		return fmt.Errorf("codec: the subprotocol %q is none that the client offered", a.Subprotocol)
 	}
@@ -98,14 +101,17 @@ func (s *Session) Accept(env *Env, a Accept) error {
 			return fmt.Errorf("codec: the response field %q belongs to the handshake", f.Name)
 		}
 	}
-	env.Out = protocol.AppendSwitchingProtocols(env.Out, env.Request.Fields.Get("Sec-WebSocket-Key"), a.Subprotocol, "", a.Fields)
+	s.to(env, StateOpen) // first: if it panics, nothing was said
 	s.Release(env)
-	s.to(env, StateOpen)
+	env.Out = protocol.AppendSwitchingProtocols(env.Out, env.Request.Fields.Get("Sec-WebSocket-Key"), a.Subprotocol, "", a.Fields)
 	return nil
 }
 
 // Refuse appends an HTTP error in place of the 101.
 func (s *Session) Refuse(env *Env, e *HandshakeError) {
+	if s.state != StateOpening { // successors cannot tell: Open may become Closed, but not by HTTP
+		panic("codec: a handshake that is over cannot be refused")
+	}
 	env.Out = protocol.AppendReply(env.Out, e.Status, e.Reason, e.Fields)
 	s.to(env, StateClosed)
 }
@@ -135,6 +141,9 @@ func (s *Session) openClient(env *Env, in []byte) (Event, int) {
 	}
 	if err == nil {
 		err = protocol.CheckResponse(&r, s.part.key, s.opts.Subprotocols)
+	}
+	if err == nil && r.Fields.Count("Sec-WebSocket-Extensions") > 0 { // none was offered
+		err = &HandshakeError{Status: 502, Reason: "the server chose an extension that was not offered"}
 	}
 	if err != nil {
 		s.to(env, StateClosed)

@@ -20,7 +20,7 @@ func (r *Raw) Decode(_ *Env, in []byte) (Event, int) {
 
 // Encode appends the payload of a text or binary message.
 func (*Raw) Encode(_ *Env, dst []byte, op protocol.Opcode, payload []byte) ([]byte, error) {
-	if op.Control() {
+	if op != protocol.OpText && op != protocol.OpBinary {
 		return dst, ErrOpcode
 	}
 	return append(dst, payload...), nil

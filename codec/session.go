@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/sockmill/sockmill/protocol"
@@ -34,6 +35,9 @@ const (
 //	Closing  a data message, a ping, a pong Closing   —                  —
 //	         a close frame, a violation     Closed    —                  Close
 //	Closed   anything                       Closed    —                  —
+//
+// Accept and Refuse in another state than Opening are mistakes of the caller:
+// they panic and append nothing.
 type State uint8
 
 // The states, in the order in which a session passes through them.
@@ -191,8 +195,8 @@ func (s *Session) sendClose(env *Env, code protocol.CloseCode, reason string) {
 // fail answers a violation with the close code chosen where it was found
 // (RFC 6455 §7.1.7).
 func (s *Session) fail(env *Env, err error) Event {
-	e, ok := err.(*protocol.Error)
-	if !ok {
+	var e *protocol.Error
+	if !errors.As(err, &e) {
 		panic("codec: a violation without a close code: " + err.Error())
 	}
 	if s.state == StateOpen {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 
 	"go.uber.org/zap"
 
@@ -42,7 +43,8 @@ func (c *Conn) upgrade() {
 // refusal is what the client is told of an error of OnUpgrade.
 func (e *Engine) refusal(err error) *codec.HandshakeError {
 	var refused *codec.HandshakeError
-	if errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599 {
+	malformed := func(f protocol.Field) bool { return !protocol.ValidField(f) }
+	if errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599 && !slices.ContainsFunc(refused.Fields, malformed) {
 		return refused
 	}
 	e.log.Error("OnUpgrade failed; the client gets 500", zap.Error(err))

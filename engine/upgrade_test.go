@@ -127,6 +127,8 @@ func TestOnUpgrade(t *testing.T) {
 				u.Handler = &game
 			case "/full":
 				return Refuse(http.StatusConflict, "no seat left", protocol.Field{Name: "Retry-After", Value: "5"})
+			case "/split":
+				return Refuse(403, "no", protocol.Field{Name: "Location", Value: "/\r\nSet-Cookie: a=b"})
 			case "/broken":
 				return errors.New("a secret of the database")
 			case "/bad":
@@ -169,7 +171,7 @@ func TestOnUpgrade(t *testing.T) {
 	g := s.dial("/game", nil)
 	g.send(protocol.OpText, "x")
 	g.expect("game:x")
-	for path, status := range map[string]int{"/full": 409, "/broken": 500, "/bad": 500, "/inject": 500, "/reserved": 500, "/panic": 500} {
+	for path, status := range map[string]int{"/full": 409, "/broken": 500, "/bad": 500, "/inject": 500, "/split": 500, "/reserved": 500, "/panic": 500} {
 		r, body := s.exchange(strings.Replace(upgradeHead(), "/chat", path, 1))
 		if r.StatusCode != status || strings.Contains(body, "secret") || path == "/full" && (body != "no seat left" || r.Header.Get("Retry-After") != "5") {
 			t.Errorf("%s: %s %q", path, r.Status, body)

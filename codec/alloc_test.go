@@ -1,0 +1,152 @@
+package codec_test
+
+import (
+	"testing"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// echo is a server that answers messages, and the memory that it works in: a
+// read buffer, since Decode changes its input.
+type echo struct {
+	s      *codec.Session
+	env    *codec.Env
+	buffer []byte
+}
+
+func newEcho() *echo {
+	o := limits()
+	o.MessageBytesMax = 1 << 30
+	o.FragmentsMax = 1 << 30
+	return &echo{s: codec.NewSessionIn(&o, codec.StateOpen), env: newEnv()}
+}
+
+// take decodes wire in pieces of at most n bytes, echoes the messages, and
+// returns how many events there were.
+func (e *echo) take(wire string, n int) (events int) {
+	e.env.Out = e.env.Out[:0]
+	for len(wire) > 0 {
+		e.buffer = append(e.buffer[:0], wire[:min(n, len(wire))]...)
+		wire = wire[len(e.buffer):]
+		for in := e.buffer; ; events++ {
+			ev, taken := e.s.Decode(e.env, in)
+			if ev.Kind == codec.NeedMore {
+				break
+			}
+			in = in[taken:]
+			if ev.Kind == codec.Message {
+				e.env.Out, _ = e.s.Encode(e.env, e.env.Out, ev.Opcode, ev.Data)
+			}
+		}
+	}
+	return events
+}
+
+func TestNoAllocationPerMessage(t *testing.T) {
+	const large = 1 << 30
+	for _, tt := range []struct {
+		name, wire string
+		cut        int
+		events     int
+	}{
+		{"text of 128 B", frame(0x81, text(128)), large, 1},
+		{"binary of 16 KiB", frame(0x82, chaos(16<<10)), large, 1},
+		{"ping and pong", frame(0x89, text(125)) + frame(0x8a, text(125)), large, 2},
+		{"fragments", frame(0x01, text(3000)) + frame(0x89, "x") + frame(0x00, text(3000)) + frame(0x80, text(3000)), large, 2},
+		{"text of 128 B, bytewise", frame(0x81, text(128)), 1, 1},
+		{"fragments and pings, bytewise", frame(0x01, text(300)) + frame(0x89, text(125)) + frame(0x80, text(300)), 1, 2},
+		{"binary of 1 MiB in 64 KiB pieces", frame(0x82, text(1<<20)), 64 << 10, 1},
+		{"half a message", frame(0x01, text(3000)), large, 0},
+	} {
+		e := newEcho()
+		run := func() {
+			if n := e.take(tt.wire, tt.cut); n != tt.events {
+				t.Fatalf("%s: %d events", tt.name, n)
+			}
+			if tt.events == 0 { // the connection is lost, and another one comes
+				e.s.Release(e.env)
+			}
+		}
+		if n := testing.AllocsPerRun(20, run); n > 0 {
+			t.Errorf("%s: %v allocations", tt.name, n)
+		}
+	}
+}
+
+func TestNoAllocationPerMessageOfAClient(t *testing.T) {
+	o := clientLimits()
+	e := &echo{s: codec.NewSessionIn(&o, codec.StateOpen), env: newEnv()}
+	wire := bare(0x81, text(128)) + bare(0x89, "ping")
+	if n := testing.AllocsPerRun(20, func() { e.take(wire, 1<<30) }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
+// A header that announces the utmost, and is refused or believed, costs the
+// same: the close error, or nothing.
+func TestNoAllocationForAnnouncements(t *testing.T) {
+	o := limits()
+	o.MessageBytesMax = 1<<63 - 1
+	s, env := new(codec.Session), newEnv()
+	wire := []byte(announce(0x82, 1<<63-1))
+	if n := testing.AllocsPerRun(20, func() {
+		*s = *codec.NewSessionIn(&o, codec.StateOpen)
+		s.Decode(env, wire)
+		s.Release(env)
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if n := env.Buffers.Lent(); n != 0 {
+		t.Errorf("%d buffers lent", n)
+	}
+	if _, kept := env.Buffers.FreeBytes(); kept != 0 {
+		t.Errorf("%d bytes in the free lists: something was lent", kept)
+	}
+}
+
+func BenchmarkDecode(b *testing.B) {
+	for _, tt := range []struct {
+		name, wire string
+		cut, bytes int
+	}{
+		{"text128B", frame(0x81, text(128)), 1 << 30, 128},
+		{"binary16KiB", frame(0x82, chaos(16<<10)), 1 << 30, 16 << 10},
+		{"text16KiB", frame(0x81, text(16<<10)), 1 << 30, 16 << 10},
+		{"binary1MiBin64KiB", frame(0x82, chaos(1<<20)), 64 << 10, 1 << 20},
+		{"text1MiBin64KiB", frame(0x81, text(1<<20)), 64 << 10, 1 << 20},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			o := limits()
+			s, env := codec.NewSessionIn(&o, codec.StateOpen), newEnv()
+			buffer := make([]byte, min(tt.cut, len(tt.wire)))
+			b.SetBytes(int64(tt.bytes))
+			b.ReportAllocs()
+			for b.Loop() {
+				for wire := tt.wire; len(wire) > 0; {
+					in := buffer[:copy(buffer, wire)]
+					wire = wire[len(in):]
+					ev, n := s.Decode(env, in)
+					if wire == "" && ev.Kind != codec.Message {
+						b.Fatalf("%+v", ev)
+					}
+					s.Decode(env, in[n:])
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkEncode(b *testing.B) {
+	for name, o := range map[string]codec.Options{"server": limits(), "client": clientLimits()} {
+		b.Run(name, func(b *testing.B) {
+			s, env := codec.NewSessionIn(&o, codec.StateOpen), newEnv()
+			payload := []byte(text(128))
+			b.SetBytes(int64(len(payload)))
+			b.ReportAllocs()
+			for b.Loop() {
+				env.Out, _ = s.Encode(env, env.Out[:0], protocol.OpText, payload)
+			}
+		})
+	}
+}
