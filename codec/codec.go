@@ -38,6 +38,10 @@ type Codec interface {
 	// the protocol does not have is ErrOpcode.
 	Encode(env *Env, dst []byte, op protocol.Opcode, payload []byte) ([]byte, error)
 
+	// Unit returns the length of what one Encode appended at the front of b,
+	// and whether it was a message. b begins with it.
+	Unit(b []byte) (n int, message bool)
+
 	// Close begins the protocol's own farewell, if it has one, in env.Out, and
 	// reports whether the peer's answer is to be awaited. After it, Decode
 	// returns no Message.

@@ -26,6 +26,9 @@ func (*Raw) Encode(_ *Env, dst []byte, op protocol.Opcode, payload []byte) ([]by
 	return append(dst, payload...), nil
 }
 
+// Unit is all of b: without frames there is nothing to lose by a cut.
+func (*Raw) Unit(b []byte) (int, bool) { return len(b), true }
+
 // Close has nothing to say: the end of the stream is the farewell.
 func (r *Raw) Close(*Env, protocol.CloseCode, string) bool {
 	r.closing = true

@@ -157,6 +157,15 @@ func (s *Session) Encode(env *Env, dst []byte, op protocol.Opcode, payload []byt
 	return s.appendFrame(env, dst, op, payload), nil
 }
 
+// Unit returns the length of the frame that b begins with.
+func (*Session) Unit(b []byte) (n int, message bool) {
+	h, n, err := protocol.ParseHeader(b)
+	if err != nil || n == 0 {
+		panic("codec: no frame of this side's")
+	}
+	return n + int(h.Length), !h.Opcode.Control()
+}
+
 func (s *Session) appendFrame(env *Env, dst []byte, op protocol.Opcode, payload []byte) []byte {
 	h := protocol.Header{Fin: true, Opcode: op, Length: int64(len(payload))}
 	if s.opts.Role == Server {
