@@ -198,9 +198,7 @@ func (c *Conn) finish(info *CloseError) {
 		return
 	}
 	c.opened = false
-	if made := c.ctx.Load(); made != nil {
-		made.cancel()
-	}
+	c.endContext()
 	if r := c.rare; r != nil && r.closing != nil && info != r.closing {
 		mine := *r.closing // this side closed, whatever happened since
 		if info.Err != nil {
@@ -213,6 +211,12 @@ func (c *Conn) finish(info *CloseError) {
 		return
 	}
 	c.tellClosed(info)
+}
+
+func (c *Conn) endContext() {
+	if made := c.ctx.Load(); made != nil {
+		made.cancel()
+	}
 }
 
 func (c *Conn) tellClosed(info *CloseError) {

@@ -1,6 +1,9 @@
 package engine
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // Bounds of what may wait between two turns of a loop.
 const (
@@ -112,7 +115,9 @@ func (w *worker) carryOut(p *post) {
 			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]
 		}
 		p.c.queued.Add(-int64(len(p.message.data)))
-		_ = p.c.send(p.message) // the connection may have closed meanwhile
+		if errors.Is(p.c.send(p.message), ErrClosed) { // meanwhile
+			p.c.stats.dropped.add(1)
+		}
 	}
 }
 

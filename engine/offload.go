@@ -22,7 +22,8 @@ type job struct {
 // returned, so that the order of messages holds and memory stays bounded; the
 // other connections of the loop go on. Called more than once before that, the
 // functions run one after the other. ctx ends when the connection does, and
-// OnClose follows only after f has returned. A panic in f is like one in a
+// OnClose follows only after f has returned. If the peer ends its stream
+// meanwhile, ctx ends too; what it sent before is still delivered. A panic in f is like one in a
 // callback. At most Config.OffloadMax functions run at once, the others wait.
 // Go is for callbacks of c.
 func (c *Conn) Go(m Message, f func(ctx context.Context, m Message)) error {
@@ -33,6 +34,7 @@ func (c *Conn) Go(m Message, f func(ctx context.Context, m Message)) error {
 	r.jobs = append(r.jobs, job{m.Clone(), f})
 	if len(r.jobs) == 1 {
 		c.pause(pausedOffload)
+		_ = c.sock.WatchHangup() // for ctx: while reading is paused nothing else would show it
 		c.runFirst()
 	}
 	return nil

@@ -33,6 +33,7 @@ func (c *Conn) dispatch(m outgoing) error {
 		switch m.policy {
 		case Close:
 			_ = c.w.post(post{c: c, slow: true})
+			c.lost.Add(1)
 			return ErrBackpressure
 		case DropNewest:
 			c.lost.Add(1)
@@ -90,6 +91,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 	switch m.policy {
 	case Close:
 		if full {
+			c.stats.dropped.add(1)
 			c.closeSlow()
 			return true, ErrBackpressure
 		}
@@ -147,6 +149,7 @@ func (c *Conn) sendShared(frame []byte, m outgoing) {
 			return
 		}
 		if c.queue.bytes >= c.e.cfg.SendBytesMax {
+			c.stats.dropped.add(1)
 			c.closeSlow()
 			return
 		}

@@ -19,7 +19,7 @@ type ConnStats struct {
 	BytesIn, BytesOut uint64
 	MessagesIn        uint64
 	MessagesOut       uint64 // sent, or waiting to be sent
-	Dropped           uint64 // by a Policy, or discarded when Close closed
+	Dropped           uint64 // by a Policy, or discarded when it closed; of others' sends also those the end overtook
 	Replaced          uint64 // by a later message of the same Key
 }
 

@@ -57,7 +57,11 @@ func newWorker(e *Engine, l *loop.Loop) *worker {
 func (w *worker) Woken(ready []*loop.Socket) {
 	w.beginTurn()
 	for _, s := range ready {
-		w.mark(s.Owner().(*Conn))
+		c := s.Owner().(*Conn)
+		if s.HungUp() {
+			c.endContext()
+		}
+		w.mark(c)
 	}
 	w.wheel.Advance(w.now())
 	w.takePosts()

@@ -23,8 +23,10 @@ type Socket struct {
 	owner   Owner
 	conn    gnet.Conn
 	loop    *Loop
-	watchID uint64 // 0: not waiting to become writable
-	watched bool   // was, once
+	watchID uint64 // 0: the watcher is not to tell anything
+	awaited events // what it is to tell
+	told    events // what it told; in Woken only
+	watched bool   // it knew this socket, once
 	fd      int32
 	closing bool // Close was called, or Closed is running
 	paused  bool
