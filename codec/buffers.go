@@ -17,15 +17,18 @@ type Buffers struct {
 	free      [bufferClasses][][]byte
 	freeBytes int
 	lent      int
+	lentBytes int
 }
 
 // Get returns an empty slice with room for at least n bytes.
 func (p *Buffers) Get(n int) []byte {
 	p.lent++
 	if n > bufferBytesMax {
+		p.lentBytes += n
 		return make([]byte, 0, n)
 	}
 	class := bufferClass(n)
+	p.lentBytes += bufferBytesMin << class
 	if list := p.free[class]; len(list) > 0 {
 		b := list[len(list)-1]
 		list[len(list)-1] = nil // or the list would hold on to what it no longer counts
@@ -40,6 +43,7 @@ func (p *Buffers) Get(n int) []byte {
 func (p *Buffers) Put(b []byte) {
 	p.lent--
 	size := cap(b)
+	p.lentBytes -= size
 	if size > bufferBytesMax || size&(size-1) != 0 || p.freeBytes+size > freeBytesMax {
 		return // the garbage collector's: too much, or moved by an append elsewhere
 	}
@@ -58,6 +62,10 @@ func (p *Buffers) Grow(b []byte, n int) []byte {
 	p.Put(b)
 	return moved
 }
+
+// LentBytes is the memory of the slices that were taken and not given back. It
+// is exact as long as nobody makes them grow but Grow.
+func (p *Buffers) LentBytes() int { return p.lentBytes }
 
 // Lent is the number of slices that were taken and not given back.
 func (p *Buffers) Lent() int { return p.lent }

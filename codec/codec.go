@@ -65,6 +65,12 @@ type Upgrader interface {
 	Refuse(env *Env, e *HandshakeError)
 }
 
+// Buffered is implemented by a Codec that keeps input between calls.
+type Buffered interface {
+	// Buffered is how many bytes it keeps.
+	Buffered() int
+}
+
 // Kind says what an Event is.
 type Kind uint8
 

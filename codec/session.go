@@ -191,6 +191,10 @@ func (s *Session) Close(env *Env, code protocol.CloseCode, reason string) (await
 	case StateOpen:
 		s.sendClose(env, code, reason)
 		s.to(env, StateClosing)
+		if p := s.part; p != nil && p.message != nil && !p.lent { // will not be delivered
+			env.Buffers.Put(p.message)
+			p.message = nil
+		}
 		return true
 	}
 	return s.state == StateClosing
@@ -246,6 +250,14 @@ func (s *Session) Release(env *Env) {
 
 // freePartialsMax bounds a loop's free list of partials, about 200 bytes each.
 const freePartialsMax = 1024
+
+// Buffered is how many bytes of an unfinished head, frame or message are kept.
+func (s *Session) Buffered() int {
+	if s.part == nil {
+		return 0
+	}
+	return len(s.part.head) + len(s.part.control) + len(s.part.message)
+}
 
 // begin makes sure that there is a partial.
 func (s *Session) begin(env *Env) *partial {

@@ -69,12 +69,29 @@ func (e *Engine) arrive(nc net.Conn) {
 		_ = nc.Close()
 		return
 	}
-	if err := e.admit(false); err != nil {
+	e.take(nc, nil)
+}
+
+// take puts a connection on a loop, or refuses it.
+func (e *Engine) take(nc net.Conn, head []byte) {
+	addr := hostAddr(nc.RemoteAddr())
+	counted := !e.exempt(addr)
+	if counted {
+		if err := e.addresses.enter(addr, time.Since(e.began).Milliseconds()); err != nil {
+			e.refused.Add(1)
+			e.turnAway(nc, err.Status, err.Reason)
+			return
+		}
+	}
+	if e.halfOpen.Load() >= int64(e.cfg.HalfOpenMax) || e.buffered.Load() >= int64(e.cfg.BufferBytesMax) || e.admit(false) != nil {
+		if counted {
+			e.addresses.leave(addr)
+		}
 		e.refused.Add(1)
 		e.turnAway(nc, 503, "the server is full, try again later")
 		return
 	}
-	if err := e.enroll(nc, nil); err != nil {
+	if err := e.enroll(nc, head, counted); err != nil {
 		e.log.Error("a connection could not be put on its loop", zap.Error(err))
 	}
 }

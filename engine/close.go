@@ -69,6 +69,7 @@ func (c *Conn) end(info *CloseError) {
 		return
 	}
 	c.phase.Store(phaseEnding)
+	c.noLongerHalf()
 	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
 	c.finish(info)
 	c.w.mark(c)
@@ -165,7 +166,17 @@ func (c *Conn) Closed(err error) {
 		c.end(c.abnormal(err))
 	}
 	c.phase.Store(phaseGone)
+	c.noLongerHalf()
 	w.wheel.Stop(&c.timer)
+	if r := c.rare; r != nil {
+		w.wheel.Stop(&r.life)
+		if r.rates != nil {
+			w.wheel.Stop(&r.rates.next)
+		}
+	}
+	if c.counted {
+		c.e.addresses.leave(c.ClientAddr())
+	}
 	w.remove(c)
 	c.codec.Release(&w.env)
 	if c.queue != nil {
@@ -179,6 +190,14 @@ func (c *Conn) Closed(err error) {
 	}
 	if !c.handed {
 		c.countOut()
+	}
+}
+
+// noLongerHalf counts the connection out of those whose handshake is under way.
+func (c *Conn) noLongerHalf() {
+	if c.half {
+		c.half = false
+		c.e.halfOpen.Add(-1)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"time"
 
@@ -59,12 +60,29 @@ type Config struct {
 	// CheckOrigin decides in place of Origins. It runs on a loop.
 	CheckOrigin func(r *protocol.Request) bool
 
+	// TrustedProxies are addresses or prefixes ("10.0.0.0/8") of proxies whose
+	// word on the client's address is believed: a PROXY header (v1 or v2)
+	// before the first byte, Forwarded or X-Forwarded-For in the handshake.
+	// List only proxies that set or remove these themselves.
+	TrustedProxies []string
+
+	// Limits per client address, as TrustedProxies defines it. Loopback
+	// addresses and the trusted proxies' own are exempt.
+	ConnectionsPerAddressMax   int // open at once; above: 429
+	AcceptsPerAddressPerSecond int // new ones; above: 429
+
+	HalfOpenMax int // connections whose handshake is under way; above: 503
+
 	HandshakeTimeout  time.Duration // from the connection to the end of the request head; then 408
 	HandshakeBytesMax int           // of a request head; above: 431
 	HeaderFieldsMax   int           // of a request head; above: 431
 
 	MessageBytesMax int // of a received message, all fragments together; above: 1009
 	FragmentsMax    int // frames of one received message; above: 1009
+
+	// What a peer may send in a second; above, it is not read until the second
+	// is over.
+	ControlFramesPerSecond, MessagesPerSecond, BytesPerSecond int
 
 	SendBytesHigh int // queued for a connection: above, its reading pauses
 	SendBytesLow  int // queued for a connection: below, its reading resumes
@@ -87,10 +105,20 @@ type Config struct {
 	HTTPHeaderTimeout time.Duration // for the head of a plain HTTP request
 	HTTPIdleTimeout   time.Duration // between plain HTTP requests on one connection
 
+	// LifetimeMax bounds the life of a connection, so that clients spread over
+	// new servers: it is closed with 1001 after 90 to 100 percent of it.
+	LifetimeMax time.Duration
+
+	// BufferBytesMax bounds all buffers together. While it is spent, newcomers
+	// get 503, and the connections that hold most are closed with 1013.
+	BufferBytesMax int
+
 	// ConnectionsMax bounds the open connections, plain HTTP included; above:
 	// 503. The default is what the descriptor limit of the process leaves
 	// after a reserve.
 	ConnectionsMax int
+
+	proxies []netip.Prefix // TrustedProxies, parsed
 }
 
 // limit is a row of the table of bounds: a field of Config with its default
@@ -105,6 +133,7 @@ type limit struct {
 const (
 	kib  = 1 << 10
 	mib  = 1 << 20
+	gib  = 1 << 30
 	most = math.MaxInt32
 	ms   = int64(time.Millisecond)
 	sec  = int64(time.Second)
@@ -118,6 +147,14 @@ var limits = []limit{
 	{"HandshakeTimeout", func(c *Config) any { return &c.HandshakeTimeout }, 10 * sec, ms, day, ever},
 	{"HandshakeBytesMax", func(c *Config) any { return &c.HandshakeBytesMax }, 16 * kib, 256, 16 * mib, most},
 	{"HeaderFieldsMax", func(c *Config) any { return &c.HeaderFieldsMax }, 100, 8, 100_000, most},
+	{"HalfOpenMax", func(c *Config) any { return &c.HalfOpenMax }, 8192, 1, most, most},
+	{"ConnectionsPerAddressMax", func(c *Config) any { return &c.ConnectionsPerAddressMax }, 1024, 1, most, most},
+	{"AcceptsPerAddressPerSecond", func(c *Config) any { return &c.AcceptsPerAddressPerSecond }, 256, 1, most, most},
+	{"ControlFramesPerSecond", func(c *Config) any { return &c.ControlFramesPerSecond }, 1000, 1, most, most},
+	{"MessagesPerSecond", func(c *Config) any { return &c.MessagesPerSecond }, most, 1, most, most},
+	{"BytesPerSecond", func(c *Config) any { return &c.BytesPerSecond }, most, 1024, most, most},
+	{"LifetimeMax", func(c *Config) any { return &c.LifetimeMax }, ever, 10 * ms, 365 * day, ever},
+	{"BufferBytesMax", func(c *Config) any { return &c.BufferBytesMax }, gib, mib, most << 20, most << 20},
 	{"MessageBytesMax", func(c *Config) any { return &c.MessageBytesMax }, 16 * mib, 1, most, most},
 	{"FragmentsMax", func(c *Config) any { return &c.FragmentsMax }, 128 * kib, 1, most, most},
 	{"SendBytesHigh", func(c *Config) any { return &c.SendBytesHigh }, mib, 1, most, most},
@@ -213,6 +250,16 @@ func (c *Config) check() error {
 		if err := protocol.ValidOriginPattern(p); err != nil {
 			return fmt.Errorf("engine: Config.Origins: %w", err)
 		}
+	}
+	for _, s := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if a, aerr := netip.ParseAddr(s); err != nil && aerr == nil {
+			p, err = a.Prefix(a.BitLen())
+		}
+		if err != nil {
+			return fmt.Errorf("engine: Config.TrustedProxies: %q is neither an address nor a prefix such as 10.0.0.0/8", s)
+		}
+		c.proxies = append(c.proxies, p.Masked())
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"unsafe"
 
@@ -27,6 +28,7 @@ type Conn struct {
 
 	id            uint64
 	remote, local net.Addr
+	proxied       netip.Addr        // the client's, if a proxy named it
 	request       *protocol.Request // until OnOpen returned
 	subprotocol   string
 	state         any
@@ -49,17 +51,22 @@ type Conn struct {
 	doomed    bool         // to be closed without further words
 	farewell  bool         // the stream towards the peer is ended
 	handed    bool         // the http.Server has it now
+	half      bool         // the handshake is under way
+	counted   bool         // among those of its client's address
 }
 
 // rare is what only few connections have.
 type rare struct {
-	head    []byte      // read before the connection came to its loop
+	head    []byte      // read before the connection came to its loop, or before start
+	proxy   bool        // a PROXY header may come first
 	parked  []byte      // arrived while reading was paused
 	closing *CloseError // how this side began to close
 	over    bool        // there is no farewell to await
 	cause   error       // why the socket failed
 	ignored int         // bytes discarded after the end
 	stall   wheel.Timer // runs while a backlog makes no progress
+	life    wheel.Timer // runs if there is a LifetimeMax
+	rates   *rates      // what the peer sent lately, if there is a limit
 	jobs    []job       // functions of Go; the first is running
 	ended   *CloseError // what OnClose is told once they returned
 	gone    bool        // the connection is, and is counted out once they returned

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +31,12 @@ type Engine struct {
 	http     *httpServer // nil without Config.HTTP
 	group    *loop.Group
 	offload  pool
-	workers  []*worker
+
+	proxies   []netip.Prefix // Config.TrustedProxies
+	addresses addresses
+	halfOpen  atomic.Int64 // connections whose handshake is under way
+	buffered  atomic.Int64 // bytes in buffers, all loops together
+	workers   []*worker
 
 	lastID   atomic.Uint64
 	accepted atomic.Uint64
@@ -81,6 +87,9 @@ func New(cfg Config, h Handler) (*Engine, error) {
 		},
 	}
 	e.offload.max = cfg.OffloadMax
+	e.proxies = cfg.proxies
+	e.addresses.connectionsMax = cfg.ConnectionsPerAddressMax
+	e.addresses.acceptsMax = cfg.AcceptsPerAddressPerSecond
 	if err := e.listen(); err != nil {
 		return nil, err
 	}
@@ -197,11 +206,17 @@ func (e *Engine) leaveLocked() {
 }
 
 // enroll puts an admitted connection on a loop. head is what was read from it
-// already.
-func (e *Engine) enroll(nc net.Conn, head []byte) error {
+// already; counted tells that its address was.
+func (e *Engine) enroll(nc net.Conn, head []byte, counted bool) error {
 	defer e.arriving.Done()
 	c := newConn(e, nc, head)
+	c.half, c.counted = true, counted
+	e.halfOpen.Add(1)
 	if err := e.group.Enroll(nc, &c.sock, c); err != nil {
+		e.halfOpen.Add(-1)
+		if counted {
+			e.addresses.leave(hostAddr(c.remote))
+		}
 		e.leave()
 		return err
 	}

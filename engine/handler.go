@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/sockmill/sockmill/codec"
@@ -48,6 +49,9 @@ type Upgrade struct {
 
 	// RemoteAddr is the peer's end of the connection.
 	RemoteAddr net.Addr
+
+	// ClientAddr is the client's IP address: see Conn.ClientAddr.
+	ClientAddr netip.Addr
 
 	// Subprotocol is to be set to one that the client offered, or left empty.
 	Subprotocol string

@@ -101,6 +101,8 @@ type handedConn struct {
 	e    *Engine
 	head []byte
 	gone atomic.Bool
+
+	counted bool // among those of its address
 }
 
 func (c *handedConn) Read(b []byte) (int, error) {
@@ -115,6 +117,9 @@ func (c *handedConn) Read(b []byte) (int, error) {
 // Close counts the connection out of the engine.
 func (c *handedConn) Close() error {
 	if c.gone.CompareAndSwap(false, true) {
+		if c.counted {
+			c.e.addresses.leave(hostAddr(c.RemoteAddr()))
+		}
 		c.e.leave()
 	}
 	return c.Conn.Close()
@@ -152,11 +157,13 @@ func (c *Conn) plainHTTP(head []byte) {
 		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server is full, try again later"})
 		return
 	}
-	handed := &handedConn{Conn: nc, e: c.e, head: append(head, c.w.in...)}
+	handed := &handedConn{Conn: nc, e: c.e, head: append(head, c.w.in...),
+		counted: c.counted && !c.proxied.IsValid()}
 	c.w.in = nil
 	select {
 	case s.queue <- handed:
 		c.handed = true
+		c.counted = c.counted && !handed.counted
 		c.end(nil)
 		c.doom(nil) // closes the loop's descriptor; the stream lives on in the duplicate
 	default:

@@ -70,6 +70,13 @@ func (w *worker) postData(p post, payload []byte) error {
 	return nil
 }
 
+// held is the memory of what was posted.
+func (b *inbox) held() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes
+}
+
 // takePosts carries out what was posted, at most postsPerTurn; then it wakes
 // the loop again, behind the other events that wait.
 func (w *worker) takePosts() {

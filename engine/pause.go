@@ -7,6 +7,7 @@ const (
 	pausedBacklog pauseReasons = 1 << iota // too much waits to be sent
 	pausedUser                             // PauseReading
 	pausedOffload                          // a function of Go runs
+	pausedRate                             // the peer sends too much
 )
 
 // PauseReading stops reading from the connection, so that TCP makes the peer

@@ -18,16 +18,16 @@ func (c *Conn) Opened(l *loop.Loop) {
 	c.w = w
 	w.arm(&c.timer, c.e.cfg.HandshakeTimeout)
 	w.add(c)
-	w.cur = c
-	if ev := c.codec.Start(&w.env); ev.Kind == codec.Open {
-		c.guard(c.open)
-	}
-	w.cur = nil
-	c.uncork()
-	if c.rare != nil && c.rare.head != nil {
+	switch {
+	case c.rare != nil && c.rare.head != nil:
 		head := c.rare.head
 		c.rare.head = nil
+		c.start()
 		c.arrived(head)
+	case c.e.trusted(hostAddr(c.remote)):
+		c.seldom().proxy = true
+	default:
+		c.start()
 	}
 	if w.draining {
 		_ = c.close(errGoingAway())
@@ -42,12 +42,28 @@ func (c *Conn) Readable(b []byte) {
 	c.w.endTurn()
 }
 
+// start sets the codec going.
+func (c *Conn) start() {
+	w := c.w
+	w.cur = c
+	if ev := c.codec.Start(&w.env); ev.Kind == codec.Open {
+		c.guard(c.open)
+	}
+	w.cur = nil
+	c.uncork()
+}
+
 func (c *Conn) arrived(b []byte) {
 	c.stats.bytesIn.add(uint64(len(b)))
 	c.alive = true
+	if c.e.cfg.BytesPerSecond < most {
+		c.spend(0, 0, len(b))
+	}
 	switch {
 	case c.phase.Load() >= phaseEnding:
 		c.ignore(len(b))
+	case c.rare != nil && c.rare.proxy:
+		c.fromProxy(b)
 	case c.halted:
 		c.park(b)
 	default:
@@ -91,16 +107,21 @@ func (c *Conn) decode() (done bool) {
 			return true
 		case codec.Message:
 			w.got++
+			if c.e.cfg.MessagesPerSecond < most {
+				c.spend(0, 1, 0)
+			}
 			if f := c.h.OnMessage; f != nil {
 				w.calling(onMessage, c)
 				f(c, Message{Type: MessageType(ev.Opcode), Data: ev.Data})
 			}
 		case codec.Ping:
+			c.spend(1, 0, 0)
 			if f := c.h.OnPing; f != nil {
 				w.calling(onPing, c)
 				f(c, ev.Data)
 			}
 		case codec.Pong:
+			c.spend(1, 0, 0)
 			if f := c.h.OnPong; f != nil {
 				w.calling(onPong, c)
 				f(c, ev.Data)
@@ -135,6 +156,8 @@ func (c *Conn) park(b []byte) {
 func (c *Conn) open() {
 	c.phase.Store(phaseOpen)
 	c.opened = true
+	c.noLongerHalf()
+	c.limitLife()
 	c.w.arm(&c.timer, c.e.cfg.PingInterval)
 	if f := c.h.OnOpen; f != nil {
 		c.w.calling(onOpen, c)

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"time"
+
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 	"github.com/sockmill/sockmill/protocol"
@@ -16,11 +18,21 @@ func (c *Conn) stall(progress bool) {
 }
 
 // Expire implements wheel.Expirer. A connection has one timer; what it is for
-// follows from the phase. Only a congested one has a second.
+// follows from the phase. Few have others beside it.
 func (c *Conn) Expire(t *wheel.Timer) {
-	if t != &c.timer { // the backlog stalls
-		c.doom(ErrTimeout)
-		return
+	if r := c.rare; r != nil {
+		switch t {
+		case &r.stall:
+			c.doom(ErrTimeout)
+			return
+		case &r.life:
+			_ = c.close(&CloseError{Code: protocol.CloseGoingAway, Reason: "this connection has lived long enough: reconnect"})
+			return
+		}
+		if r.rates != nil && t == &r.rates.next {
+			c.unpause(pausedRate)
+			return
+		}
 	}
 	switch c.phase.Load() {
 	case phaseOpening:
@@ -30,6 +42,19 @@ func (c *Conn) Expire(t *wheel.Timer) {
 	default: // no answer to our close frame, or the stream did not end
 		c.doom(ErrTimeout)
 	}
+}
+
+// limitLife starts the time of Config.LifetimeMax, with a jitter, so that those
+// who came together do not go together.
+func (c *Conn) limitLife() {
+	max := c.e.cfg.LifetimeMax
+	if max >= forever {
+		return
+	}
+	r := c.seldom()
+	r.life.Owner = c
+	jitter := time.Duration(c.w.env.Random() % uint64(max/10+1))
+	c.w.arm(&r.life, max-jitter)
 }
 
 func (c *Conn) handshakeTimeout() {

@@ -13,12 +13,17 @@ import (
 // upgrade answers a valid opening handshake.
 func (c *Conn) upgrade() {
 	r := &c.w.env.Request
+	if c.e.trusted(hostAddr(c.remote)) {
+		if c.identify(c.e.forwarded(r.Fields)); c.phase.Load() >= phaseEnding {
+			return
+		}
+	}
 	c.w.calling(onUpgrade, c) // CheckOrigin counts as it
 	if err := c.e.checkOrigin(r); err != nil {
 		c.refuse(err)
 		return
 	}
-	u := &Upgrade{Request: r, RemoteAddr: c.remote}
+	u := &Upgrade{Request: r, RemoteAddr: c.remote, ClientAddr: c.ClientAddr()}
 	if f := c.h.OnUpgrade; f != nil {
 		if err := f(u); err != nil {
 			c.refuse(c.e.refusal(err))

@@ -28,6 +28,7 @@ type worker struct {
 	pieces [][]byte // scratch of flush
 	spare  []byte   // scratch of say
 
+	held     int64 // bytes in buffers, as account told it last
 	draining bool
 	unsent   int64 // bytes dropped when the loop ended
 
@@ -80,6 +81,15 @@ func (w *worker) mark(c *Conn) {
 // endTurn ends what every event of the loop does: connections that were marked
 // write once, whatever was sent to them. Attending may mark more.
 func (w *worker) endTurn() {
+	w.attendDirty()
+	if w.account(); len(w.dirty) > 0 { // it closed some
+		w.attendDirty()
+	}
+	w.setAlarm()
+	w.watch.turn.Add(1)
+}
+
+func (w *worker) attendDirty() {
 	for i := 0; i < len(w.dirty); i++ {
 		c := w.dirty[i]
 		w.dirty[i] = nil
@@ -87,8 +97,6 @@ func (w *worker) endTurn() {
 		c.attend()
 	}
 	w.dirty = w.dirty[:0]
-	w.setAlarm()
-	w.watch.turn.Add(1)
 }
 
 // now is the wheel's time: milliseconds since the engine was made.
