@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"time"
 
 	"github.com/sockmill/sockmill/codec"
@@ -156,7 +157,8 @@ func (c *Conn) sayFarewell() {
 
 // abnormal describes an end without a closing handshake.
 func (c *Conn) abnormal(cause error) *CloseError {
-	return &CloseError{Code: protocol.CloseAbnormal, Remote: cause != nil, Err: cause}
+	remote := cause != nil && !errors.Is(cause, ErrTimeout) && !errors.Is(cause, errPanic)
+	return &CloseError{Code: protocol.CloseAbnormal, Remote: remote, Err: cause}
 }
 
 // Closed implements loop.Owner: the descriptor is about to be closed.

@@ -46,6 +46,7 @@ type Conn struct {
 	opened    bool         // OnOpen was due, so that OnClose is
 	alive     bool         // something arrived since the last look
 	pinged    bool         // a pong is awaited
+	late      bool         // longer than PongTimeout
 	congested bool         // the kernel did not take all: the socket is watched
 	above     bool         // OnBackpressure was told, OnDrain not yet
 	doomed    bool         // to be closed without further words

@@ -154,7 +154,7 @@ func handshake(e *engine.Engine, path string, fields ...string) string {
 	if err != nil {
 		return err.Error()
 	}
-	defer nc.Close() //nolint:errcheck // nothing is left to send
+	defer nc.Close()
 	head := "GET " + path + " HTTP/1.1\r\nHost: example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 	for _, f := range fields {
@@ -167,7 +167,7 @@ func handshake(e *engine.Engine, path string, fields ...string) string {
 	if err != nil {
 		return err.Error()
 	}
-	defer r.Body.Close() //nolint:errcheck // read only
+	defer r.Body.Close()
 	if p := r.Header.Get("Sec-WebSocket-Protocol"); p != "" {
 		return r.Status + ", Sec-WebSocket-Protocol: " + p
 	}

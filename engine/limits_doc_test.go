@@ -51,24 +51,24 @@ func TestLimitsDocumented(t *testing.T) {
 		}
 	}
 	for name, bound := range map[string]string{
-		"acceptorsPerListener": count(acceptorsPerListener),
-		"acceptDelayMax":       duration(int64(acceptDelayMax)),
-		"refuseTimeout":        duration(int64(refuseTimeout)),
-		"refuseBytesMax":       size(refuseBytesMax),
-		"handoverMax":          count(handoverMax),
-		"loop.ReadBytesMax":    size(loop.ReadBytesMax),
-		"corkBytesMax":         size(corkBytesMax),
-		"corkKeepMax":          size(corkKeepMax),
-		"chunkBytesMax":        size(chunkBytesMax),
-		"piecesMax":            count(piecesMax),
-		"freeQueuesMax":        count(freeQueuesMax),
-		"inboxBytesMax":        size(inboxBytesMax),
-		"inboxPostsMax":        count(inboxPostsMax),
-		"postsPerTurn":         count(postsPerTurn),
-		"copyBytesMax":         size(copyBytesMax),
-		"arenaKeepMax":         size(arenaKeepMax),
-		"lingerTimeout":        duration(int64(lingerTimeout)),
-		"ignoredBytesMax":      size(ignoredBytesMax),
+		"acceptorsPerListener": showCount(acceptorsPerListener),
+		"acceptDelayMax":       showDuration(int64(acceptDelayMax)),
+		"refuseTimeout":        showDuration(int64(refuseTimeout)),
+		"refuseBytesMax":       showSize(refuseBytesMax),
+		"handoverMax":          showCount(handoverMax),
+		"loop.ReadBytesMax":    showSize(loop.ReadBytesMax),
+		"corkBytesMax":         showSize(corkBytesMax),
+		"corkKeepMax":          showSize(corkKeepMax),
+		"chunkBytesMax":        showSize(chunkBytesMax),
+		"piecesMax":            showCount(piecesMax),
+		"freeQueuesMax":        showCount(freeQueuesMax),
+		"inboxBytesMax":        showSize(inboxBytesMax),
+		"inboxPostsMax":        showCount(inboxPostsMax),
+		"postsPerTurn":         showCount(postsPerTurn),
+		"copyBytesMax":         showSize(copyBytesMax),
+		"arenaKeepMax":         showSize(arenaKeepMax),
+		"lingerTimeout":        showDuration(int64(lingerTimeout)),
+		"ignoredBytesMax":      showSize(ignoredBytesMax),
 	} {
 		expect(documented, name, bound)
 	}
@@ -109,15 +109,15 @@ func rows(t *testing.T, file, section string) map[string]string {
 
 func unitOf(l limit) (unit string, show func(int64) string) {
 	if _, ok := l.field(new(Config)).(*time.Duration); ok {
-		return "time", duration
+		return "time", showDuration
 	}
 	if strings.Contains(l.name, "Bytes") {
-		return "bytes", size
+		return "bytes", showSize
 	}
-	return "number", count
+	return "number", showCount
 }
 
-func duration(n int64) string {
+func showDuration(n int64) string {
 	switch d := time.Duration(n); {
 	case d%time.Hour == 0:
 		return fmt.Sprintf("%d h", d/time.Hour)
@@ -128,7 +128,7 @@ func duration(n int64) string {
 	}
 }
 
-func size(n int64) string {
+func showSize(n int64) string {
 	switch {
 	case n == most:
 		return "2 GiB − 1"
@@ -141,8 +141,8 @@ func size(n int64) string {
 	}
 }
 
-// count writes a number with a comma between its thousands.
-func count(n int64) string {
+// showCount writes a number with a comma between its thousands.
+func showCount(n int64) string {
 	groups := []string{}
 	for ; n >= 1000; n /= 1000 {
 		groups = append(groups, fmt.Sprintf("%03d", n%1000))

@@ -59,7 +59,7 @@ func TestSlowHead(t *testing.T) {
 func TestPingFindsTheDead(t *testing.T) {
 	ended := make(chan *CloseError, 2)
 	var pongs atomic.Int32
-	s := serve(t, Config{Loops: 1, PingInterval: 20 * time.Millisecond, PongTimeout: 100 * time.Millisecond}, Handler{
+	s := serve(t, Config{Loops: 1, PingInterval: 20 * time.Millisecond, PongTimeout: time.Second}, Handler{
 		OnPong:  func(*Conn, []byte) { pongs.Add(1) },
 		OnClose: func(_ *Conn, e *CloseError) { ended <- e },
 	})
@@ -74,7 +74,7 @@ func TestPingFindsTheDead(t *testing.T) {
 		}
 	}()
 	_ = s.dial("/", nil) // never reads: never answers
-	if e := <-ended; e.Code != protocol.CloseAbnormal || !errors.Is(e, ErrTimeout) {
+	if e := <-ended; e.Code != protocol.CloseAbnormal || e.Remote || !errors.Is(e, ErrTimeout) {
 		t.Errorf("OnClose: %v", e)
 	}
 	before := pongs.Load()

@@ -65,16 +65,25 @@ func (c *Conn) handshakeTimeout() {
 	c.refuse(&codec.HandshakeError{Status: 408, Reason: "the request head did not arrive in time"})
 }
 
+// secondLook is long enough for a loop to read what waits, whatever its load.
+const secondLook = 100 * time.Millisecond
+
 // lookForLife finds out peers that are gone without a word. Anything that
 // arrived since the last look is life; after an interval of silence the peer
 // is pinged, and after PongTimeout more it is cut. While we do not read, its
-// clock stands still.
+// clock stands still. The cut comes only at a second look: after a stall of the
+// whole process (a suspended machine) the pongs wait unread when the timers run
+// out.
 func (c *Conn) lookForLife() {
 	switch {
 	case c.alive || c.halted:
-		c.alive, c.pinged = false, false
-	case c.pinged:
+		c.alive, c.pinged, c.late = false, false, false
+	case c.late:
 		c.doom(ErrTimeout)
+		return
+	case c.pinged:
+		c.late = true
+		c.w.arm(&c.timer, secondLook)
 		return
 	case c.send(outgoing{op: protocol.OpPing}) == nil:
 		c.pinged = true
