@@ -28,6 +28,9 @@ func (c *Conn) spend(control, messages, bytes int) {
 	s.messages += messages
 	s.bytes += bytes
 	if s.control >= cfg.ControlFramesPerSecond || s.messages >= cfg.MessagesPerSecond || s.bytes >= cfg.BytesPerSecond {
+		if c.paused&pausedRate == 0 {
+			c.stats.rateLimited.add(1)
+		}
 		c.pause(pausedRate)
 		s.next.Owner = c
 		c.w.arm(&s.next, time.Duration(s.began+1000-c.w.now())*time.Millisecond)

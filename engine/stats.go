@@ -21,6 +21,7 @@ type ConnStats struct {
 	MessagesOut       uint64 // sent, or waiting to be sent
 	Dropped           uint64 // by a Policy, or discarded when it closed; of others' sends also those the end overtook
 	Replaced          uint64 // by a later message of the same Key
+	RateLimited       uint64 // times that reading paused because the peer sent too much
 }
 
 func (s *ConnStats) add(o ConnStats) {
@@ -30,11 +31,12 @@ func (s *ConnStats) add(o ConnStats) {
 	s.MessagesOut += o.MessagesOut
 	s.Dropped += o.Dropped
 	s.Replaced += o.Replaced
+	s.RateLimited += o.RateLimited
 }
 
 // connStats is ConnStats with one writer, the loop, and any reader.
 type connStats struct {
-	bytesIn, bytesOut, messagesIn, messagesOut, dropped, replaced counter
+	bytesIn, bytesOut, messagesIn, messagesOut, dropped, replaced, rateLimited counter
 }
 
 type counter struct{ n atomic.Uint64 }
@@ -57,6 +59,7 @@ func (c *Conn) Stats() ConnStats {
 		MessagesOut: c.stats.messagesOut.n.Load(),
 		Dropped:     c.stats.dropped.n.Load() + c.lost.Load(),
 		Replaced:    c.stats.replaced.n.Load(),
+		RateLimited: c.stats.rateLimited.n.Load(),
 	}
 }
 
