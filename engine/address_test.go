@@ -179,6 +179,7 @@ func TestHalfOpenMax(t *testing.T) {
 	}
 	c.send(protocol.OpText, "x")
 	c.expect("x")
+	_ = c.Conn.Close()
 	_ = s.end()
 	if n := s.halfOpen.Load(); n != 0 {
 		t.Errorf("%d are counted at the end", n)
