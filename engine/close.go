@@ -164,6 +164,10 @@ func (c *Conn) abnormal(cause error) *CloseError {
 // Closed implements loop.Owner: the descriptor is about to be closed.
 func (c *Conn) Closed(err error) {
 	w := c.w
+	if !w.turning { // the loop found the stream ended: what OnClose sends to others must leave
+		w.beginTurn()
+		defer w.endTurn()
+	}
 	if c.phase.Load() < phaseEnding {
 		c.end(c.abnormal(err))
 	}

@@ -51,6 +51,7 @@ type Conn struct {
 	above     bool         // OnBackpressure was told, OnDrain not yet
 	doomed    bool         // to be closed without further words
 	farewell  bool         // the stream towards the peer is ended
+	mounted   bool         // came through ServeHTTP
 	handed    bool         // the http.Server has it now
 	half      bool         // the handshake is under way
 	counted   bool         // among those of its client's address
@@ -93,6 +94,7 @@ func newConn(e *Engine, nc net.Conn, head []byte) *Conn {
 	}
 	if len(head) > 0 {
 		c.seldom().head = head
+		c.mounted = true
 	}
 	return c
 }

@@ -291,12 +291,28 @@ func TestSendAndCloseInsideEveryCallback(t *testing.T) {
 	}
 }
 
+// TestOnCloseMaySendToOthers: what OnClose sends leaves at once, however the
+// connection ended.
+func TestOnCloseMaySendToOthers(t *testing.T) {
+	loops(t, func(t *testing.T, n int) {
+		s := serve(t, Config{Loops: n, PingInterval: NoLimit, HandshakeTimeout: NoLimit}, Handler{
+			OnClose: func(c *Conn, _ *CloseError) { _ = c.e.Broadcast(Message{Type: Text, Data: []byte("left")}) },
+		})
+		other := s.dial("/", nil)
+		for _, linger := range []int{-1, 0} { // FIN, RST
+			c := s.dial("/", nil)
+			_ = c.Conn.(*net.TCPConn).SetLinger(linger)
+			_ = c.Conn.Close()
+			other.expect("left")
+		}
+	})
+}
+
 func TestBroadcastReachesEveryLoop(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
-		var s *server
-		s = serve(t, Config{Loops: n}, Handler{OnMessage: func(c *Conn, m Message) {
+		s := serve(t, Config{Loops: n}, Handler{OnMessage: func(c *Conn, m Message) {
 			_ = c.SendText("before")
-			if err := s.Broadcast(m); err != nil {
+			if err := c.e.Broadcast(m); err != nil {
 				t.Error(err)
 			}
 			_ = c.SendText("after")

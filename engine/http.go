@@ -137,7 +137,7 @@ func (c *handedConn) CloseWrite() error {
 // loop for the http.Server, or the request is refused.
 func (c *Conn) plainHTTP(head []byte) {
 	s := c.e.http
-	if s == nil {
+	if s == nil || c.mounted { // what came from an http.Server never goes back: no ping-pong
 		c.refuse(c.e.refusal(protocol.CheckUpgrade(&c.w.env.Request)))
 		return
 	}

@@ -73,6 +73,21 @@ func TestHTTPOnTheSamePort(t *testing.T) {
 	})
 }
 
+// TestUpgradeThatOnlyLooksLikeOne: net/http and the loop agree on what names a
+// WebSocket, or a connection would go to and fro between them for ever.
+func TestUpgradeThatOnlyLooksLikeOne(t *testing.T) {
+	s := serve(t, Config{Loops: 1, HTTP: http.HandlerFunc(sum)}, Handler{})
+	for _, token := range []string{"web\u017focket", "websoc\u212aet", "websocket\u00a0", "\u00a0websocket", "h2c"} {
+		head := strings.Replace(upgradeHead("Connection: close"), "Upgrade: websocket", "Upgrade: "+token, 1)
+		if r, body := s.exchange(head); r.StatusCode != 200 || body != "GET /chat 0" {
+			t.Errorf("%q: %s %q", token, r.Status, body)
+		}
+	}
+	if n := s.accepted.Load(); n != 5 {
+		t.Errorf("%d connections came to the loop, want 5", n)
+	}
+}
+
 // TestHTTPIsDrained: a request under way is served to its end, an idle
 // connection is closed.
 func TestHTTPIsDrained(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/protocol"
 )
 
 // ServeHTTP makes the Engine an http.Handler, to be mounted on a route of a
@@ -71,16 +72,14 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// upgradeRequested reports whether a WebSocket handshake is meant.
+// upgradeRequested reports whether a WebSocket handshake is meant. It asks
+// protocol, so that it never disagrees with the loop.
 func upgradeRequested(r *http.Request) bool {
-	for _, list := range r.Header.Values("Upgrade") {
-		for token := range strings.SplitSeq(list, ",") {
-			if strings.EqualFold(strings.TrimSpace(token), "websocket") {
-				return true
-			}
-		}
+	var fields protocol.Fields
+	for _, v := range r.Header.Values("Upgrade") {
+		fields = append(fields, protocol.Field{Name: "Upgrade", Value: v})
 	}
-	return false
+	return (&protocol.Request{Fields: fields}).Upgrade()
 }
 
 // writeHead writes a request out again, as a client would have sent it, for

@@ -29,6 +29,7 @@ type worker struct {
 	spare  []byte   // scratch of say
 
 	held     int64 // bytes in buffers, as account told it last
+	turning  bool  // a turn is under way, and endTurn will come
 	draining bool
 	unsent   int64 // bytes dropped when the loop ended
 
@@ -86,6 +87,7 @@ func (w *worker) endTurn() {
 		w.attendDirty()
 	}
 	w.setAlarm()
+	w.turning = false
 	w.watch.turn.Add(1)
 }
 

@@ -1,0 +1,60 @@
+// The example programs, built once per test file and started on ports of
+// their own.
+import assert from 'node:assert/strict';
+import {mkdtempSync, rmSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {after, before} from 'node:test';
+import {fileURLToPath} from 'node:url';
+import {end, launch, run, tool} from './process.mjs';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+const dir = mkdtempSync(join(tmpdir(), 'sockmill-e2e-'));
+process.on('exit', () => rmSync(dir, {recursive: true, force: true}));
+
+const built = new Map();
+
+function build(name) {
+  if (!built.has(name)) built.set(name, compile(name));
+  return built.get(name);
+}
+
+async function compile(name) {
+  const program = join(dir, name);
+  const args = ['build', '-o', program, `./examples/${name}`];
+  const {code, err} = await run(tool('go', 'golang'), args, {cwd: root, timeout: 180_000});
+  assert.equal(code, 0, err);
+  return program;
+}
+
+// Starts examples/<name> and waits until it says where it listens. The server
+// ends with the test t, and the test fails if it does not end cleanly.
+export async function serve(t, name, ...flags) {
+  const server = await start(name, 0, flags);
+  t.after(() => server.stopped || stop(server));
+  return server;
+}
+
+// The same for all tests of a file; to be called at its top.
+export function shared(name, ...flags) {
+  const server = {};
+  before(async () => { Object.assign(server, await start(name, 0, flags)); });
+  after(() => stop(server));
+  return server;
+}
+
+// Starts it on a given port (0: any).
+export async function start(name, port, flags = []) {
+  const program = await build(name);
+  const p = launch(program, ['-listen', `ws://127.0.0.1:${port}`, ...flags]);
+  const [, got] = await p.said(/127\.0\.0\.1:(\d+)/);
+  return {name, flags, process: p, port: Number(got), url: `ws://127.0.0.1:${got}/`};
+}
+
+// Asks the server to end: it has to drain, say nothing alarming and exit with 0.
+export async function stop(server) {
+  server.stopped = true;
+  const {code, signal} = await end(server.process, 'SIGTERM');
+  assert.doesNotMatch(server.process.err, /panic|DATA RACE/);
+  assert.deepEqual({code, signal}, {code: 0, signal: null}, server.process.err);
+}
