@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// acceptorsPerListener bounds the connections on their way into a loop.
-	// Each waits there for its loop's turn, so that one busy loop must not
-	// hold up the accepting.
+	// acceptorsPerListener bounds the connections on their way into the loops.
+	// Each acceptor waits for a loop to take its connection; a loop that is
+	// held up makes only some of them wait.
 	acceptorsPerListener = 8
 
 	acceptDelayMin = 5 * time.Millisecond

@@ -184,7 +184,7 @@ func (c *Conn) Closed(err error) {
 		c.e.addresses.leave(c.ClientAddr())
 	}
 	w.remove(c)
-	c.codec.Release(&w.env)
+	c.guard(func() { c.codec.Release(&w.env) })
 	if c.queue != nil {
 		w.unsent += int64(c.queue.bytes)
 		c.queued.Add(-int64(c.queue.bytes))

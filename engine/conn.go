@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -34,11 +35,12 @@ type Conn struct {
 	state         any
 	ctx           atomic.Pointer[connContext]
 
-	phase  atomic.Uint32 // a phase, changed by the loop only
-	index  int           // in worker.conns
-	queued atomic.Int64  // bytes in the inbox and in queue
-	lost   atomic.Uint64 // messages that DropNewest dropped off the loop
-	stats  connStats
+	phase   atomic.Uint32 // a phase, changed by the loop only
+	index   int           // in worker.conns
+	queued  atomic.Int64  // bytes in the inbox and in queue
+	closing atomic.Bool   // a close is posted
+	lost    atomic.Uint64 // messages that DropNewest dropped off the loop
+	stats   connStats
 
 	paused    pauseReasons // why nothing is to be read
 	halted    bool         // nothing is read
@@ -83,8 +85,13 @@ const (
 	phaseGone
 )
 
-func newConn(e *Engine, nc net.Conn, head []byte) *Conn {
-	c := &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
+func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("engine: Config.Codec panicked: %v", v)
+		}
+	}()
+	c = &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
 	c.timer.Owner = c
 	if e.cfg.Codec != nil {
 		c.codec = e.cfg.Codec()
@@ -96,7 +103,7 @@ func newConn(e *Engine, nc net.Conn, head []byte) *Conn {
 		c.seldom().head = head
 		c.mounted = true
 	}
-	return c
+	return c, nil
 }
 
 func (c *Conn) seldom() *rare {
@@ -177,7 +184,16 @@ func (c *Conn) Close(code protocol.CloseCode, reason string) error {
 	if c.w.loop.On() {
 		return c.close(info)
 	}
-	return c.w.post(post{c: c, closing: info})
+	return c.postClose(post{c: c, closing: info})
+}
+
+// postClose posts one close at most, whatever the number of those who ask.
+func (c *Conn) postClose(p post) error {
+	if !c.closing.CompareAndSwap(false, true) {
+		return ErrClosed
+	}
+	p.own = true
+	return c.w.post(p)
 }
 
 // connContext is a context with its end.

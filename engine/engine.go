@@ -209,7 +209,15 @@ func (e *Engine) leaveLocked() {
 // already; counted tells that its address was.
 func (e *Engine) enroll(nc net.Conn, head []byte, counted bool) error {
 	defer e.arriving.Done()
-	c := newConn(e, nc, head)
+	c, err := newConn(e, nc, head)
+	if err != nil {
+		_ = nc.Close()
+		if counted {
+			e.addresses.leave(hostAddr(nc.RemoteAddr()))
+		}
+		e.leave()
+		return err
+	}
 	c.half, c.counted = true, counted
 	e.halfOpen.Add(1)
 	if err := e.group.Enroll(nc, &c.sock, c); err != nil {

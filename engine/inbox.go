@@ -8,7 +8,8 @@ import (
 // Bounds of what may wait between two turns of a loop.
 const (
 	inboxBytesMax = 64 << 20
-	inboxPostsMax = 1 << 20
+	inboxPostsMax = 1 << 18
+	postsKeepMax  = 1 << 12  // a slice of posts that grew above is not kept
 	arenaKeepMax  = 1 << 20  // an arena that grew above is not kept
 	copyBytesMax  = 16 << 10 // larger payloads get memory of their own, so that the arena need not move
 	postsPerTurn  = 4096     // then other events of the loop come first
@@ -23,6 +24,7 @@ type post struct {
 	slow    bool        // or to close c, which does not read
 	closing *CloseError // or how to close c
 	do      func()      // or anything else
+	own     bool        // the engine's, at most a few for each connection: always taken
 }
 
 // inbox is the queue of posts of a loop, in the order of their coming. Payloads
@@ -53,7 +55,7 @@ func (w *worker) postData(p post, payload []byte) error {
 	case b.closed:
 		b.mu.Unlock()
 		return ErrStopped
-	case p.do == nil && p.closing == nil && !p.slow && (b.bytes >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
+	case !p.own && (b.bytes >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
 		b.mu.Unlock()
 		return ErrBackpressure
 	case len(payload) > copyBytesMax:
@@ -94,7 +96,9 @@ func (w *worker) takePosts() {
 
 // take swaps the two halves of the inbox; it reports false if nothing is there.
 func (b *inbox) take() bool {
-	clear(b.taken)
+	if clear(b.taken); cap(b.taken) > postsKeepMax {
+		b.taken = nil
+	}
 	b.taken, b.next = b.taken[:0], 0
 	if cap(b.takenArena) > arenaKeepMax {
 		b.takenArena = nil
@@ -108,6 +112,7 @@ func (b *inbox) take() bool {
 }
 
 func (w *worker) carryOut(p *post) {
+	defer w.recoverPost(p)
 	switch {
 	case p.do != nil:
 		p.do()
@@ -125,6 +130,17 @@ func (w *worker) carryOut(p *post) {
 		if errors.Is(p.c.send(p.message), ErrClosed) { // meanwhile
 			p.c.stats.dropped.add(1)
 		}
+	}
+}
+
+// recoverPost survives a panic of a user's codec.
+func (w *worker) recoverPost(p *post) {
+	if v := recover(); v != nil {
+		if p.c == nil {
+			w.e.logPanic(v, 0)
+			return
+		}
+		p.c.panicked(v)
 	}
 }
 

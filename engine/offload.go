@@ -48,7 +48,7 @@ func (c *Conn) runFirst() {
 
 func (c *Conn) runJob(j job) {
 	failed := c.callJob(j)
-	if c.w.post(post{do: func() { c.jobDone(failed) }}) != nil {
+	if c.w.post(post{do: func() { c.jobDone(failed) }, own: true}) != nil {
 		c.jobDone(failed) // the loop has ended: nothing runs beside this
 	}
 }

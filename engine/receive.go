@@ -22,13 +22,14 @@ func (c *Conn) Opened(l *loop.Loop) {
 	case c.rare != nil && c.rare.head != nil:
 		head := c.rare.head
 		c.rare.head = nil
-		c.start()
+		c.guard(c.start)
 		c.arrived(head)
 	case c.e.trusted(hostAddr(c.remote)):
 		c.seldom().proxy = true
 	default:
-		c.start()
+		c.guard(c.start)
 	}
+	w.cur = nil
 	if w.draining {
 		_ = c.close(errGoingAway())
 	}
@@ -183,19 +184,31 @@ func (c *Conn) guard(f func()) {
 	f()
 }
 
-// recoverPanic is deferred around callbacks: the connection is closed, the
-// loop and everybody else on it go on.
+// recoverPanic is deferred around callbacks and a user's codec: the connection
+// is closed, the loop and everybody else on it go on.
 func (c *Conn) recoverPanic() {
-	v := recover()
-	if v == nil {
-		return
+	if v := recover(); v != nil {
+		c.panicked(v)
 	}
-	c.e.log.Error("a callback panicked; its connection is closed", zap.Any("panic", v),
-		zap.Uint64("conn", c.id), zap.ByteString("stack", debug.Stack()))
-	switch c.phase.Load() {
-	case phaseOpening:
+}
+
+func (c *Conn) panicked(v any) {
+	c.e.logPanic(v, c.id)
+	_, upgrader := c.codec.(codec.Upgrader)
+	err := fmt.Errorf("%w: %v", errPanic, v)
+	switch phase := c.phase.Load(); {
+	case phase >= phaseEnding:
+	case phase == phaseOpening && upgrader:
 		c.refuse(&codec.HandshakeError{Status: 500, Reason: "internal server error"})
-	case phaseOpen:
-		_ = c.close(&CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: fmt.Errorf("%w: %v", errPanic, v)})
+	case c.e.cfg.Codec != nil: // what panicked may be the codec: it is not asked again
+		c.doom(err)
+	case phase == phaseOpen:
+		_ = c.close(&CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: err})
 	}
+}
+
+// logPanic must be called by the function that recovered.
+func (e *Engine) logPanic(v any, conn uint64) {
+	e.log.Error("a callback panicked; its connection is closed", zap.Any("panic", v),
+		zap.Uint64("conn", conn), zap.ByteString("stack", debug.Stack()))
 }

@@ -7,6 +7,9 @@ import (
 const (
 	corkBytesMax = 64 << 10 // the cork is written when it holds this much, else at the end of the batch
 	corkKeepMax  = 1 << 20  // a cork that grew above is not kept
+
+	// shareBytesMin: smaller frames of a broadcast are copied into the queues.
+	shareBytesMin = 4 << 10
 )
 
 // outgoing is a message or ping on its way.
@@ -32,7 +35,7 @@ func (c *Conn) dispatch(m outgoing) error {
 	if !m.op.Control() && c.queued.Load() >= int64(c.e.cfg.SendBytesMax) {
 		switch m.policy {
 		case Close:
-			_ = c.w.post(post{c: c, slow: true})
+			_ = c.postClose(post{c: c, slow: true})
 			c.lost.Add(1)
 			return ErrBackpressure
 		case DropNewest:
@@ -158,6 +161,10 @@ func (c *Conn) sendShared(frame []byte, m outgoing) {
 		c.uncork() // what was sent before goes before
 	}
 	c.stats.messagesOut.add(1)
+	if len(frame) <= shareBytesMin { // a chunk of its own would cost more than the copy
+		c.enqueue(frame)
+		return
+	}
 	q := c.ensureQueue()
 	q.add(chunk{b: frame, kind: shared})
 	c.grew(q, len(frame))
@@ -173,9 +180,12 @@ func (c *Conn) say(f func()) {
 	}
 	cork := w.env.Out
 	w.env.Out = w.spare[:0]
-	f()
-	words := w.env.Out
-	w.env.Out, w.spare = cork, words[:0]
+	var words []byte
+	func() {
+		defer func() { words, w.env.Out = w.env.Out, cork }() // also if f, a user's codec, panics
+		f()
+	}()
+	w.spare = words[:0]
 	if len(words) > 0 {
 		c.enqueue(words)
 	}
@@ -256,15 +266,19 @@ func (c *Conn) ensureQueue() *queue {
 }
 
 // grew notes n more queued bytes: the connection is attended to at the end of
-// the turn, and if they are too many, its reading pauses, so that TCP pushes
-// back.
+// the turn. Much of it is written at once, so that only what the peer does not
+// take counts against it; if that is too much, its reading pauses, so that TCP
+// pushes back.
 func (c *Conn) grew(q *queue, n int) {
 	q.bytes += n
 	c.queued.Add(int64(n))
-	if q.bytes > c.e.high && c.phase.Load() == phaseOpen {
+	c.w.mark(c)
+	if q.bytes >= corkBytesMax && !c.congested && !c.doomed {
+		c.flush()
+	}
+	if c.queue != nil && c.queue.bytes > c.e.high {
 		c.pause(pausedBacklog)
 	}
-	c.w.mark(c)
 }
 
 // flush writes what is queued until the kernel is full, then has the socket

@@ -61,7 +61,7 @@ func (e *Engine) stop(ctx context.Context) {
 	e.acceptors.Wait()
 	e.arriving.Wait()
 	for _, w := range e.workers {
-		_ = w.post(post{do: w.drain}) // fails only if a loop has ended
+		_ = w.post(post{do: w.drain, own: true}) // fails only if a loop has ended
 	}
 	if e.http != nil {
 		e.http.drain(ctx)

@@ -20,6 +20,7 @@ func (c *Conn) stall(progress bool) {
 // Expire implements wheel.Expirer. A connection has one timer; what it is for
 // follows from the phase. Few have others beside it.
 func (c *Conn) Expire(t *wheel.Timer) {
+	defer c.recoverPanic()
 	if r := c.rare; r != nil {
 		switch t {
 		case &r.stall:

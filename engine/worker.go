@@ -125,7 +125,7 @@ func (w *worker) setAlarm() {
 	w.alarmAt = due
 	after := time.Until(w.e.began.Add(time.Duration(due) * time.Millisecond))
 	if w.alarm == nil {
-		w.alarm = time.AfterFunc(after, func() { _ = w.post(post{do: w.rang}) })
+		w.alarm = time.AfterFunc(after, func() { _ = w.post(post{do: w.rang, own: true}) })
 	} else {
 		w.alarm.Reset(after)
 	}

@@ -6,8 +6,10 @@
 package loop
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"sync/atomic"
@@ -41,6 +43,9 @@ type Loop struct {
 	gid     uintptr
 	reading *Socket // whose Opened or Readable runs
 	watcher *watcher
+
+	load     atomic.Int64 // connections, those on their way included
+	arriving atomic.Int64 // connections on their way
 
 	wake  net.Conn // the outer end of the control connection
 	woken atomic.Bool
@@ -158,19 +163,45 @@ func FileConn(fd int) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
+// arrivingMax bounds the connections that wait for one loop to take them, so
+// that a loop which is held up does not hold up those that feed all loops.
+const arrivingMax = 2
+
 // Enroll hands a TCP or unix connection to the loop with the fewest
-// connections and returns after s.owner.Opened ran there. The net.Conn is
-// closed in any case; the loop has its own duplicate of the descriptor. It
-// must not be called on a loop, nor after Stop.
+// connections and returns after owner.Opened ran there. The net.Conn is closed
+// in any case; the loop has its own duplicate of the descriptor. It must not be
+// called on a loop, nor after Stop.
 func (g *Group) Enroll(c net.Conn, s *Socket, owner Owner) error {
 	s.owner = owner
-	if _, err := g.client.EnrollContext(c, s); err != nil {
-		return err
+	l := g.pick()
+	l.load.Add(1)
+	l.arriving.Add(1)
+	defer l.arriving.Add(-1)
+	answer, err := l.el.Enroll(gnet.NewContext(context.Background(), s), c)
+	if err == nil {
+		err = (<-answer).Err
 	}
-	if s.loop == nil { // gnet does not say when its poller refused the descriptor
-		return errors.New("the event loop could not watch the descriptor")
+	if err == nil && s.loop == nil { // gnet does not say when its poller refused the descriptor
+		err = errors.New("the event loop could not watch the descriptor")
 	}
-	return nil
+	if err != nil {
+		l.load.Add(-1)
+	}
+	return err
+}
+
+// pick returns the loop with the fewest connections, those on their way
+// included, among the loops that take what is on its way.
+func (g *Group) pick() (best *Loop) {
+	for _, l := range g.loops {
+		if l.arriving.Load() < arrivingMax && (best == nil || l.load.Load() < best.load.Load()) {
+			best = l
+		}
+	}
+	if best == nil { // all are held up
+		best = g.loops[rand.IntN(len(g.loops))]
+	}
+	return best
 }
 
 // Stop ends the loops: every socket still there is closed, its owner told.

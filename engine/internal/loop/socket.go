@@ -65,6 +65,7 @@ func (s *Socket) closed(err error) {
 	}
 	s.owner.Closed(err)
 	s.conn = nil
+	s.loop.load.Add(-1)
 }
 
 // Close closes the descriptor: at once, or at the end of the socket's own
