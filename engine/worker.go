@@ -92,7 +92,12 @@ func (w *worker) endTurn() {
 }
 
 // now is the wheel's time: milliseconds since the engine was made.
-func (w *worker) now() int64 { return time.Since(w.e.began).Milliseconds() }
+func (w *worker) now() int64 {
+	if w.e.clock != nil {
+		return w.e.clock()
+	}
+	return time.Since(w.e.began).Milliseconds()
+}
 
 // arm sets a connection's timer; NoLimit never expires.
 func (w *worker) arm(t *wheel.Timer, d time.Duration) {
@@ -113,6 +118,9 @@ func (w *worker) setAlarm() {
 		return
 	}
 	w.alarmAt = due
+	if w.e.clock != nil {
+		return // who simulates the time looks at alarmAt and calls rang
+	}
 	after := time.Until(w.e.began.Add(time.Duration(due) * time.Millisecond))
 	if w.alarm == nil {
 		w.alarm = time.AfterFunc(after, func() { _ = w.post(post{do: w.rang}) })

@@ -8,6 +8,7 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"sync/atomic"
@@ -36,13 +37,14 @@ type Driver interface {
 // read buffer.
 type Loop struct {
 	driver  Driver
+	sys     System
 	el      gnet.EventLoop
 	poller  int // the descriptor of gnet's poller
 	gid     uintptr
 	reading *Socket // whose Opened or Readable runs
 	watcher *watcher
 
-	wake  net.Conn // the outer end of the control connection
+	wake  io.Writer // the outer end of the control connection
 	woken atomic.Bool
 	ready readyList
 	vecs  []unix.Iovec // scratch of WriteV
@@ -120,6 +122,7 @@ func (g *Group) adopt() (*Loop, error) {
 	}
 	g.outer = append(g.outer, outer)
 	l := &Loop{wake: outer, watcher: g.watcher}
+	l.sys = kernel{l}
 	c, err := g.client.EnrollContext(inner, l)
 	if err != nil {
 		return nil, fmt.Errorf("enrolling a control connection: %w", err)
