@@ -161,6 +161,10 @@ func (c *Conn) abnormal(cause error) *CloseError {
 // Closed implements loop.Owner: the descriptor is about to be closed.
 func (c *Conn) Closed(err error) {
 	w := c.w
+	if !w.inTurn() { // the loop found the end, rather than attend
+		w.beginTurn()
+		defer w.endTurn()
+	}
 	if c.phase.Load() < phaseEnding {
 		c.end(c.abnormal(err))
 	}
