@@ -106,7 +106,7 @@ func (c *Conn) attend() {
 	case phase == phaseOpen:
 		c.tellBacklog()
 	}
-	if c.halted && !c.farewell && (c.paused == 0 || phase == phaseClosing) {
+	if c.halted && c.phase.Load() < phaseEnding && (c.paused == 0 || phase == phaseClosing) {
 		c.resume()
 	}
 }
@@ -144,7 +144,7 @@ func (c *Conn) sayFarewell() {
 		c.halted = c.sock.Pause()
 		return
 	}
-	c.farewell = true
+	c.farewell, c.halted = true, false
 	if err := c.sock.CloseWrite(); err != nil {
 		c.doom(err)
 		return
