@@ -108,7 +108,7 @@ func (c *Conn) attend() {
 	case phase == phaseOpen:
 		c.tellBacklog()
 	}
-	if c.halted && !c.farewell && (c.paused == 0 || phase == phaseClosing) {
+	if c.halted && c.phase.Load() < phaseEnding && (c.paused == 0 || phase == phaseClosing) {
 		c.resume()
 	}
 }
@@ -146,7 +146,7 @@ func (c *Conn) sayFarewell() {
 		c.halted = c.sock.Pause()
 		return
 	}
-	c.farewell = true
+	c.farewell, c.halted = true, false
 	if err := c.sock.CloseWrite(); err != nil {
 		c.doom(err)
 		return
@@ -164,7 +164,7 @@ func (c *Conn) abnormal(cause error) *CloseError {
 // Closed implements loop.Owner: the descriptor is about to be closed.
 func (c *Conn) Closed(err error) {
 	w := c.w
-	if !w.turning { // the loop found the stream ended: what OnClose sends to others must leave
+	if !w.inTurn() { // the loop found the end, rather than attend
 		w.beginTurn()
 		defer w.endTurn()
 	}

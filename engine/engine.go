@@ -27,6 +27,7 @@ type Engine struct {
 	high     int  // SendBytesHigh and SendBytesLow, or 0: see New
 	low      int
 	began    time.Time
+	clock    func() int64 // milliseconds since then; nil: the real time
 	listener net.Listener
 	http     *httpServer // nil without Config.HTTP
 	group    *loop.Group

@@ -129,6 +129,11 @@ func (w *worker) carryOut(p *post) {
 		p.c.queued.Add(-int64(len(p.message.data)))
 		if errors.Is(p.c.send(p.message), ErrClosed) { // meanwhile
 			p.c.stats.dropped.add(1)
+			if p.c.phase.Load() == phaseGone { // and is summed up
+				w.mu.Lock()
+				w.past.Dropped++
+				w.mu.Unlock()
+			}
 		}
 	}
 }

@@ -67,7 +67,7 @@ func (c *Conn) send(m outgoing) (err error) {
 		}
 	}
 	if w.cur == c {
-		if w.env.Out, err = c.codec.Encode(&w.env, w.env.Out, m.op, m.data); err == nil {
+		if w.env.Out, err = c.codec.Encode(&w.env, w.env.Out, m.op, m.data); err == nil && !m.op.Control() {
 			w.sent++
 		}
 		if len(w.env.Out) >= corkBytesMax {
@@ -78,7 +78,7 @@ func (c *Conn) send(m outgoing) (err error) {
 	q := c.ensureQueue()
 	tail := q.open(&w.env.Buffers, len(m.data)+protocol.HeaderBytesMax)
 	before := len(tail.b)
-	if tail.b, err = c.codec.Encode(&w.env, tail.b, m.op, m.data); err == nil {
+	if tail.b, err = c.codec.Encode(&w.env, tail.b, m.op, m.data); err == nil && !m.op.Control() {
 		c.stats.messagesOut.add(1)
 	}
 	c.grew(q, len(tail.b)-before)

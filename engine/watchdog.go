@@ -43,9 +43,10 @@ func (w *worker) calling(callback uint32, c *Conn) {
 
 // beginTurn and endTurn frame everything that a loop does at one event.
 func (w *worker) beginTurn() {
-	w.turning = true
 	w.watch.turn.Add(1)
 }
+
+func (w *worker) inTurn() bool { return w.watch.turn.Load()%2 == 1 }
 
 // guardLoops is the watchdog: it names callbacks that hold up a loop, when they
 // have done so for CallbackWarnAfter, and again when they are done. It ends

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -38,6 +39,7 @@ type Driver interface {
 // read buffer.
 type Loop struct {
 	driver  Driver
+	sys     System
 	el      gnet.EventLoop
 	poller  int // the descriptor of gnet's poller
 	gid     uintptr
@@ -47,7 +49,7 @@ type Loop struct {
 	load     atomic.Int64 // connections, those on their way included
 	arriving atomic.Int64 // connections on their way
 
-	wake  net.Conn // the outer end of the control connection
+	wake  io.Writer // the outer end of the control connection
 	woken atomic.Bool
 	ready readyList
 	vecs  []unix.Iovec // scratch of WriteV
@@ -125,6 +127,7 @@ func (g *Group) adopt() (*Loop, error) {
 	}
 	g.outer = append(g.outer, outer)
 	l := &Loop{wake: outer, watcher: g.watcher}
+	l.sys = kernel{l}
 	c, err := g.client.EnrollContext(inner, l)
 	if err != nil {
 		return nil, fmt.Errorf("enrolling a control connection: %w", err)

@@ -41,7 +41,7 @@ func (r *readyList) take() []*Socket {
 	r.mu.Unlock()
 	for _, s := range r.taken {
 		if s.awaited != 0 && !s.closing {
-			_ = s.loop.watcher.watch(s) // fails for a broken socket only, and then the loop sees that
+			_ = s.loop.sys.Watch(s) // fails for a broken socket only, and then the loop sees that
 		}
 	}
 	return r.taken
@@ -79,5 +79,5 @@ func (s *Socket) await(e events) error {
 	}
 	s.watched = true
 	s.awaited |= e
-	return s.loop.watcher.watch(s)
+	return s.loop.sys.Watch(s)
 }
