@@ -12,7 +12,6 @@ import (
 func limitFlags(c *engine.Config) {
 	number := func(p *int, name, usage string) { flag.IntVar(p, name, *p, usage) }
 	span := func(p *time.Duration, name, usage string) { flag.DurationVar(p, name, *p, usage) }
-
 	number(&c.Loops, "loops", "event loops (0: one for each processor)")
 	number(&c.ConnectionsMax, "connections-max", "open connections; above: 503")
 	number(&c.HalfOpenMax, "half-open-max", "connections whose handshake is under way; above: 503")
@@ -30,12 +29,10 @@ func limitFlags(c *engine.Config) {
 	number(&c.SendBytesLow, "send-bytes-low", "bytes queued for one client; below, its reading resumes")
 	number(&c.SendBytesMax, "send-bytes-max", "bytes queued for one client; above: 1013")
 	number(&c.BufferBytesMax, "buffer-bytes-max", "bytes in all buffers; above: 503 and 1013")
-	number(&c.OffloadMax, "offload-max", "functions off the loops at once (echo has none)")
 	span(&c.WriteStallTimeout, "write-stall-timeout", "time a backlog may make no progress")
 	span(&c.PingInterval, "ping-interval", "silence before a ping")
 	span(&c.PongTimeout, "pong-timeout", "silence after a ping before the end")
 	span(&c.CloseTimeout, "close-timeout", "time for the answer to a close frame")
 	span(&c.DrainTimeout, "drain-timeout", "time to say goodbye after SIGINT or SIGTERM")
 	span(&c.LifetimeMax, "lifetime-max", "life of a connection; then 1001")
-	span(&c.CallbackWarnAfter, "callback-warn-after", "time a callback may hold its loop before it is logged")
 }
