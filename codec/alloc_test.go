@@ -36,7 +36,7 @@ func (e *echo) take(wire string, n int) (events int) {
 			}
 			in = in[taken:]
 			if ev.Kind == codec.Message {
-				e.env.Out, _ = e.s.Encode(e.env, e.env.Out, ev.Opcode, ev.Data)
+				e.env.Out, _ = e.s.Encode(e.env, e.env.Out, ev.Opcode, ev.Data, false)
 			}
 		}
 	}
@@ -145,7 +145,7 @@ func BenchmarkEncode(b *testing.B) {
 			b.SetBytes(int64(len(payload)))
 			b.ReportAllocs()
 			for b.Loop() {
-				env.Out, _ = s.Encode(env, env.Out[:0], protocol.OpText, payload)
+				env.Out, _ = s.Encode(env, env.Out[:0], protocol.OpText, payload, false)
 			}
 		})
 	}

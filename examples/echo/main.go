@@ -30,6 +30,7 @@ func run() error {
 	maxMessage := flag.Int("max-message", 0, "largest message accepted, in bytes (0: the default; -1: no limit)")
 	handshake := flag.Duration("handshake-timeout", 0, "time a client has for its request (0: the default)")
 	drain := flag.Duration("drain-timeout", 5*time.Second, "time to say goodbye after SIGINT or SIGTERM")
+	deflate := flag.Bool("deflate", true, "compress messages for clients that offer it (RFC 7692)")
 	flag.Parse()
 
 	logger, err := zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel))
@@ -51,12 +52,17 @@ func run() error {
 	default:
 		return fmt.Errorf("-mode is %q: it must be echo or broadcast", *mode)
 	}
+	compression := engine.DeflateTakeover
+	if !*deflate {
+		compression = engine.DeflateOff
+	}
 	e, err = engine.New(engine.Config{
 		Addr:             *listen,
 		Loops:            *loops,
 		MessageBytesMax:  *maxMessage,
 		HandshakeTimeout: *handshake,
 		DrainTimeout:     *drain,
+		Deflate:          compression,
 		Logger:           logger,
 	}, engine.Handler{OnMessage: answer})
 	if err != nil {
