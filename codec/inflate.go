@@ -34,13 +34,15 @@ type inflater struct {
 	probe  [1]byte
 }
 
-// source is a compressed message with the tail appended. It hands out no byte
-// before the reader needs it, and so sees where the reader stands.
+// source is a compressed message with the tail appended. It hands out bytes as
+// the reader asks for them, and so sees where the reader stands: what belongs to
+// stored blocks, their lengths and data, is asked for in pieces, all else byte
+// by byte.
 type source struct {
 	b    []byte
 	at   int
-	tail bool // the tail was taken in one piece: as the length of a stored block
-	over bool // a single byte behind it was asked for, as of a next block
+	tail bool // the last bytes were taken in one piece: by a stored block, which they end
+	over bool // a single byte behind them was asked for: a next block's header
 }
 
 func (r *source) ReadByte() (byte, error) {
@@ -56,14 +58,14 @@ func (r *source) Read(p []byte) (int, error) {
 	if r.at == len(r.b) {
 		return 0, io.EOF
 	}
-	r.tail = r.at == len(r.b)-len(flushTail) && len(p) == len(flushTail)
 	n := copy(p, r.b[r.at:])
+	r.tail = n == len(p) && r.at+n == len(r.b)
 	r.at += n
 	return n, nil
 }
 
-// complete reports whether a reader that ended with err ended where the message
-// does, and not inside a block that the tail happened to continue.
+// complete reports whether a reader that ended with err ended between two blocks,
+// and not inside one that the tail happened to continue.
 func (r *source) complete(err error) bool {
 	return r.tail && (r.over && errors.Is(err, io.ErrUnexpectedEOF) || r.at == len(r.b) && err == io.EOF)
 }
