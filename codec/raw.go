@@ -19,7 +19,7 @@ func (r *Raw) Decode(_ *Env, in []byte) (Event, int) {
 }
 
 // Encode appends the payload of a text or binary message.
-func (*Raw) Encode(_ *Env, dst []byte, op protocol.Opcode, payload []byte) ([]byte, error) {
+func (*Raw) Encode(_ *Env, dst []byte, op protocol.Opcode, payload []byte, _ bool) ([]byte, error) {
 	if op != protocol.OpText && op != protocol.OpBinary {
 		return dst, ErrOpcode
 	}

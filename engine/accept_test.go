@@ -58,9 +58,9 @@ func (b *badCodec) Decode(env *codec.Env, in []byte) (codec.Event, int) {
 	}
 	return b.Raw.Decode(env, in)
 }
-func (b *badCodec) Encode(env *codec.Env, dst []byte, op protocol.Opcode, p []byte) ([]byte, error) {
+func (b *badCodec) Encode(env *codec.Env, dst []byte, op protocol.Opcode, p []byte, plain bool) ([]byte, error) {
 	b.at("Encode")
-	return b.Raw.Encode(env, dst, op, p)
+	return b.Raw.Encode(env, dst, op, p, plain)
 }
 func (b *badCodec) Close(env *codec.Env, code protocol.CloseCode, reason string) bool {
 	b.at("Close")

@@ -208,8 +208,8 @@ func TestRates(t *testing.T) {
 			c := <-conns
 			var frames []byte
 			for range 5 {
-				frames, _ = cl.session.Encode(&cl.env, frames, protocol.OpPing, []byte("p"))
-				frames, _ = cl.session.Encode(&cl.env, frames, protocol.OpText, make([]byte, 400))
+				frames, _ = cl.session.Encode(&cl.env, frames, protocol.OpPing, []byte("p"), false)
+				frames, _ = cl.session.Encode(&cl.env, frames, protocol.OpText, make([]byte, 400), false)
 			}
 			_, _ = cl.Write(frames)
 			for range 5 {

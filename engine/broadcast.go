@@ -6,8 +6,8 @@ import (
 	"github.com/sockmill/sockmill/codec"
 )
 
-// Broadcast sends a message to every open connection. It is encoded once; each
-// loop gets one task. A connection that cannot take it is treated as by Send.
+// Broadcast sends a message to every open connection. It is encoded once, and
+// compressed once for all that can take it; each loop gets one task. A connection that cannot take it is treated as by Send.
 // The error tells only that the message, or a loop's task, was not accepted.
 func (e *Engine) Broadcast(m Message) error {
 	op, err := m.opcode()
@@ -19,7 +19,7 @@ func (e *Engine) Broadcast(m Message) error {
 		encoder = e.cfg.Codec()
 	}
 	var env codec.Env
-	frame, err := encoder.Encode(&env, make([]byte, 0, len(m.Data)+16), op, m.Data)
+	frame, err := encoder.Encode(&env, make([]byte, 0, len(m.Data)+16), op, m.Data, true)
 	if err != nil {
 		return err
 	}
@@ -27,25 +27,30 @@ func (e *Engine) Broadcast(m Message) error {
 	if len(workers) == 0 {
 		return ErrStopped
 	}
-	out := outgoing{op: op, policy: m.Policy, key: m.Key, data: m.Data}
+	out := outgoing{op: op, policy: m.Policy, plain: m.Plain, key: m.Key}
 	if out.policy == 0 {
 		out.policy = e.cfg.Policy
 	}
-	if out.policy != Close { // may be encoded again, for a congested connection, when m is no longer ours
+	// It may be compressed, or encoded again for a congested connection, when
+	// m.Data is no longer ours.
+	if e.cfg.Codec == nil {
+		out.data = frame[len(frame)-len(m.Data):]
+	} else if out.policy != Close {
 		out.data = slices.Clone(m.Data)
 	}
+	shared := &broadcast{plain: frame}
 	for _, w := range workers {
 		if w.loop.On() {
-			w.sendAll(frame, out)
-		} else if e := w.post(post{shared: frame, message: out}); e != nil {
+			w.sendAll(shared, out)
+		} else if e := w.post(post{shared: shared, message: out}); e != nil {
 			err = e
 		}
 	}
 	return err
 }
 
-func (w *worker) sendAll(frame []byte, m outgoing) {
+func (w *worker) sendAll(b *broadcast, m outgoing) {
 	for _, c := range w.conns {
-		c.sendShared(frame, m)
+		c.sendShared(b, m)
 	}
 }

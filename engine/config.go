@@ -91,6 +91,15 @@ type Config struct {
 	// Policy is for messages that name none of their own; 0 is Close.
 	Policy Policy
 
+	// Deflate says whether messages are compressed; 0 is DeflateTakeover. See
+	// docs/DEFLATE.md for what it costs and saves.
+	Deflate DeflateMode
+
+	DeflateLevel          int // 1 (fastest) to 9 (smallest)
+	DeflateThresholdBytes int // shorter messages are sent as they are; NoLimit: all are
+	DeflateWindowBits     int // of context takeover: 1<<DeflateWindowBits bytes are kept for each direction
+	DeflateTakeoverBytes  int // granted for context takeover; a connection for which none is left does without
+
 	WriteStallTimeout time.Duration // without progress of a backlog; then the connection is cut
 
 	PingInterval time.Duration // of silence, after which the peer is pinged; NoLimit: never
@@ -160,6 +169,10 @@ var limits = []limit{
 	{"SendBytesHigh", func(c *Config) any { return &c.SendBytesHigh }, mib, 1, most, most},
 	{"SendBytesLow", func(c *Config) any { return &c.SendBytesLow }, 0, 1, most, 0},
 	{"SendBytesMax", func(c *Config) any { return &c.SendBytesMax }, 4 * mib, 1, most, most},
+	{"DeflateLevel", func(c *Config) any { return &c.DeflateLevel }, 3, 1, 9, 0},
+	{"DeflateThresholdBytes", func(c *Config) any { return &c.DeflateThresholdBytes }, 256, 1, mib, most},
+	{"DeflateWindowBits", func(c *Config) any { return &c.DeflateWindowBits }, 12, 9, 15, 0},
+	{"DeflateTakeoverBytes", func(c *Config) any { return &c.DeflateTakeoverBytes }, 64 * mib, kib, most, most},
 	{"WriteStallTimeout", func(c *Config) any { return &c.WriteStallTimeout }, 30 * sec, 10 * ms, day, ever},
 	{"PingInterval", func(c *Config) any { return &c.PingInterval }, 30 * sec, 10 * ms, day, ever},
 	{"PongTimeout", func(c *Config) any { return &c.PongTimeout }, 20 * sec, 10 * ms, day, ever},
@@ -242,6 +255,12 @@ func (c *Config) check() error {
 	}
 	if c.Policy > Replace {
 		return fmt.Errorf("engine: Config.Policy is %d: it must be Close, DropNewest, DropOldest, Replace, or 0 for the default", c.Policy)
+	}
+	if c.Deflate == 0 {
+		c.Deflate = DeflateTakeover
+	}
+	if err := c.Deflate.check(); err != nil {
+		return err
 	}
 	if c.Addr != "" && c.Listener != nil {
 		return fmt.Errorf("engine: Config.Addr and Config.Listener are both set: choose one")

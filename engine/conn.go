@@ -145,7 +145,7 @@ func (c *Conn) Send(m Message) error {
 	if err != nil {
 		return err
 	}
-	return c.dispatch(outgoing{op: op, policy: m.Policy, key: m.Key, data: m.Data})
+	return c.dispatch(outgoing{op: op, policy: m.Policy, plain: m.Plain, key: m.Key, data: m.Data})
 }
 
 // SendText sends a text message: s must be UTF-8.

@@ -23,6 +23,7 @@ type Engine struct {
 	handler  Handler
 	log      *zap.Logger
 	options  codec.Options
+	takeover budget
 	raw      bool // the scheme of Addr names a protocol without HTTP
 	high     int  // SendBytesHigh and SendBytesLow, or 0: see New
 	low      int
@@ -87,6 +88,7 @@ func New(cfg Config, h Handler) (*Engine, error) {
 			FragmentsMax:      cfg.FragmentsMax,
 		},
 	}
+	e.options.Deflate = e.deflate()
 	e.offload.max = cfg.OffloadMax
 	e.proxies = cfg.proxies
 	e.addresses.connectionsMax = cfg.ConnectionsPerAddressMax

@@ -494,7 +494,7 @@ func TestRaw(t *testing.T) {
 // TestOwnCodec serves a codec that is not the engine's: lines in upper case.
 type lines struct{ codec.Raw }
 
-func (*lines) Encode(_ *codec.Env, dst []byte, _ protocol.Opcode, p []byte) ([]byte, error) {
+func (*lines) Encode(_ *codec.Env, dst []byte, _ protocol.Opcode, p []byte, _ bool) ([]byte, error) {
 	return append(append(dst, strings.ToUpper(string(p))...), '\n'), nil
 }
 

@@ -90,6 +90,10 @@ type Message struct {
 	// must be UTF-8, or the peer will close with 1007.
 	Data []byte
 
+	// Plain asks that a sent message is not compressed: it is known not to get
+	// smaller, or holds a secret beside text that the peer may choose.
+	Plain bool
+
 	// Policy says what becomes of a sent message for which there is no room;
 	// 0 is Config.Policy.
 	Policy Policy

@@ -20,7 +20,7 @@ type post struct {
 	c       *Conn
 	message outgoing    // to send to c, if it has an opcode; its data may lie in the arena
 	at, n   int         // where in the arena
-	shared  []byte      // or a frame of message to send to every connection
+	shared  *broadcast  // or the frames of message, to send to every connection
 	slow    bool        // or to close c, which does not read
 	closing *CloseError // or how to close c
 	do      func()      // or anything else
@@ -65,7 +65,9 @@ func (w *worker) postData(p post, payload []byte) error {
 		p.at, p.n = len(b.arena), len(payload)
 		b.arena = append(b.arena, payload...)
 	}
-	b.bytes += len(payload) + len(p.shared)
+	if b.bytes += len(payload); p.shared != nil {
+		b.bytes += len(p.shared.plain)
+	}
 	b.posts = append(b.posts, p)
 	b.mu.Unlock()
 	w.loop.Wake()

@@ -120,7 +120,7 @@ func TestSlowReaderIsPushedBack(t *testing.T) {
 		written := make(chan struct{})
 		go func() {
 			defer close(written)
-			frame, _ := c.session.Encode(&c.env, nil, protocol.OpBinary, make([]byte, size))
+			frame, _ := c.session.Encode(&c.env, nil, protocol.OpBinary, make([]byte, size), false)
 			for range messages {
 				if _, err := c.Write(frame); err != nil {
 					t.Errorf("write: %v", err)

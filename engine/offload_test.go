@@ -40,9 +40,9 @@ func TestGo(t *testing.T) {
 			c := s.dial("/", nil)
 			clients = append(clients, c)
 			for j := range 3 { // in one batch: the second waits for the first
-				c.env.Out, _ = c.session.Encode(&c.env, c.env.Out, protocol.OpText, fmt.Appendf(nil, "%d/%d", i, j))
+				c.env.Out, _ = c.session.Encode(&c.env, c.env.Out, protocol.OpText, fmt.Appendf(nil, "%d/%d", i, j), false)
 			}
-			c.env.Out, _ = c.session.Encode(&c.env, c.env.Out, protocol.OpText, []byte("at once"))
+			c.env.Out, _ = c.session.Encode(&c.env, c.env.Out, protocol.OpText, []byte("at once"), false)
 			c.flush()
 		}
 		s.await("both of the pool", func() bool { return running.Load() == 2 })

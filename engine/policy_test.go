@@ -230,7 +230,7 @@ func TestPauseReading(t *testing.T) {
 		cl := s.dial("/", nil)
 		c := <-conns
 		for _, m := range []string{"a", "pause", "b", "c"} {
-			cl.env.Out, _ = cl.session.Encode(&cl.env, cl.env.Out, protocol.OpText, []byte(m))
+			cl.env.Out, _ = cl.session.Encode(&cl.env, cl.env.Out, protocol.OpText, []byte(m), false)
 		}
 		cl.flush()
 		if a, b := <-got, <-got; a != "a" || b != "pause" {
@@ -299,7 +299,7 @@ func TestQueueModel(t *testing.T) {
 			n++
 			p := binary.AppendUvarint(nil, uint64(n))
 			p = append(p, make([]byte, r.IntN(1+r.IntN(3000)))...)
-			b, _ := session.Encode(&env, nil, protocol.OpBinary, p)
+			b, _ := session.Encode(&env, nil, protocol.OpBinary, p, false)
 			return b
 		}
 		pooled := func(f []byte) []byte { return append(env.Buffers.Get(len(f)), f...) }

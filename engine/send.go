@@ -16,6 +16,7 @@ const (
 type outgoing struct {
 	op     protocol.Opcode
 	policy Policy
+	plain  bool
 	key    uint64
 	data   []byte
 }
@@ -67,7 +68,7 @@ func (c *Conn) send(m outgoing) (err error) {
 		}
 	}
 	if w.cur == c {
-		if w.env.Out, err = c.codec.Encode(&w.env, w.env.Out, m.op, m.data); err == nil && !m.op.Control() {
+		if w.env.Out, err = c.codec.Encode(&w.env, w.env.Out, m.op, m.data, m.plain); err == nil && !m.op.Control() {
 			w.sent++
 		}
 		if len(w.env.Out) >= corkBytesMax {
@@ -78,7 +79,7 @@ func (c *Conn) send(m outgoing) (err error) {
 	q := c.ensureQueue()
 	tail := q.open(&w.env.Buffers, len(m.data)+protocol.HeaderBytesMax)
 	before := len(tail.b)
-	if tail.b, err = c.codec.Encode(&w.env, tail.b, m.op, m.data); err == nil && !m.op.Control() {
+	if tail.b, err = c.codec.Encode(&w.env, tail.b, m.op, m.data, m.plain); err == nil && !m.op.Control() {
 		c.stats.messagesOut.add(1)
 	}
 	c.grew(q, len(tail.b)-before)
@@ -87,7 +88,8 @@ func (c *Conn) send(m outgoing) (err error) {
 
 // sendCongested carries out the policy of a message for a connection whose
 // peer does not take what waits already. done is false if the message is to be
-// sent like any other.
+// sent like any other. What may be removed later is not compressed: to inflate
+// what follows, the peer would need it.
 func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 	q, limit := c.queue, c.e.cfg.SendBytesMax
 	full := q.bytes >= limit
@@ -116,7 +118,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 		return true, ErrBackpressure
 	}
 	buffers := &c.w.env.Buffers
-	b, err := c.codec.Encode(&c.w.env, buffers.Get(len(m.data)+protocol.HeaderBytesMax), m.op, m.data)
+	b, err := c.codec.Encode(&c.w.env, buffers.Get(len(m.data)+protocol.HeaderBytesMax), m.op, m.data, true)
 	if err != nil {
 		buffers.Put(b)
 		return true, err
@@ -134,7 +136,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 func (c *Conn) replace(q *queue, old *chunk, m outgoing) error {
 	buffers := &c.w.env.Buffers
 	before := len(old.b)
-	b, err := c.codec.Encode(&c.w.env, buffers.Grow(old.b[:0], len(m.data)+protocol.HeaderBytesMax), m.op, m.data)
+	b, err := c.codec.Encode(&c.w.env, buffers.Grow(old.b[:0], len(m.data)+protocol.HeaderBytesMax), m.op, m.data, true)
 	old.b = b
 	c.stats.replaced.add(1) // the waiting one leaves MessagesOut, this one enters it
 	c.grew(q, len(b)-before)
@@ -142,7 +144,7 @@ func (c *Conn) replace(q *queue, old *chunk, m outgoing) error {
 }
 
 // sendShared sends a frame that many connections share and nobody changes.
-func (c *Conn) sendShared(frame []byte, m outgoing) {
+func (c *Conn) sendShared(b *broadcast, m outgoing) {
 	if c.phase.Load() != phaseOpen {
 		return
 	}
@@ -161,6 +163,7 @@ func (c *Conn) sendShared(frame []byte, m outgoing) {
 		c.uncork() // what was sent before goes before
 	}
 	c.stats.messagesOut.add(1)
+	frame := b.frame(c, m)
 	if len(frame) <= shareBytesMin { // a chunk of its own would cost more than the copy
 		c.enqueue(frame)
 		return

@@ -8,6 +8,7 @@ type Stats struct {
 	Open        int    // of these, open WebSocket connections
 	Accepted    uint64 // connections that reached a loop
 	Refused     uint64 // connections turned away by ConnectionsMax
+	Takeover    int    // bytes of DeflateTakeoverBytes that are granted
 	LoopHeld    uint64 // callbacks that held a loop longer than CallbackWarnAfter
 	ConnStats          // of all open connections, past and present
 }
@@ -65,7 +66,7 @@ func (c *Conn) Stats() ConnStats {
 
 // Stats returns the counters of the engine. It visits every connection.
 func (e *Engine) Stats() Stats {
-	s := Stats{Accepted: e.accepted.Load(), Refused: e.refused.Load()}
+	s := Stats{Accepted: e.accepted.Load(), Refused: e.refused.Load(), Takeover: int(e.takeover.used.Load())}
 	e.mu.Lock()
 	s.Connections = e.active
 	e.mu.Unlock()

@@ -242,7 +242,7 @@ func TestPanicsTouchNobodyElse(t *testing.T) {
 		func(c *client) { c.send(protocol.OpPing, "p") },
 		func(c *client) { // both in one batch with a message after it, which must not be delivered
 			for _, m := range []string{"before", "panic", "after"} {
-				c.env.Out, _ = c.session.Encode(&c.env, c.env.Out, protocol.OpText, []byte(m))
+				c.env.Out, _ = c.session.Encode(&c.env, c.env.Out, protocol.OpText, []byte(m), false)
 			}
 			c.flush()
 			c.expect("before")

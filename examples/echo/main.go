@@ -28,6 +28,7 @@ func run() error {
 	mode := flag.String("mode", "echo", "echo: answer each message with itself; broadcast: send it to every connection")
 	cfg := engine.Config{DrainTimeout: 5 * time.Second}
 	limitFlags(&cfg)
+	deflate := flag.Bool("deflate", true, "compress messages for clients that offer it (RFC 7692)")
 	flag.Parse()
 	cfg.Addr = *listen
 
@@ -49,6 +50,9 @@ func run() error {
 		}
 	default:
 		return fmt.Errorf("-mode is %q: it must be echo or broadcast", *mode)
+	}
+	if !*deflate {
+		cfg.Deflate = engine.DeflateOff
 	}
 	cfg.Logger = logger
 	e, err = engine.New(cfg, engine.Handler{OnMessage: answer})
