@@ -66,6 +66,7 @@ func (s *Session) openServer(env *Env, in []byte) (Event, int) {
 	if err == nil {
 		err = env.Request.Parse(head, s.opts.HeaderFieldsMax)
 	}
+	s.bodiless = err == nil && env.Request.Method == "HEAD"
 	if err == nil && !env.Request.Upgrade() {
 		return Event{Kind: HTTP, Data: []byte(head)}, n
 	}
@@ -114,6 +115,9 @@ func (s *Session) Refuse(env *Env, e *HandshakeError) {
 		panic("codec: a handshake that is over cannot be refused")
 	}
 	env.Out = protocol.AppendReply(env.Out, e.Status, e.Reason, e.Fields)
+	if s.bodiless { // RFC 9110 §9.3.2
+		env.Out = env.Out[:len(env.Out)-len(e.Reason)]
+	}
 	s.to(env, StateClosed)
 }
 

@@ -86,6 +86,7 @@ type Session struct {
 	state    State
 	rsv      byte  // the reserved bits that were agreed to
 	bits     uint8 // the window to compress with; 0: nothing is compressed
+	bodiless bool  // the request is a HEAD: its refusal has no body
 }
 
 // partial is what a session keeps while something is unfinished.

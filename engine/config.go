@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/loop"
@@ -128,6 +129,12 @@ type Config struct {
 	ConnectionsMax int
 
 	proxies []netip.Prefix // TrustedProxies, parsed
+}
+
+// sampled bounds what peers can make the engine log: of each message 100 in a
+// second, then every thousandth.
+func sampled(core zapcore.Core) zapcore.Core {
+	return zapcore.NewSamplerWithOptions(core, time.Second, 100, 1000)
 }
 
 // limit is a row of the table of bounds: a field of Config with its default
@@ -283,5 +290,6 @@ func (c *Config) check() error {
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
+	c.Logger = c.Logger.WithOptions(zap.WrapCore(sampled))
 	return nil
 }

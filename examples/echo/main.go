@@ -32,7 +32,7 @@ func run() error {
 	flag.Parse()
 	cfg.Addr = *listen
 
-	logger, err := zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel))
+	logger, err := zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel))
 	if err != nil {
 		return err
 	}
