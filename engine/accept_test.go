@@ -76,7 +76,7 @@ func TestCodecPanics(t *testing.T) {
 			t.Run(where+" "+from, func(t *testing.T) {
 				var n atomic.Int32
 				s := serve(t, Config{Addr: "tcp://127.0.0.1:0", Loops: 1, Codec: func() codec.Codec {
-					if n.Add(1) > 1 { // the second connection is a good one; Broadcast is not used here
+					if n.Add(1) != 2 { // the first is only looked at by New
 						return new(codec.Raw)
 					}
 					if where == "Codec" {
@@ -87,7 +87,7 @@ func TestCodecPanics(t *testing.T) {
 					m = m.Clone()
 					act := func() {
 						_ = c.Send(m)
-						if where != "Encode" && n.Load() == 1 {
+						if where != "Encode" && n.Load() == 2 {
 							_ = c.Close(protocol.CloseNormal, "")
 						}
 					}

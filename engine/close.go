@@ -186,7 +186,9 @@ func (c *Conn) Closed(err error) {
 	w.remove(c)
 	c.guard(func() { c.codec.Release(&w.env) })
 	if c.queue != nil {
-		w.unsent += int64(c.queue.bytes)
+		if c.e.cutting.Load() {
+			w.unsent += int64(c.queue.bytes)
+		}
 		c.queued.Add(-int64(c.queue.bytes))
 		c.freeQueue()
 	}

@@ -85,16 +85,23 @@ const (
 	phaseGone
 )
 
-func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {
+// newCodec makes a codec of the program's and survives its panic.
+func newCodec(make func() codec.Codec) (c codec.Codec, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("engine: Config.Codec panicked: %v", v)
 		}
 	}()
+	return make(), nil
+}
+
+func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {
 	c = &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
 	c.timer.Owner = c
 	if e.cfg.Codec != nil {
-		c.codec = e.cfg.Codec()
+		if c.codec, err = newCodec(e.cfg.Codec); err != nil {
+			return nil, err
+		}
 	} else {
 		c.ws.Init(&e.options)
 		c.codec = &c.ws

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net"
@@ -24,7 +25,7 @@ type Engine struct {
 	log      *zap.Logger
 	options  codec.Options
 	takeover budget
-	raw      bool // the scheme of Addr names a protocol without HTTP
+	raw      bool // the protocol has no HTTP handshake
 	high     int  // SendBytesHigh and SendBytesLow, or 0: see New
 	low      int
 	began    time.Time
@@ -36,6 +37,7 @@ type Engine struct {
 
 	proxies   []netip.Prefix // Config.TrustedProxies
 	addresses addresses
+	cutting   atomic.Bool  // a shutdown ends the loops: what is queued is lost
 	halfOpen  atomic.Int64 // connections whose handshake is under way
 	buffered  atomic.Int64 // bytes in buffers, all loops together
 	workers   []*worker
@@ -95,6 +97,14 @@ func New(cfg Config, h Handler) (*Engine, error) {
 	e.addresses.acceptsMax = cfg.AcceptsPerAddressPerSecond
 	if err := e.listen(); err != nil {
 		return nil, err
+	}
+	if e.cfg.Codec != nil {
+		probe, err := newCodec(e.cfg.Codec)
+		if err != nil {
+			return nil, errors.Join(err, e.Shutdown(context.Background()))
+		}
+		_, http := probe.(codec.Upgrader)
+		e.raw = !http
 	}
 	if e.high, e.low = cfg.SendBytesHigh, cfg.SendBytesLow; e.raw {
 		// Without a farewell of its own, a peer may end its stream and expect

@@ -60,6 +60,16 @@ func (s *httpServer) serve(w http.ResponseWriter, r *http.Request) {
 
 // drain serves the requests under way to their end.
 func (s *httpServer) drain(ctx context.Context) {
+	_ = s.Close()
+	for {
+		select {
+		case c := <-s.queue: // came too late to be served
+			s.served.Go(func() { s.e.turnAway(c, 503, "the server is going away") })
+			continue
+		default:
+		}
+		break
+	}
 	_ = s.server.Shutdown(ctx) // an error is ctx's: what is left is cut and counted
 }
 

@@ -56,7 +56,9 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !counted {
-		e.take(nc, head)
+		if err := e.take(nc, head); err != nil {
+			e.log.Error("a connection could not be put on its loop", zap.Error(err))
+		}
 		return
 	}
 	if err := e.admit(true); err != nil {
