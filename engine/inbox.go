@@ -58,6 +58,8 @@ func (w *worker) postData(p post, payload []byte) error {
 	case !p.own && (b.bytes >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
 		b.mu.Unlock()
 		return ErrBackpressure
+	case p.shared != nil:
+		b.bytes += len(p.shared.plain) // which its payload lies in, or is as long as
 	case len(payload) > copyBytesMax:
 		p.message.data = append([]byte(nil), payload...)
 	default:
@@ -65,9 +67,7 @@ func (w *worker) postData(p post, payload []byte) error {
 		p.at, p.n = len(b.arena), len(payload)
 		b.arena = append(b.arena, payload...)
 	}
-	if b.bytes += len(payload); p.shared != nil {
-		b.bytes += len(p.shared.plain)
-	}
+	b.bytes += len(payload)
 	b.posts = append(b.posts, p)
 	b.mu.Unlock()
 	w.loop.Wake()
