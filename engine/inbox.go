@@ -56,6 +56,7 @@ func (w *worker) postData(p post, payload []byte) error {
 	case p.do == nil && p.closing == nil && !p.slow && (b.bytes >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
 		b.mu.Unlock()
 		return ErrBackpressure
+	case len(payload) == 0: // data of p's own stays
 	case len(payload) > copyBytesMax:
 		p.message.data = append([]byte(nil), payload...)
 	default:
