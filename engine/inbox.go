@@ -116,7 +116,7 @@ func (w *worker) carryOut(p *post) {
 			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]
 		}
 		p.c.queued.Add(-int64(len(p.message.data)))
-		if errors.Is(p.c.send(p.message), ErrClosed) { // meanwhile
+		if errors.Is(p.c.send(p.message), ErrClosed) && !p.message.op.Control() { // meanwhile
 			p.c.stats.dropped.add(1)
 			if p.c.phase.Load() == phaseGone { // and is summed up
 				w.mu.Lock()
