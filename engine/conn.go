@@ -42,6 +42,7 @@ type Conn struct {
 	halted    bool         // nothing is read
 	marked    bool         // on the worker's dirty list
 	opened    bool         // OnOpen was due, so that OnClose is
+	framed    bool         // it was, once: output consists of frames
 	alive     bool         // something arrived since the last look
 	pinged    bool         // a pong is awaited
 	congested bool         // the kernel did not take all: the socket is watched

@@ -134,7 +134,7 @@ func (c *Conn) park(b []byte) {
 // open makes the connection one that the program knows.
 func (c *Conn) open() {
 	c.phase.Store(phaseOpen)
-	c.opened = true
+	c.opened, c.framed = true, true
 	c.w.arm(&c.timer, c.e.cfg.PingInterval)
 	if f := c.h.OnOpen; f != nil {
 		c.w.calling(onOpen, c)

@@ -220,7 +220,7 @@ func (c *Conn) uncork() {
 func (c *Conn) congest(out []byte, n int) {
 	c.congested = true
 	end := len(out) // of an HTTP answer, which is no frame
-	if head := c.w.head; c.phase.Load() >= phaseOpen {
+	if head := c.w.head; c.framed {
 		end = max(head, head+boundary(c.codec, out[head:], n-head))
 	}
 	if end > n {
