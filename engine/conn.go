@@ -56,6 +56,7 @@ type Conn struct {
 type rare struct {
 	head    []byte      // read before the connection came to its loop
 	parked  []byte      // arrived while reading was paused
+	since   int64       // when reading last paused
 	closing *CloseError // how this side began to close
 	over    bool        // there is no farewell to await
 	cause   error       // why the socket failed

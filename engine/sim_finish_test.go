@@ -103,7 +103,8 @@ func (s *sim) outlive() {
 			s.settle()
 			return
 		case next == deadline:
-			s.failf("some connections never end: %v", s.live())
+			c := s.live()[0]
+			s.failf("some connections never end, %v among them: in phase %d, paused for %b, congested %v", c, c.c.phase.Load(), c.c.paused, c.c.congested)
 		}
 		s.advance(max(next-s.now, 0))
 	}

@@ -130,10 +130,11 @@ func (s *sim) SetReading(fd int, on bool) error {
 	if k == nil || s.cfg.noPause {
 		return errors.ErrUnsupported
 	}
-	if k.reading = on; on {
-		k.quietAt = s.now
-	} else {
+	switch k.reading = on; {
+	case !on:
 		k.pausedAt = s.now
+	case s.now > k.pausedAt:
+		k.quietAt = s.now
 	}
 	s.tracef("%v: reading %v", k.c, on)
 	return nil
