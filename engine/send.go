@@ -57,7 +57,7 @@ func (c *Conn) send(m outgoing) (err error) {
 		return ErrClosed
 	}
 	w := c.w
-	if c.congested && !m.op.Control() {
+	if !m.op.Control() && c.held() {
 		done, err := c.sendCongested(m)
 		if done {
 			return err
@@ -80,6 +80,15 @@ func (c *Conn) send(m outgoing) (err error) {
 	}
 	c.grew(q, len(tail.b)-before)
 	return err
+}
+
+// held reports whether the peer does not take what waits already. What one turn
+// brings may be more than SendBytesMax: then it is found out at once.
+func (c *Conn) held() bool {
+	if !c.congested && c.queue != nil && c.queue.bytes >= c.e.cfg.SendBytesMax {
+		c.flush()
+	}
+	return c.congested
 }
 
 // sendCongested carries out the policy of a message for a connection whose
@@ -143,7 +152,7 @@ func (c *Conn) sendShared(frame []byte, m outgoing) {
 	if c.phase.Load() != phaseOpen {
 		return
 	}
-	if c.congested {
+	if c.held() {
 		if m.policy != Close {
 			_, _ = c.sendCongested(m)
 			return

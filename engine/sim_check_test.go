@@ -113,7 +113,7 @@ func (c *simConn) checkQueue() int {
 	if !cc.congested || !k.watchW && !k.told {
 		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.congested, k.watchW)
 	}
-	if bytes > s.e.cfg.SendBytesMax+corkBytesMax+2*simMessageMax {
+	if bytes > s.e.cfg.SendBytesMax+corkBytesMax+2*(s.cfg.bytesMax+200) { // one above the bound, one above the cork's
 		s.failf("%v: the queue holds %d bytes, its bound is %d", c, bytes, s.e.cfg.SendBytesMax)
 	}
 	return bytes
@@ -121,9 +121,6 @@ func (c *simConn) checkQueue() int {
 
 // removable_ is the kind of chunk; the name is a field too.
 const removable_ = removable
-
-// simMessageMax is above the longest message of a simulation.
-const simMessageMax = 320_000
 
 // checkTimeout asserts that a connection that is closed for its silence had
 // the time that Config grants.

@@ -41,7 +41,7 @@ func (c *simConn) act() {
 	case n < 50:
 		c.send(nil)
 	case n < 60:
-		for range s.r.IntN(40) {
+		for range s.r.IntN(s.pick(40, 150)) {
 			c.send(nil)
 		}
 	case n < 65:
