@@ -46,6 +46,7 @@ type Conn struct {
 	halted    bool         // nothing is read
 	marked    bool         // on the worker's dirty list
 	opened    bool         // OnOpen was due, so that OnClose is
+	framed    bool         // it was, once: output consists of frames
 	alive     bool         // something arrived since the last look
 	pinged    bool         // a pong is awaited
 	late      bool         // longer than PongTimeout
@@ -64,6 +65,7 @@ type rare struct {
 	head    []byte      // read before the connection came to its loop, or before start
 	proxy   bool        // a PROXY header may come first
 	parked  []byte      // arrived while reading was paused
+	since   int64       // when reading last paused
 	closing *CloseError // how this side began to close
 	over    bool        // there is no farewell to await
 	cause   error       // why the socket failed

@@ -60,6 +60,7 @@ func (w *worker) postData(p post, payload []byte) error {
 		return ErrBackpressure
 	case p.shared != nil:
 		b.bytes += len(p.shared.plain) // which its payload lies in, or is as long as
+	case len(payload) == 0: // data of p's own stays
 	case len(payload) > copyBytesMax:
 		p.message.data = append([]byte(nil), payload...)
 	default:
@@ -129,7 +130,7 @@ func (w *worker) carryOut(p *post) {
 			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]
 		}
 		p.c.queued.Add(-int64(len(p.message.data)))
-		if errors.Is(p.c.send(p.message), ErrClosed) { // meanwhile
+		if errors.Is(p.c.send(p.message), ErrClosed) && !p.message.op.Control() { // meanwhile
 			p.c.stats.dropped.add(1)
 			if p.c.phase.Load() == phaseGone { // and is summed up
 				w.mu.Lock()

@@ -45,6 +45,7 @@ func (c *Conn) pause(why pauseReasons) {
 		if c.halted = c.sock.Pause(); !c.halted {
 			return
 		}
+		c.seldom().since = c.w.now()
 	}
 	c.paused |= why
 }
@@ -58,13 +59,17 @@ func (c *Conn) unpause(why pauseReasons) {
 
 // resume reads again, and first takes what arrived while reading was paused.
 func (c *Conn) resume() {
+	r := c.seldom()
 	c.halted = false
+	if c.w.now() > r.since {
+		c.alive = true // it may have answered meanwhile: its time begins anew
+	}
 	c.sock.Resume()
-	if c.rare == nil || c.rare.parked == nil {
+	if r.parked == nil {
 		return
 	}
-	parked := c.rare.parked
-	c.rare.parked = nil
+	parked := r.parked
+	r.parked = nil
 	if c.phase.Load() < phaseEnding {
 		c.receive(parked)
 	}

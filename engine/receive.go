@@ -156,7 +156,7 @@ func (c *Conn) park(b []byte) {
 // open makes the connection one that the program knows.
 func (c *Conn) open() {
 	c.phase.Store(phaseOpen)
-	c.opened = true
+	c.opened, c.framed = true, true
 	c.noLongerHalf()
 	c.limitLife()
 	c.w.arm(&c.timer, c.e.cfg.PingInterval)

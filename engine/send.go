@@ -233,7 +233,7 @@ func (c *Conn) uncork() {
 func (c *Conn) congest(out []byte, n int) {
 	c.congested = true
 	end := len(out) // of an HTTP answer, which is no frame
-	if head := c.w.head; c.phase.Load() >= phaseOpen {
+	if head := c.w.head; c.framed {
 		end = max(head, head+boundary(c.codec, out[head:], n-head))
 	}
 	if end > n {
@@ -276,7 +276,7 @@ func (c *Conn) grew(q *queue, n int) {
 	q.bytes += n
 	c.queued.Add(int64(n))
 	c.w.mark(c)
-	if q.bytes >= corkBytesMax && !c.congested && !c.doomed {
+	if q.bytes >= min(corkBytesMax, c.e.cfg.SendBytesMax) && !c.congested && !c.doomed {
 		c.flush()
 	}
 	if c.queue != nil && c.queue.bytes > c.e.high {
