@@ -31,14 +31,17 @@ func (p *Buffers) Get(n int) []byte {
 		list[len(list)-1] = nil // or the list would hold on to what it no longer counts
 		p.free[class] = list[:len(list)-1]
 		p.freeBytes -= cap(b)
+		p.lend(b)
 		return b
 	}
 	return make([]byte, 0, bufferBytesMin<<class)
 }
 
-// Put takes back a slice that Get or Grow returned. Nobody may use it after.
+// Put takes back a slice that Get or Grow returned. Nobody may use it after:
+// the build tag sockmill_debug makes such a use show.
 func (p *Buffers) Put(b []byte) {
 	p.lent--
+	p.reclaim(b)
 	size := cap(b)
 	if size > bufferBytesMax || size&(size-1) != 0 || p.freeBytes+size > freeBytesMax {
 		return // the garbage collector's: too much, or moved by an append elsewhere
