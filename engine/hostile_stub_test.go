@@ -1,0 +1,2 @@
+package engine
+var floodAttacks, socketAttacks, callbackAttacks []hostile
