@@ -1,2 +1,0 @@
-package engine
-var floodAttacks, socketAttacks, callbackAttacks []hostile
