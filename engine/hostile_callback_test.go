@@ -89,7 +89,7 @@ func panics(s *siege) {
 		}
 		nc := s.connect()
 		_, _ = io.WriteString(nc, strings.Replace(upgradeHead(), "/chat", "/upgrade", 1))
-		if got := s.ends(nc); !strings.HasPrefix(got, "HTTP/1.1 500 ") {
+		if got := s.ends("a panic in OnUpgrade", nc); !strings.HasPrefix(got, "HTTP/1.1 500 ") {
 			s.t.Errorf("a panic in OnUpgrade was answered with %q", got)
 		}
 		bystander.send(protocol.OpText, "unharmed")

@@ -31,7 +31,7 @@ func dribble(s *siege) {
 		}
 	}
 	for _, nc := range all {
-		if got := s.ends(nc); !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.HasSuffix(got, "\r\n\r\n\x81\x02hi\x88\x00") {
+		if got := s.ends("a slow head", nc); !strings.HasPrefix(got, "HTTP/1.1 101 ") || !strings.HasSuffix(got, "\r\n\r\n\x81\x02hi\x88\x00") {
 			s.t.Fatalf("answered %q", got)
 		}
 	}
@@ -82,7 +82,7 @@ func silence(s *siege) {
 	s.await("all to be accepted", func() bool { return s.Stats().Accepted == before+1000 })
 	s.serves()
 	for _, nc := range all {
-		if got := s.ends(nc); !strings.HasPrefix(got, "HTTP/1.1 408 ") {
+		if got := s.ends("silent", nc); !strings.HasPrefix(got, "HTTP/1.1 408 ") {
 			s.t.Fatalf("told %q", got)
 		}
 	}
@@ -105,7 +105,7 @@ func otherProtocols(s *siege) {
 		if cw, ok := nc.(*net.TCPConn); ok {
 			_ = cw.CloseWrite()
 		}
-		if got := s.ends(nc); got != "" && !strings.HasPrefix(got, "HTTP/1.1 4") && !strings.HasPrefix(got, "HTTP/1.1 505") {
+		if got := s.ends(hello[:min(len(hello), 20)], nc); got != "" && !strings.HasPrefix(got, "HTTP/1.1 4") && !strings.HasPrefix(got, "HTTP/1.1 505") {
 			s.t.Errorf("%.20q got %.60q", hello, got)
 		}
 	}

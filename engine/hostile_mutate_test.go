@@ -140,7 +140,7 @@ func (s *siege) play(r *rand.Rand, wire []byte, want string) error {
 	if want == "" {
 		_ = nc.(*net.TCPConn).CloseWrite()
 	}
-	got := s.ends(nc)
+	got := s.ends("a session", nc)
 	rest := got
 	for strings.HasPrefix(rest, "HTTP/1.1 ") {
 		br := bufio.NewReader(strings.NewReader(rest))

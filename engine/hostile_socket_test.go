@@ -86,7 +86,7 @@ func halfClose(s *siege) {
 				s.await("the pause", func() bool { return c.Stats().MessagesIn == 1 })
 				phase.then(s, c)
 			}
-			s.ends(nc)
+			s.ends(name, nc)
 		}
 	}
 	c := s.open() // and once more where the answer of this side is missing

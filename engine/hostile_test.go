@@ -236,13 +236,13 @@ func abort(nc net.Conn) {
 
 // ends reads until the stream does, and returns the first MiB of what came. A
 // reset is an end.
-func (s *siege) ends(nc net.Conn) string {
+func (s *siege) ends(who string, nc net.Conn) string {
 	b, err := io.ReadAll(io.LimitReader(nc, 1<<20))
 	if err == nil {
 		_, err = io.Copy(io.Discard, nc)
 	}
 	if ne, ok := err.(net.Error); ok && ne.Timeout() {
-		s.t.Errorf("the server did not end a stream after %d bytes: %.100q", len(b), b)
+		s.t.Errorf("%q: the server did not end the stream after %d bytes: %.200q", who, len(b), b)
 	}
 	return string(b)
 }
