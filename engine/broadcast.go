@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math/rand/v2"
 	"slices"
 
 	"github.com/sockmill/sockmill/codec"
@@ -18,7 +19,7 @@ func (e *Engine) Broadcast(m Message) error {
 	if e.cfg.Codec != nil {
 		encoder = e.cfg.Codec()
 	}
-	var env codec.Env
+	env := codec.Env{Random: rand.Uint64} // a server masks nothing; a codec of the program's may want it
 	frame, err := encoder.Encode(&env, make([]byte, 0, len(m.Data)+16), op, m.Data, true)
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ type Config struct {
 	Listener net.Listener
 
 	// Codec makes the protocol of each new connection, if it is not one that
-	// the scheme of Addr names.
+	// the scheme of Addr names. Any goroutine may call it.
 	Codec func() codec.Codec
 
 	// HTTP serves the requests on the same port that are no WebSocket

@@ -99,6 +99,10 @@ func newCodec(make func() codec.Codec) (c codec.Codec, err error) {
 
 func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {
 	c = &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
+	if u, ok := c.local.(*net.UnixAddr); ok { // gnet changes the one it is given
+		own := *u
+		c.local = &own
+	}
 	c.timer.Owner = c
 	if e.cfg.Codec != nil {
 		if c.codec, err = newCodec(e.cfg.Codec); err != nil {

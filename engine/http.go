@@ -38,7 +38,9 @@ func newHTTPServer(e *Engine) *httpServer {
 		ReadHeaderTimeout: e.cfg.HTTPHeaderTimeout,
 		IdleTimeout:       e.cfg.HTTPIdleTimeout,
 		MaxHeaderBytes:    e.cfg.HandshakeBytesMax,
-		ErrorLog:          zap.NewStdLog(e.log.Named("http")),
+	}
+	if l, err := zap.NewStdLogAt(e.log.Named("http"), zap.WarnLevel); err == nil { // panics of handlers, mostly
+		s.server.ErrorLog = l
 	}
 	return s
 }
@@ -108,9 +110,10 @@ func (s *httpServer) Addr() net.Addr { return s.e.Addr() }
 // handedConn is a connection that came from a loop, with what was read there.
 type handedConn struct {
 	net.Conn
-	e    *Engine
-	head []byte
-	gone atomic.Bool
+	e      *Engine
+	remote net.Addr
+	head   []byte
+	gone   atomic.Bool
 
 	counted bool // among those of its address
 }
@@ -123,6 +126,9 @@ func (c *handedConn) Read(b []byte) (int, error) {
 	}
 	return c.Conn.Read(b)
 }
+
+// RemoteAddr is the peer's address also once the peer has reset the stream.
+func (c *handedConn) RemoteAddr() net.Addr { return c.remote }
 
 // Close counts the connection out of the engine.
 func (c *handedConn) Close() error {
@@ -167,7 +173,7 @@ func (c *Conn) plainHTTP(head []byte) {
 		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server is full, try again later"})
 		return
 	}
-	handed := &handedConn{Conn: nc, e: c.e, head: append(head, c.w.in...),
+	handed := &handedConn{Conn: nc, e: c.e, remote: c.remote, head: append(head, c.w.in...),
 		counted: c.counted && !c.proxied.IsValid()}
 	c.w.in = nil
 	select {

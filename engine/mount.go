@@ -42,7 +42,10 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	own, counted := nc.(*handedConn)
 	if counted {
 		head = append(head, own.head...)
-		nc = own.Conn
+		if nc = own.Conn; nc.RemoteAddr() == nil { // the peer has reset the stream
+			_ = own.Close()
+			return
+		}
 	}
 	_ = nc.SetDeadline(time.Time{})
 	if !loop.Supported(nc) {

@@ -114,18 +114,21 @@ func (c *Conn) decode() (done bool) {
 			if f := c.h.OnMessage; f != nil {
 				w.calling(onMessage, c)
 				f(c, Message{Type: MessageType(ev.Opcode), Data: ev.Data})
+				codec.Poison(ev.Data)
 			}
 		case codec.Ping:
 			c.spend(1, 0, 0)
 			if f := c.h.OnPing; f != nil {
 				w.calling(onPing, c)
 				f(c, ev.Data)
+				codec.Poison(ev.Data)
 			}
 		case codec.Pong:
 			c.spend(1, 0, 0)
 			if f := c.h.OnPong; f != nil {
 				w.calling(onPong, c)
 				f(c, ev.Data)
+				codec.Poison(ev.Data)
 			}
 		case codec.Request:
 			c.upgrade()

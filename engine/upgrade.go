@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -36,7 +37,7 @@ func (c *Conn) upgrade() {
 		return
 	}
 	c.w.head = len(c.w.env.Out)
-	c.state, c.subprotocol = u.State, u.Subprotocol
+	c.state, c.subprotocol = u.State, strings.Clone(u.Subprotocol) // mostly a piece of the head, which is not to stay
 	if u.Handler != nil {
 		c.h = u.Handler
 	}
@@ -55,6 +56,9 @@ func (e *Engine) refusal(err error) *codec.HandshakeError {
 	e.log.Error("OnUpgrade failed; the client gets 500", zap.Error(err))
 	return &codec.HandshakeError{Status: 500, Reason: "internal server error"}
 }
+
+// short cuts what a peer wrote to what a log line can bear.
+func short(s string) string { return s[:min(len(s), 256)] }
 
 // checkOrigin keeps other sites' pages from using the cookies of this one
 // (RFC 6455 §10.2).
@@ -79,6 +83,6 @@ func (e *Engine) checkOrigin(r *protocol.Request) *codec.HandshakeError {
 		}
 	}
 	e.log.Warn("a handshake from a foreign origin is refused; Config.Origins lists those to allow",
-		zap.String("origin", origin), zap.String("host", r.Host))
+		zap.String("origin", short(origin)), zap.String("host", short(r.Host)))
 	return &codec.HandshakeError{Status: 403, Reason: "this origin is not allowed"}
 }
