@@ -78,7 +78,7 @@ func TestPingFindsTheDead(t *testing.T) {
 		t.Errorf("OnClose: %v", e)
 	}
 	before := pongs.Load()
-	s.await("more pongs", func() bool { return pongs.Load() > before+5 })
+	s.await("more pongs", func() bool { return pongs.Load() > before+1 })
 	if s.Stats().Open != 1 || len(ended) != 0 {
 		t.Error("the living was cut")
 	}
