@@ -67,7 +67,7 @@ func (r *source) Read(p []byte) (int, error) {
 // complete reports whether a reader that ended with err ended between two blocks,
 // and not inside one that the tail happened to continue.
 func (r *source) complete(err error) bool {
-	return r.tail && (r.over && errors.Is(err, io.ErrUnexpectedEOF) || r.at == len(r.b) && err == io.EOF)
+	return r.tail && (r.over && errors.Is(err, io.ErrUnexpectedEOF) || r.at == len(r.b) && errors.Is(err, io.EOF))
 }
 
 // start begins to inflate at the source, with a history.
@@ -123,7 +123,7 @@ func (z *inflater) message(env *Env, p *partial, history []byte, limit int64) er
 		case err == nil:
 		case z.source.complete(err):
 			return nil
-		case err == io.EOF && finals < finalBlocksMax: // more blocks follow one with BFINAL
+		case errors.Is(err, io.EOF) && finals < finalBlocksMax: // more blocks follow one with BFINAL
 			finals++
 			z.restart(env, history, p.message)
 		default:

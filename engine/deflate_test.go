@@ -47,7 +47,7 @@ func TestDeflateEcho(t *testing.T) {
 			_ = c.Send(m)
 		}})
 		c := s.dialDeflate(deflating())
-		if got := s.Stats().Takeover; got != 2*4096 {
+		if got := s.Stats().TakeoverBytes; got != 2*4096 {
 			t.Errorf("%d bytes are granted", got)
 		}
 		sent := 0
@@ -70,7 +70,7 @@ func TestDeflateEcho(t *testing.T) {
 		}
 		c.close(protocol.CloseNormal, "")
 		_ = c.closed()
-		s.await("the budget", func() bool { return s.Stats().Takeover == 0 })
+		s.await("the budget", func() bool { return s.Stats().TakeoverBytes == 0 })
 		_ = s.end()
 		s.balanced()
 	})
@@ -108,7 +108,7 @@ func TestDeflateTakeoverBytes(t *testing.T) {
 	s := serve(t, Config{DeflateTakeoverBytes: 2*8192 + 100}, Handler{OnMessage: echo})
 	a, b := s.dialDeflate(deflating()), s.dialDeflate(deflating())
 	c := s.dialDeflate(deflating())
-	if got := s.Stats().Takeover; got != 2*8192 {
+	if got := s.Stats().TakeoverBytes; got != 2*8192 {
 		t.Errorf("%d bytes are granted", got)
 	}
 	for i := range 10 {
@@ -118,9 +118,9 @@ func TestDeflateTakeoverBytes(t *testing.T) {
 		}
 	}
 	_ = b.Conn.Close()
-	s.await("a share", func() bool { return s.Stats().Takeover == 8192 })
+	s.await("a share", func() bool { return s.Stats().TakeoverBytes == 8192 })
 	_ = s.dialDeflate(deflating())
-	if got := s.Stats().Takeover; got != 2*8192 {
+	if got := s.Stats().TakeoverBytes; got != 2*8192 {
 		t.Errorf("%d bytes are granted", got)
 	}
 }

@@ -4,13 +4,13 @@ import "sync/atomic"
 
 // Stats are counters of an Engine since it was made.
 type Stats struct {
-	Connections int    // in use now, handshakes and plain HTTP included
-	Open        int    // of these, open WebSocket connections
-	Accepted    uint64 // connections that reached a loop
-	Refused     uint64 // connections turned away by ConnectionsMax
-	Takeover    int    // bytes of DeflateTakeoverBytes that are granted
-	LoopHeld    uint64 // callbacks that held a loop longer than CallbackWarnAfter
-	ConnStats          // of all open connections, past and present
+	Connections   int    // in use now, handshakes and plain HTTP included
+	Open          int    // of these, open WebSocket connections
+	Accepted      uint64 // connections that reached a loop
+	Refused       uint64 // connections turned away by ConnectionsMax
+	TakeoverBytes int    // of DeflateTakeoverBytes that are granted
+	LoopHeld      uint64 // callbacks that held a loop longer than CallbackWarnAfter
+	ConnStats            // of all open connections, past and present
 }
 
 // ConnStats are counters of a connection since it was accepted. Bytes are those
@@ -66,7 +66,7 @@ func (c *Conn) Stats() ConnStats {
 
 // Stats returns the counters of the engine. It visits every connection.
 func (e *Engine) Stats() Stats {
-	s := Stats{Accepted: e.accepted.Load(), Refused: e.refused.Load(), Takeover: int(e.takeover.used.Load())}
+	s := Stats{Accepted: e.accepted.Load(), Refused: e.refused.Load(), TakeoverBytes: int(e.takeover.used.Load())}
 	e.mu.Lock()
 	s.Connections = e.active
 	e.mu.Unlock()

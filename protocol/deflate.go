@@ -5,7 +5,7 @@ import "strconv"
 // DeflateName is the extension that [Deflate] describes (RFC 7692 §7).
 const DeflateName = "permessage-deflate"
 
-// AnyWindowBits, as ClientMaxWindowBits of an offer, is the parameter without a
+// AnyWindowBits is, as ClientMaxWindowBits of an offer, the parameter without a
 // value: the client can be limited to any window (RFC 7692 §7.1.2.2).
 const AnyWindowBits = -1
 
