@@ -81,10 +81,18 @@ func (c *simConn) check(inInbox int64) {
 		if r.stall.Armed() != cc.congested {
 			s.failf("%v: congested %v, but the stall timer %v", c, cc.congested, r.stall.Armed())
 		}
-		if len(r.parked) > 2*loop.ReadBytesMax {
-			s.failf("%v: %d bytes are parked", c, len(r.parked))
+		if n := c.parked(); n > 2*loop.ReadBytesMax {
+			s.failf("%v: %d bytes are parked", c, n)
 		}
 	}
+}
+
+// parked is how many bytes wait for reading to resume.
+func (c *simConn) parked() int {
+	if c.c.rare == nil {
+		return 0
+	}
+	return len(c.c.rare.parked)
 }
 
 // checkQueue asserts that a queue is what its accounts say, is watched, and has
@@ -98,17 +106,17 @@ func (c *simConn) checkQueue() int {
 		}
 		return 0
 	}
-	bytes, removable := 0, 0
+	bytes, messages := 0, 0
 	for i := q.first; i < len(q.chunks); i++ {
 		ch := &q.chunks[i]
 		bytes += len(ch.b) - ch.done
-		if ch.kind == removable_ {
-			removable++
+		if ch.kind == removable {
+			messages++
 			bytes += removableOverhead
 		}
 	}
-	if q.bytes != bytes || q.removable != removable {
-		s.failf("%v: the queue counts %d bytes, %d removable; it has %d, %d", c, q.bytes, q.removable, bytes, removable)
+	if q.bytes != bytes || q.removable != messages {
+		s.failf("%v: the queue counts %d bytes, %d removable; it has %d, %d", c, q.bytes, q.removable, bytes, messages)
 	}
 	if !cc.congested || !k.watchW && !k.told {
 		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.congested, k.watchW)
@@ -118,9 +126,6 @@ func (c *simConn) checkQueue() int {
 	}
 	return bytes
 }
-
-// removable_ is the kind of chunk; the name is a field too.
-const removable_ = removable
 
 // checkTimeout asserts that a connection that is closed for its silence had
 // the time that Config grants.
@@ -179,7 +184,7 @@ func (c *simConn) checkCounts() {
 }
 
 // checkGone asserts that nothing is left of a connection.
-func (c *simConn) checkGone(stopped bool) {
+func (c *simConn) checkGone() {
 	s, cc := c.s, c.c
 	switch {
 	case cc.phase.Load() != phaseGone || !c.sock.closed:
@@ -190,10 +195,10 @@ func (c *simConn) checkGone(stopped bool) {
 		s.failf("%v: something is left of it", c)
 	case !reflect.ValueOf(&cc.ws).Elem().FieldByName("part").IsNil():
 		s.failf("%v: its codec keeps something", c)
-	case cc.queued.Load() != 0 && !stopped:
+	case cc.queued.Load() != 0 && !s.stopped:
 		s.failf("%v: %d bytes count as queued", c, cc.queued.Load())
 	}
-	if !stopped {
+	if !s.stopped {
 		c.checkCounts()
 	}
 }

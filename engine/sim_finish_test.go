@@ -52,7 +52,6 @@ func (s *sim) finish() {
 			c.checkOpen()
 		}
 	}
-	stopped := false
 	switch s.r.IntN(4) {
 	case 0:
 		s.tracef("the engine drains")
@@ -71,11 +70,10 @@ func (s *sim) finish() {
 		}
 	case 3:
 		s.tracef("the engine stops")
-		stopped = true
 		s.stop()
 	}
 	s.outlive()
-	s.ended(stopped)
+	s.ended()
 }
 
 // outlive lets time pass until every connection is gone.
@@ -119,6 +117,7 @@ func (p *peer) mute() {
 
 // stop ends the loops with all that is on them, as gnet does.
 func (s *sim) stop() {
+	s.stopped = true
 	for _, l := range s.loops {
 		s.onLoop(l, func() {
 			for _, k := range s.fds {
@@ -136,11 +135,11 @@ func (s *sim) stop() {
 }
 
 // ended asserts that nothing is left of anything.
-func (s *sim) ended(stopped bool) {
+func (s *sim) ended() {
 	var sum ConnStats
 	for _, c := range s.conns {
 		if s.failure == "" {
-			c.checkGone(stopped)
+			c.checkGone()
 		}
 		sum.add(c.c.Stats())
 	}

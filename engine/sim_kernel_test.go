@@ -43,6 +43,7 @@ type simSock struct {
 	closed bool // by the server
 
 	reading        bool
+	stale          bool // an event from before the pause is under way
 	watchW, watchH bool
 	told           bool // the watcher told, the loop has not been there yet
 	sent, received uint64
@@ -132,7 +133,7 @@ func (s *sim) SetReading(fd int, on bool) error {
 	}
 	switch k.reading = on; {
 	case !on:
-		k.pausedAt = s.now
+		k.pausedAt, k.stale = s.now, s.chance(300)
 	case s.now > k.pausedAt:
 		k.quietAt = s.now
 	}
@@ -169,6 +170,9 @@ func (k *simSock) close(err error) {
 	}
 	k.closed = true
 	k.c.checkTimeout()
+	if r := k.c.c.rare; err == nil && k.outFin && !k.inFin && !k.reset && !k.s.stopped && (r == nil || r.cause == nil && r.ignored <= ignoredBytesMax) {
+		k.s.failf("%v: closes before the peer did, at the risk of its last words", k.c)
+	}
 	k.s.tracef("%v: closes the descriptor %d: %v", k.c, k.fd, err)
 	k.l.Closed(&k.c.c.sock, err)
 	k.s.fds[k.fd] = nil
@@ -214,8 +218,9 @@ func (s *sim) poll(l *simLoop) bool {
 			if s.calm || s.chance(800) {
 				batch = append(batch, simEvent{k: k, end: k.inFin || k.reset, hup: k.reset, reads: k.reading})
 			}
-		case !s.calm && k.reading && s.chance(20): // spurious
-			batch = append(batch, simEvent{k: k, reads: true})
+		case !s.calm && k.reading && s.chance(20), // spurious
+			!s.calm && k.stale && s.chance(300) && k.c.parked() <= loop.ReadBytesMax:
+			batch, k.stale = append(batch, simEvent{k: k, reads: true}), false
 		}
 	}
 	if l.awake || !s.calm && s.chance(20) {

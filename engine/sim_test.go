@@ -63,6 +63,7 @@ type sim struct {
 
 	cfg        simConfig
 	calm       bool // no more faults
+	stopped    bool // the loops were stopped with what was on them
 	nested     int  // functions of Go on the stack
 	calling    int  // calls of the API on the stack
 	broadcasts int
