@@ -3,4 +3,4 @@
 package engine
 
 // raceFactor is by how much the race detector multiplies memory.
-const raceFactor = 8
+const raceFactor = 4
