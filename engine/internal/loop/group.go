@@ -6,13 +6,13 @@
 package loop
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/panjf2000/gnet/v2"
@@ -40,6 +40,7 @@ type Driver interface {
 type Loop struct {
 	driver  Driver
 	sys     System
+	client  *gnet.Client // of this loop alone
 	el      gnet.EventLoop
 	poller  int // the descriptor of gnet's poller
 	gid     uintptr
@@ -50,6 +51,7 @@ type Loop struct {
 	arriving atomic.Int64 // connections on their way
 
 	wake  io.Writer // the outer end of the control connection
+	outer net.Conn  // which is this, but in a simulation
 	woken atomic.Bool
 	ready readyList
 	vecs  []unix.Iovec // scratch of WriteV
@@ -72,9 +74,7 @@ func (l *Loop) Wake() {
 
 // Group is a set of running loops.
 type Group struct {
-	client  *gnet.Client
 	loops   []*Loop
-	outer   []net.Conn
 	watcher *watcher
 }
 
@@ -95,21 +95,11 @@ func Start(n int, log Logger, driver func(*Loop) Driver) (_ *Group, err error) {
 	if g.watcher, err = newWatcher(); err != nil {
 		return g, err
 	}
-	client, err := gnet.NewClient(&handler{group: g},
-		gnet.WithNumEventLoop(n),
-		gnet.WithReadBufferCap(ReadBytesMax),
-		gnet.WithTCPNoDelay(gnet.TCPDelay), // Go's listener has set TCP_NODELAY: spare the call
-		gnet.WithLogger(quiet{log}))
-	if err != nil {
-		return g, fmt.Errorf("creating the event loops: %w", err)
-	}
-	if err = client.Start(); err != nil {
-		return g, fmt.Errorf("starting the event loops: %w", err)
-	}
-	g.client = client
 	for range n {
-		l, err := g.adopt()
-		if err != nil {
+		l := &Loop{watcher: g.watcher}
+		l.sys = kernel{l}
+		g.loops = append(g.loops, l)
+		if err = l.start(log); err != nil {
 			return g, err
 		}
 		l.driver = driver(l)
@@ -117,29 +107,33 @@ func Start(n int, log Logger, driver func(*Loop) Driver) (_ *Group, err error) {
 	return g, nil
 }
 
-// adopt gives the next loop its control connection, through which alone it is
-// woken. gnet picks the loop with the fewest connections, so that n enrolments
-// in a row reach n loops.
-func (g *Group) adopt() (*Loop, error) {
+// start runs the loop in a gnet client of its own, so that it is ours to say
+// which loop a connection goes to, and gives it its control connection, through
+// which alone it is woken.
+func (l *Loop) start(log Logger) error {
+	client, err := gnet.NewClient(&handler{loop: l},
+		gnet.WithNumEventLoop(1),
+		gnet.WithReadBufferCap(ReadBytesMax),
+		gnet.WithTCPNoDelay(gnet.TCPDelay), // Go's listener has set TCP_NODELAY: spare the call
+		gnet.WithLogger(quiet{log}))
+	if err != nil {
+		return fmt.Errorf("creating an event loop: %w", err)
+	}
+	if err = client.Start(); err != nil {
+		return fmt.Errorf("starting an event loop: %w", err)
+	}
+	l.client = client
 	inner, outer, err := socketPair()
 	if err != nil {
-		return nil, fmt.Errorf("creating a control connection: %w", err)
+		return fmt.Errorf("creating a control connection: %w", err)
 	}
-	g.outer = append(g.outer, outer)
-	l := &Loop{wake: outer, watcher: g.watcher}
-	l.sys = kernel{l}
-	c, err := g.client.EnrollContext(inner, l)
+	l.wake, l.outer = outer, outer
+	c, err := client.EnrollContext(inner, l)
 	if err != nil {
-		return nil, fmt.Errorf("enrolling a control connection: %w", err)
+		return fmt.Errorf("enrolling a control connection: %w", err)
 	}
-	for _, other := range g.loops {
-		if other.el == c.EventLoop() {
-			return nil, errors.New("gnet put two control connections on one loop: this version of gnet is not supported")
-		}
-	}
-	g.loops = append(g.loops, l)
 	l.poller, err = pollerFD(c.EventLoop())
-	return l, err
+	return err
 }
 
 func socketPair() (inner, outer net.Conn, err error) {
@@ -180,10 +174,7 @@ func (g *Group) Enroll(c net.Conn, s *Socket, owner Owner) error {
 	l.load.Add(1)
 	l.arriving.Add(1)
 	defer l.arriving.Add(-1)
-	answer, err := l.el.Enroll(gnet.NewContext(context.Background(), s), c)
-	if err == nil {
-		err = (<-answer).Err
-	}
+	_, err := l.client.EnrollContext(c, s)
 	if err == nil && s.loop == nil { // gnet does not say when its poller refused the descriptor
 		err = errors.New("the event loop could not watch the descriptor")
 	}
@@ -210,14 +201,20 @@ func (g *Group) pick() (best *Loop) {
 // Stop ends the loops: every socket still there is closed, its owner told.
 // No Enroll may be under way.
 func (g *Group) Stop() {
-	if g.client != nil {
-		_ = g.client.Stop()
+	var stopped sync.WaitGroup
+	for _, l := range g.loops {
+		if l.client != nil {
+			stopped.Go(func() { _ = l.client.Stop() })
+		}
 	}
+	stopped.Wait()
 	if g.watcher != nil {
 		g.watcher.close()
 	}
-	for _, c := range g.outer {
-		_ = c.Close()
+	for _, l := range g.loops {
+		if l.outer != nil {
+			_ = l.outer.Close()
+		}
 	}
 }
 
@@ -225,7 +222,7 @@ func (g *Group) Stop() {
 // that of a control connection its *Loop.
 type handler struct {
 	gnet.BuiltinEventEngine
-	group *Group
+	loop *Loop
 }
 
 func (h *handler) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
@@ -233,11 +230,7 @@ func (h *handler) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	case *Loop:
 		x.el, x.gid = c.EventLoop(), gid.Current()
 	case *Socket:
-		for _, l := range h.group.loops {
-			if l.el == c.EventLoop() {
-				return nil, x.opened(l, c)
-			}
-		}
+		return nil, x.opened(h.loop, c)
 	}
 	return nil, gnet.None
 }
