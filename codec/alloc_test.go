@@ -1,6 +1,7 @@
 package codec_test
 
 import (
+	"bytes"
 	"testing"
 
 	"github.com/sockmill/sockmill/codec"
@@ -36,7 +37,7 @@ func (e *echo) take(wire string, n int) (events int) {
 			}
 			in = in[taken:]
 			if ev.Kind == codec.Message {
-				e.env.Out, _ = e.s.Encode(e.env, e.env.Out, ev.Opcode, ev.Data)
+				e.env.Out, _ = e.s.Encode(e.env, e.env.Out, ev.Opcode, ev.Data, false)
 			}
 		}
 	}
@@ -70,6 +71,36 @@ func TestNoAllocationPerMessage(t *testing.T) {
 		}
 		if n := testing.AllocsPerRun(20, run); n > 0 {
 			t.Errorf("%s: %v allocations", tt.name, n)
+		}
+	}
+}
+
+// TestNoAllocationPerCompressedMessage echoes compressed messages: they are
+// inflated, and compressed again.
+func TestNoAllocationPerCompressedMessage(t *testing.T) {
+	for _, offer := range []string{takeover, deflated, "permessage-deflate; server_max_window_bits=9; client_max_window_bits=10"} {
+		for name, wire := range map[string]string{
+			"text of 200 B":   frame(0xc1, packed(text(200))),
+			"binary of 5 KiB": frame(0xc2, packed(chaos(5000))),
+			"text of 300 KiB": frame(0xc1, packed(text(300<<10))),
+			"fragments":       frame(0x41, packed(text(3000))[:9]) + frame(0x80, packed(text(3000))[9:]),
+			"final blocks":    frame(0xc1, final(text(300))+final(text(200))+"\x00"),
+		} {
+			for _, n := range []int{1 << 30, 7} {
+				x := openDeflate(t, with(limits(), all()), offer)
+				e := &echo{s: x.s, env: x.env}
+				run := func() {
+					if n := e.take(wire, n); n != 1 || !bytes.HasPrefix(e.env.Out, []byte{wire[0] | 0x80}) {
+						t.Fatalf("%s, %s: %d events, %.2x", offer, name, n, e.env.Out)
+					}
+				}
+				for range 100 { // until the histories are full
+					run()
+				}
+				if n := testing.AllocsPerRun(20, run); n > 0 {
+					t.Errorf("%s, %s: %v allocations", offer, name, n)
+				}
+			}
 		}
 	}
 }
@@ -145,7 +176,7 @@ func BenchmarkEncode(b *testing.B) {
 			b.SetBytes(int64(len(payload)))
 			b.ReportAllocs()
 			for b.Loop() {
-				env.Out, _ = s.Encode(env, env.Out[:0], protocol.OpText, payload)
+				env.Out, _ = s.Encode(env, env.Out[:0], protocol.OpText, payload, false)
 			}
 		})
 	}

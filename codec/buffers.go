@@ -17,31 +17,38 @@ type Buffers struct {
 	free      [bufferClasses][][]byte
 	freeBytes int
 	lent      int
+	lentBytes int
 }
 
 // Get returns an empty slice with room for at least n bytes.
 func (p *Buffers) Get(n int) []byte {
 	p.lent++
 	if n > bufferBytesMax {
+		p.lentBytes += n
 		return make([]byte, 0, n)
 	}
 	class := bufferClass(n)
+	p.lentBytes += bufferBytesMin << class
 	if list := p.free[class]; len(list) > 0 {
 		b := list[len(list)-1]
 		list[len(list)-1] = nil // or the list would hold on to what it no longer counts
 		p.free[class] = list[:len(list)-1]
 		p.freeBytes -= cap(b)
+		p.lend(b)
 		return b
 	}
 	return make([]byte, 0, bufferBytesMin<<class)
 }
 
-// Put takes back a slice that Get or Grow returned. Nobody may use it after.
+// Put takes back a slice that Get or Grow returned. Nobody may use it after:
+// the build tag sockmill_debug makes such a use show.
 func (p *Buffers) Put(b []byte) {
 	p.lent--
+	p.reclaim(b)
 	size := cap(b)
-	if size > bufferBytesMax || size&(size-1) != 0 || p.freeBytes+size > freeBytesMax {
-		return // the garbage collector's: too much, or moved by an append elsewhere
+	p.lentBytes -= size
+	if size < bufferBytesMin || size > bufferBytesMax || size&(size-1) != 0 || p.freeBytes+size > freeBytesMax {
+		return // the garbage collector's: too much, or not from here but moved by an append elsewhere
 	}
 	class := bufferClass(size)
 	p.free[class] = append(p.free[class], b[:0])
@@ -57,6 +64,21 @@ func (p *Buffers) Grow(b []byte, n int) []byte {
 	moved := append(p.Get(max(len(b)+n, 2*cap(b))), b...)
 	p.Put(b)
 	return moved
+}
+
+// LentBytes is the memory of the slices that were taken and not given back. It
+// is exact as long as nobody makes them grow but Grow.
+func (p *Buffers) LentBytes() int { return p.lentBytes }
+
+// Trim lets go of all that is kept free.
+func (p *Buffers) Trim() {
+	for class, list := range p.free {
+		for _, b := range list {
+			p.lend(b)
+		}
+		p.free[class] = nil
+	}
+	p.freeBytes = 0
 }
 
 // Lent is the number of slices that were taken and not given back.

@@ -62,7 +62,7 @@ func (p *pair) wants(client, server string) {
 func (x *side) send(op protocol.Opcode, payload string) {
 	x.tb.Helper()
 	var err error
-	if x.env.Out, err = x.s.Encode(x.env, x.env.Out, op, []byte(payload)); err != nil {
+	if x.env.Out, err = x.s.Encode(x.env, x.env.Out, op, []byte(payload), false); err != nil {
 		x.tb.Fatal(err)
 	}
 	x.read = len(x.env.Out) // the log is for what the session says by itself
@@ -153,7 +153,7 @@ func TestRFC6455Section5_3_ClientMasks(t *testing.T) {
 	keys := map[[4]byte]bool{}
 	payload := []byte(text(100))
 	for range 1000 {
-		wire, err := s.Encode(env, []byte("before"), protocol.OpText, payload)
+		wire, err := s.Encode(env, []byte("before"), protocol.OpText, payload, false)
 		if err != nil || !bytes.HasPrefix(wire, []byte("before\x81\xe4")) || len(wire) != 6+2+4+len(payload) {
 			t.Fatalf("%q, %v", wire, err)
 		}

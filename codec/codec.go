@@ -35,8 +35,15 @@ type Codec interface {
 	Decode(env *Env, in []byte) (Event, int)
 
 	// Encode appends one message, or a ping or pong, to dst. An opcode that
-	// the protocol does not have is ErrOpcode.
-	Encode(env *Env, dst []byte, op protocol.Opcode, payload []byte) ([]byte, error)
+	// the protocol does not have is ErrOpcode. A message that is plain is
+	// encoded as if it were the only one: it is not compressed, and may be left
+	// out, or replaced by another plain one, without harm to what follows. All
+	// others must be sent in the order in which they were encoded.
+	Encode(env *Env, dst []byte, op protocol.Opcode, payload []byte, plain bool) ([]byte, error)
+
+	// Unit returns the length of what one Encode appended at the front of b,
+	// and whether it was a message. b begins with it.
+	Unit(b []byte) (n int, message bool)
 
 	// Close begins the protocol's own farewell, if it has one, in env.Out, and
 	// reports whether the peer's answer is to be awaited. After it, Decode
@@ -59,6 +66,12 @@ type Upgrader interface {
 
 	// Refuse answers with an HTTP error; the session is closed.
 	Refuse(env *Env, e *HandshakeError)
+}
+
+// Buffered is implemented by a Codec that keeps input between calls.
+type Buffered interface {
+	// Buffered is how many bytes it keeps.
+	Buffered() int
 }
 
 // Kind says what an Event is.
@@ -133,5 +146,7 @@ type Env struct {
 	// (RFC 6455 §5.3, §4.1). Only the client's role needs it.
 	Random func() uint64
 
-	partials []*partial
+	partials    []*partial
+	compressors compressors
+	inflater    inflater
 }

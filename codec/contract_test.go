@@ -63,7 +63,7 @@ func TestCodecContract(t *testing.T) {
 			for _, s := range sent {
 				payload = append(payload[:0], s...)
 				var err error
-				if wire, err = peer.Encode(env, wire, protocol.OpBinary, payload); err != nil || string(payload) != s {
+				if wire, err = peer.Encode(env, wire, protocol.OpBinary, payload, false); err != nil || string(payload) != s {
 					t.Fatalf("%v, payload changed: %v", err, string(payload) != s)
 				}
 			}
@@ -112,7 +112,7 @@ func TestCodecEncodeOpcodes(t *testing.T) {
 		for op := range protocol.Opcode(17) {
 			control := op == protocol.OpPing || op == protocol.OpPong
 			for _, n := range []int{0, 125, 126} {
-				wire, err := c.Encode(env, []byte("x"), op, []byte(text(n)))
+				wire, err := c.Encode(env, []byte("x"), op, []byte(text(n)), false)
 				if op == protocol.OpText || op == protocol.OpBinary || control && tt.framed && n <= 125 {
 					if err != nil || len(wire) < 1+n {
 						t.Errorf("%s: %v of %d bytes: %v", name, op, n, err)
@@ -136,7 +136,7 @@ func TestRawOpensAtOnceAndPassesBytes(t *testing.T) {
 	if n != len(in) || ev.Kind != codec.Message || ev.Opcode != protocol.OpBinary || !bytes.Equal(ev.Data, in) {
 		t.Errorf("%+v, %d", ev, n)
 	}
-	if wire, err := c.Encode(env, nil, protocol.OpText, in); err != nil || !bytes.Equal(wire, in) {
+	if wire, err := c.Encode(env, nil, protocol.OpText, in, false); err != nil || !bytes.Equal(wire, in) {
 		t.Errorf("%q, %v", wire, err)
 	}
 }

@@ -8,14 +8,17 @@ const (
 )
 
 // Idle reports whether the session owns nothing but itself.
-func (s *Session) Idle() bool { return s.part == nil }
+func (s *Session) Idle() bool { return s.part == nil && s.takeover == nil }
 
 // Held is the number of bytes of the buffers that the session holds.
-func (s *Session) Held() int {
-	if s.part == nil {
-		return 0
+func (s *Session) Held() (bytes int) {
+	if p := s.part; p != nil {
+		bytes = cap(p.head) + cap(p.control) + cap(p.message)
 	}
-	return cap(s.part.head) + cap(s.part.control) + cap(s.part.message)
+	if t := s.takeover; t != nil {
+		bytes += cap(t.sent) + cap(t.received)
+	}
+	return bytes
 }
 
 // Spoil overwrites what was scanned of an unfinished head, but for its end. Who
@@ -45,3 +48,9 @@ func (p *Buffers) FreeBytes() (counted, kept int) {
 	}
 	return p.freeBytes, kept
 }
+
+// PackedBytesMax is what is taken of a compressed message.
+func (o *Options) PackedBytesMax() int64 { return o.packedBytesMax() }
+
+// FinalBlocksMax is the number of final blocks that one message may go on behind.
+const FinalBlocksMax = finalBlocksMax

@@ -78,7 +78,7 @@ func (s *Session) frame(env *Env, in []byte) (ev Event, n int, more bool) {
 // check refuses what the header alone shows, before any memory is spent on the
 // payload. Of an unfinished header only the first two bytes are known.
 func (s *Session) check(h protocol.Header, complete bool) error {
-	if err := h.Check(s.opts.Role == Server, 0); err != nil {
+	if err := h.Check(s.opts.Role == Server, s.rsv); err != nil {
 		return err
 	}
 	if h.Opcode.Control() {
@@ -86,6 +86,10 @@ func (s *Session) check(h protocol.Header, complete bool) error {
 	}
 	p := s.part
 	inside := p != nil && p.opcode != protocol.OpContinuation
+	limit := s.opts.MessageBytesMax
+	if h.Rsv != 0 || inside && p.packed {
+		limit = s.opts.packedBytesMax()
+	}
 	switch {
 	case h.Opcode == protocol.OpContinuation && !inside:
 		return errStray
@@ -95,7 +99,7 @@ func (s *Session) check(h protocol.Header, complete bool) error {
 		return nil
 	case inside && p.fragments >= s.opts.FragmentsMax:
 		return errFragments
-	case inside && h.Length > s.opts.MessageBytesMax-int64(len(p.message)), h.Length > s.opts.MessageBytesMax:
+	case inside && h.Length > limit-int64(len(p.message)), h.Length > limit:
 		return errTooBig
 	}
 	return nil
@@ -106,7 +110,7 @@ func (s *Session) whole(env *Env, h protocol.Header, payload []byte) Event {
 	if h.Opcode.Control() {
 		return s.control(env, h.Opcode, payload)
 	}
-	if h.Fin && h.Opcode != protocol.OpContinuation { // the usual case: nothing is copied
+	if h.Fin && h.Opcode != protocol.OpContinuation && h.Rsv == 0 { // the usual case: nothing is copied
 		if s.state != StateOpen {
 			return Event{}
 		}
@@ -132,7 +136,7 @@ func (s *Session) beginFrame(env *Env, h protocol.Header) {
 		p.control = env.Buffers.Get(protocol.ControlBytesMax)
 		return
 	case h.Opcode != protocol.OpContinuation:
-		p.opcode, p.fragments, p.text = h.Opcode, 0, protocol.UTF8{}
+		p.opcode, p.packed, p.fragments, p.text = h.Opcode, h.Rsv != 0, 0, protocol.UTF8{}
 	}
 	p.fragments++
 }
@@ -163,7 +167,7 @@ func (s *Session) keep(env *Env, p *partial, piece []byte) error {
 	if s.state != StateOpen || len(piece) == 0 {
 		return nil
 	}
-	if p.opcode == protocol.OpText && !p.text.Write(piece) {
+	if p.opcode == protocol.OpText && !p.packed && !p.text.Write(piece) {
 		return errUTF8
 	}
 	if p.message == nil {
@@ -189,8 +193,13 @@ func (s *Session) endFrame(env *Env, p *partial) Event {
 		return Event{}
 	}
 	if s.state != StateOpen {
-		s.Release(env)
+		s.drop(env)
 		return Event{}
+	}
+	if p.packed {
+		if err := s.inflate(env, p); err != nil {
+			return s.fail(env, err)
+		}
 	}
 	if p.opcode == protocol.OpText && !p.text.Complete() {
 		return s.fail(env, errUTF8)
@@ -203,7 +212,7 @@ func (s *Session) endFrame(env *Env, p *partial) Event {
 func (s *Session) settle(env *Env, p *partial) {
 	p.lent = false
 	if !p.frame.Opcode.Control() || p.opcode == protocol.OpContinuation {
-		s.Release(env)
+		s.drop(env)
 		return
 	}
 	env.Buffers.Put(p.control)
@@ -219,7 +228,7 @@ func (s *Session) control(env *Env, op protocol.Opcode, payload []byte) Event {
 	case s.state != StateOpen:
 		return Event{}
 	case op == protocol.OpPing:
-		env.Out = s.appendFrame(env, env.Out, protocol.OpPong, payload)
+		env.Out = s.appendFrame(env, env.Out, protocol.OpPong, 0, payload)
 		return Event{Kind: Ping, Data: payload}
 	default:
 		return Event{Kind: Pong, Data: payload}

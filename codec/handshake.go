@@ -66,6 +66,7 @@ func (s *Session) openServer(env *Env, in []byte) (Event, int) {
 	if err == nil {
 		err = env.Request.Parse(head, s.opts.HeaderFieldsMax)
 	}
+	s.bodiless = err == nil && env.Request.Method == "HEAD"
 	if err == nil && !env.Request.Upgrade() {
 		return Event{Kind: HTTP, Data: []byte(head)}, n
 	}
@@ -102,8 +103,9 @@ func (s *Session) Accept(env *Env, a Accept) error {
 		}
 	}
 	s.to(env, StateOpen) // first: if it panics, nothing was said
-	s.Release(env)
-	env.Out = protocol.AppendSwitchingProtocols(env.Out, env.Request.Fields.Get("Sec-WebSocket-Key"), a.Subprotocol, "", a.Fields)
+	s.drop(env)
+	extensions := s.acceptDeflate(env.Request.Fields)
+	env.Out = protocol.AppendSwitchingProtocols(env.Out, env.Request.Fields.Get("Sec-WebSocket-Key"), a.Subprotocol, extensions, a.Fields)
 	return nil
 }
 
@@ -113,6 +115,9 @@ func (s *Session) Refuse(env *Env, e *HandshakeError) {
 		panic("codec: a handshake that is over cannot be refused")
 	}
 	env.Out = protocol.AppendReply(env.Out, e.Status, e.Reason, e.Fields)
+	if s.bodiless { // RFC 9110 §9.3.2
+		env.Out = env.Out[:len(env.Out)-len(e.Reason)]
+	}
 	s.to(env, StateClosed)
 }
 
@@ -123,7 +128,7 @@ func (s *Session) startClient(env *Env) {
 	binary.LittleEndian.PutUint64(nonce[8:], env.Random())
 	p := s.begin(env)
 	p.key = base64.StdEncoding.EncodeToString(nonce[:])
-	env.Out = protocol.AppendRequest(env.Out, s.opts.Host, s.opts.Target, p.key, s.opts.Subprotocols, "", s.opts.Fields)
+	env.Out = protocol.AppendRequest(env.Out, s.opts.Host, s.opts.Target, p.key, s.opts.Subprotocols, s.startDeflate(), s.opts.Fields)
 }
 
 // openClient decodes in the state Opening: the server's answer.
@@ -142,14 +147,19 @@ func (s *Session) openClient(env *Env, in []byte) (Event, int) {
 	if err == nil {
 		err = protocol.CheckResponse(&r, s.part.key, s.opts.Subprotocols)
 	}
-	if err == nil && r.Fields.Count("Sec-WebSocket-Extensions") > 0 { // none was offered
-		err = &HandshakeError{Status: 502, Reason: "the server chose an extension that was not offered"}
+	if err == nil {
+		var answers []protocol.Extension
+		if answers, err = protocol.ParseExtensions(r.Fields); err != nil {
+			err = &HandshakeError{Status: 502, Reason: "the server chose malformed extensions"}
+		} else {
+			err = s.openDeflate(answers)
+		}
 	}
 	if err != nil {
 		s.to(env, StateClosed)
 		return Event{Kind: Close, Close: &CloseError{Code: protocol.CloseAbnormal, Err: err}}, len(in)
 	}
-	s.Release(env)
+	s.drop(env)
 	s.to(env, StateOpen)
 	return Event{Kind: Open}, n
 }

@@ -19,12 +19,15 @@ func (r *Raw) Decode(_ *Env, in []byte) (Event, int) {
 }
 
 // Encode appends the payload of a text or binary message.
-func (*Raw) Encode(_ *Env, dst []byte, op protocol.Opcode, payload []byte) ([]byte, error) {
+func (*Raw) Encode(_ *Env, dst []byte, op protocol.Opcode, payload []byte, _ bool) ([]byte, error) {
 	if op != protocol.OpText && op != protocol.OpBinary {
 		return dst, ErrOpcode
 	}
 	return append(dst, payload...), nil
 }
+
+// Unit is all of b: without frames there is nothing to lose by a cut.
+func (*Raw) Unit(b []byte) (int, bool) { return len(b), true }
 
 // Close has nothing to say: the end of the stream is the farewell.
 func (r *Raw) Close(*Env, protocol.CloseCode, string) bool {

@@ -65,6 +65,9 @@ type Options struct {
 	MessageBytesMax   int64 // a message, all its fragments together; above: 1009
 	FragmentsMax      int   // frames of one message; above: 1009
 
+	// Deflate, if not nil, is how permessage-deflate is offered or accepted.
+	Deflate *Deflate
+
 	// What a client asks for (RFC 6455 §4.1); a server ignores it.
 	Host         string
 	Target       string
@@ -73,12 +76,17 @@ type Options struct {
 }
 
 // Session is one WebSocket connection without its socket (RFC 6455). Between
-// messages it owns nothing but this struct; what an unfinished head, frame or
-// message needs stands in a partial, borrowed from the loop.
+// messages it owns nothing but this struct, and what it was granted for context
+// takeover (RFC 7692 §7.1.1); what an unfinished head, frame or message needs
+// stands in a partial, borrowed from the loop.
 type Session struct {
-	opts  *Options
-	part  *partial
-	state State
+	opts     *Options
+	part     *partial
+	takeover *takeover // nil without
+	state    State
+	rsv      byte  // the reserved bits that were agreed to
+	bits     uint8 // the window to compress with; 0: nothing is compressed
+	bodiless bool  // the request is a HEAD: its refusal has no body
 }
 
 // partial is what a session keeps while something is unfinished.
@@ -100,6 +108,7 @@ type partial struct {
 
 	// A data message of which a part came, unmasked and (text) validated.
 	opcode    protocol.Opcode // OpContinuation: no message in progress
+	packed    bool            // compressed: message is that, until it is whole
 	message   []byte
 	fragments int
 	text      protocol.UTF8
@@ -148,17 +157,32 @@ func (s *Session) Decode(env *Env, in []byte) (Event, int) {
 }
 
 // Encode appends one frame: a whole message, a ping or a pong. A client masks
-// the copy, never the caller's payload.
-func (s *Session) Encode(env *Env, dst []byte, op protocol.Opcode, payload []byte) ([]byte, error) {
+// the copy, never the caller's payload. A message is compressed if that was
+// agreed to, unless it is plain, short, or would not get smaller.
+func (s *Session) Encode(env *Env, dst []byte, op protocol.Opcode, payload []byte, plain bool) ([]byte, error) {
 	if op.Reserved() || op == protocol.OpContinuation || op == protocol.OpClose ||
 		op.Control() && len(payload) > protocol.ControlBytesMax {
 		return dst, ErrOpcode
 	}
-	return s.appendFrame(env, dst, op, payload), nil
+	if s.bits > 0 && !plain && !op.Control() {
+		if b, ok := s.appendCompressed(env, dst, op, payload); ok {
+			return b, nil
+		}
+	}
+	return s.appendFrame(env, dst, op, 0, payload), nil
 }
 
-func (s *Session) appendFrame(env *Env, dst []byte, op protocol.Opcode, payload []byte) []byte {
-	h := protocol.Header{Fin: true, Opcode: op, Length: int64(len(payload))}
+// Unit returns the length of the frame that b begins with.
+func (*Session) Unit(b []byte) (n int, message bool) {
+	h, n, err := protocol.ParseHeader(b)
+	if err != nil || n == 0 {
+		panic("codec: no frame of this side's")
+	}
+	return n + int(h.Length), !h.Opcode.Control()
+}
+
+func (s *Session) appendFrame(env *Env, dst []byte, op protocol.Opcode, rsv byte, payload []byte) []byte {
+	h := protocol.Header{Fin: true, Rsv: rsv, Opcode: op, Length: int64(len(payload))}
 	if s.opts.Role == Server {
 		return append(protocol.AppendHeader(dst, h), payload...)
 	}
@@ -182,6 +206,10 @@ func (s *Session) Close(env *Env, code protocol.CloseCode, reason string) (await
 	case StateOpen:
 		s.sendClose(env, code, reason)
 		s.to(env, StateClosing)
+		if p := s.part; p != nil && p.message != nil && !p.lent { // will not be delivered
+			env.Buffers.Put(p.message)
+			p.message = nil
+		}
 		return true
 	}
 	return s.state == StateClosing
@@ -189,7 +217,7 @@ func (s *Session) Close(env *Env, code protocol.CloseCode, reason string) (await
 
 func (s *Session) sendClose(env *Env, code protocol.CloseCode, reason string) {
 	var payload [protocol.ControlBytesMax]byte
-	env.Out = s.appendFrame(env, env.Out, protocol.OpClose, protocol.AppendClosePayload(payload[:0], code, reason))
+	env.Out = s.appendFrame(env, env.Out, protocol.OpClose, 0, protocol.AppendClosePayload(payload[:0], code, reason))
 }
 
 // fail answers a violation with the close code chosen where it was found
@@ -217,8 +245,14 @@ func (s *Session) to(env *Env, next State) {
 	}
 }
 
-// Release gives every buffer back.
+// Release gives every buffer back, and the budget for context takeover.
 func (s *Session) Release(env *Env) {
+	s.drop(env)
+	s.endDeflate(env)
+}
+
+// drop gives back what was unfinished.
+func (s *Session) drop(env *Env) {
 	p := s.part
 	if p == nil {
 		return
@@ -237,6 +271,14 @@ func (s *Session) Release(env *Env) {
 
 // freePartialsMax bounds a loop's free list of partials, about 200 bytes each.
 const freePartialsMax = 1024
+
+// Buffered is how many bytes of an unfinished head, frame or message are kept.
+func (s *Session) Buffered() int {
+	if s.part == nil {
+		return 0
+	}
+	return len(s.part.head) + len(s.part.control) + len(s.part.message)
+}
 
 // begin makes sure that there is a partial.
 func (s *Session) begin(env *Env) *partial {

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// acceptorsPerListener bounds the connections on their way into a loop.
-	// Each waits there for its loop's turn, so that one busy loop must not
-	// hold up the accepting.
+	// acceptorsPerListener bounds the connections on their way into the loops.
+	// Each acceptor waits for a loop to take its connection; a loop that is
+	// held up makes only some of them wait.
 	acceptorsPerListener = 8
 
 	acceptDelayMin = 5 * time.Millisecond
@@ -28,15 +28,18 @@ const (
 var errFull = errors.New("engine: Config.ConnectionsMax connections are open")
 
 // accept feeds the loops until the listener is closed. Any other error, such
-// as EMFILE when the descriptors are used up, is waited out.
+// as EMFILE when the descriptors are used up, is waited out, whether the
+// listener or the loop met it.
 func (e *Engine) accept() {
 	delay := time.Duration(0)
 	for {
 		nc, err := e.listener.Accept()
+		if err == nil {
+			err = e.arrive(nc)
+		}
 		switch {
 		case err == nil:
 			delay = 0
-			e.arrive(nc)
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
@@ -61,22 +64,38 @@ func (e *Engine) pause(d time.Duration) bool {
 	}
 }
 
-// arrive takes an accepted connection in, or refuses it.
-func (e *Engine) arrive(nc net.Conn) {
+// arrive takes an accepted connection in, or refuses it. An error is this
+// process's fault, as one of Accept.
+func (e *Engine) arrive(nc net.Conn) error {
 	if !loop.Supported(nc) {
 		e.log.Error("Config.Listener accepts connections that no loop can hold: it must return *net.TCPConn or *net.UnixConn",
 			zap.String("remote", nc.RemoteAddr().String()))
 		_ = nc.Close()
-		return
+		return nil
 	}
-	if err := e.admit(false); err != nil {
+	return e.take(nc, nil)
+}
+
+// take puts a connection on a loop, or refuses it.
+func (e *Engine) take(nc net.Conn, head []byte) error {
+	addr := hostAddr(nc.RemoteAddr())
+	counted := !e.exempt(addr)
+	if counted {
+		if err := e.addresses.enter(addr, time.Since(e.began).Milliseconds()); err != nil {
+			e.refused.Add(1)
+			e.turnAway(nc, err.Status, err.Reason)
+			return nil
+		}
+	}
+	if e.halfOpen.Load() >= int64(e.cfg.HalfOpenMax) || e.buffered.Load() >= int64(e.cfg.BufferBytesMax) || e.admit(false) != nil {
+		if counted {
+			e.addresses.leave(addr)
+		}
 		e.refused.Add(1)
 		e.turnAway(nc, 503, "the server is full, try again later")
-		return
+		return nil
 	}
-	if err := e.enroll(nc, nil); err != nil {
-		e.log.Error("a connection could not be put on its loop", zap.Error(err))
-	}
+	return e.enroll(nc, head, counted)
 }
 
 // turnAway answers a connection that cannot be taken with an HTTP error. It

@@ -22,7 +22,7 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 			var batch []byte
 			answer := 0
 			for range c.pipelined {
-				batch, _ = cl.session.Encode(&cl.env, batch, protocol.OpText, make([]byte, c.size))
+				batch, _ = cl.session.Encode(&cl.env, batch, protocol.OpText, make([]byte, c.size), false)
 				answer += len(protocol.AppendHeader(nil, protocol.Header{Fin: true, Opcode: protocol.OpText, Length: int64(c.size)})) + c.size
 			}
 			buf := make([]byte, answer)

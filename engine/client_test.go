@@ -194,7 +194,7 @@ func (c *client) next() (codec.Event, error) {
 
 func (c *client) send(op protocol.Opcode, payload string) {
 	c.t.Helper()
-	out, err := c.session.Encode(&c.env, c.env.Out, op, []byte(payload))
+	out, err := c.session.Encode(&c.env, c.env.Out, op, []byte(payload), false)
 	if err != nil {
 		c.t.Fatal(err)
 	}

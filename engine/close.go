@@ -42,6 +42,26 @@ func (c *Conn) close(info *CloseError) error {
 	return nil
 }
 
+// closeSlow closes a connection whose peer does not read: whole messages that
+// wait are discarded and counted, one partly written is finished, and the close
+// frame follows it.
+func (c *Conn) closeSlow() {
+	if c.phase.Load() != phaseOpen {
+		return
+	}
+	w := c.w
+	if w.cur == c && len(w.env.Out) > w.head {
+		c.stats.dropped.add(uint64(countMessages(c.codec, w.env.Out[w.head:])))
+		w.env.Out, w.sent = w.env.Out[:w.head], 0
+	}
+	if q := c.queue; q != nil {
+		before := q.bytes
+		c.stats.removed(q.discard(c.codec, &w.env.Buffers))
+		c.queued.Add(int64(q.bytes - before))
+	}
+	_ = c.close(errSlow())
+}
+
 // end is called when the session is over, whoever closed it. What is queued is
 // still written; then the stream is ended, the peer's end awaited, and the
 // descriptor closed.
@@ -50,6 +70,7 @@ func (c *Conn) end(info *CloseError) {
 		return
 	}
 	c.phase.Store(phaseEnding)
+	c.noLongerHalf()
 	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
 	c.finish(info)
 	c.w.mark(c)
@@ -84,8 +105,36 @@ func (c *Conn) attend() {
 		c.end(r.closing)
 	case phase == phaseEnding && !c.farewell:
 		c.sayFarewell()
-	case c.paused && !c.farewell && (phase != phaseOpen || c.queue == nil || c.queue.bytes <= c.e.low):
+	case phase == phaseOpen:
+		c.tellBacklog()
+	}
+	if c.halted && c.phase.Load() < phaseEnding && (c.paused == 0 || phase == phaseClosing) {
 		c.resume()
+	}
+}
+
+// tellBacklog lets the program know when the backlog crosses the watermarks.
+func (c *Conn) tellBacklog() {
+	bytes := 0
+	if c.queue != nil {
+		bytes = c.queue.bytes
+	}
+	if bytes <= c.e.low {
+		c.paused &^= pausedBacklog
+	}
+	switch {
+	case !c.above && bytes > c.e.cfg.SendBytesHigh:
+		c.above = true
+		if f := c.h.OnBackpressure; f != nil {
+			c.w.calling(onBackpressure, c)
+			c.guard(func() { f(c) })
+		}
+	case c.above && bytes <= c.e.low:
+		c.above = false
+		if f := c.h.OnDrain; f != nil {
+			c.w.calling(onDrain, c)
+			c.guard(func() { f(c) })
+		}
 	}
 }
 
@@ -94,10 +143,10 @@ func (c *Conn) attend() {
 // what is still queued.
 func (c *Conn) sayFarewell() {
 	if c.queue != nil {
-		c.paused = c.sock.Pause()
+		c.halted = c.sock.Pause()
 		return
 	}
-	c.farewell = true
+	c.farewell, c.halted = true, false
 	if err := c.sock.CloseWrite(); err != nil {
 		c.doom(err)
 		return
@@ -115,19 +164,31 @@ func (c *Conn) abnormal(cause error) *CloseError {
 // Closed implements loop.Owner: the descriptor is about to be closed.
 func (c *Conn) Closed(err error) {
 	w := c.w
-	if !w.turning { // the loop found the stream ended: what OnClose sends to others must leave
-		w.turning = true
+	if !w.inTurn() { // the loop found the end, rather than attend
+		w.beginTurn()
 		defer w.endTurn()
 	}
 	if c.phase.Load() < phaseEnding {
 		c.end(c.abnormal(err))
 	}
 	c.phase.Store(phaseGone)
+	c.noLongerHalf()
 	w.wheel.Stop(&c.timer)
+	if r := c.rare; r != nil {
+		w.wheel.Stop(&r.life)
+		if r.rates != nil {
+			w.wheel.Stop(&r.rates.next)
+		}
+	}
+	if c.counted {
+		c.e.addresses.leave(c.ClientAddr())
+	}
 	w.remove(c)
-	c.codec.Release(&w.env)
+	c.guard(func() { c.codec.Release(&w.env) })
 	if c.queue != nil {
-		w.unsent += int64(c.queue.bytes)
+		if c.e.cutting.Load() {
+			w.unsent += int64(c.queue.bytes)
+		}
 		c.queued.Add(-int64(c.queue.bytes))
 		c.freeQueue()
 	}
@@ -135,9 +196,30 @@ func (c *Conn) Closed(err error) {
 		w.env.Buffers.Put(c.rare.parked)
 		c.rare.parked = nil
 	}
-	if !c.handed {
-		c.e.leave()
+	if len(w.conns) == 0 {
+		w.trim()
 	}
+	if !c.handed {
+		c.countOut()
+	}
+}
+
+// noLongerHalf counts the connection out of those whose handshake is under way.
+func (c *Conn) noLongerHalf() {
+	if c.half {
+		c.half = false
+		c.e.halfOpen.Add(-1)
+	}
+}
+
+// countOut gives the connection's place to another, once its functions off the
+// loop have returned.
+func (c *Conn) countOut() {
+	if c.rare != nil && len(c.rare.jobs) > 0 {
+		c.rare.gone = true
+		return
+	}
+	c.e.leave()
 }
 
 // finish tells the program that the connection is over, if it knew it.
@@ -146,9 +228,7 @@ func (c *Conn) finish(info *CloseError) {
 		return
 	}
 	c.opened = false
-	if made := c.ctx.Load(); made != nil {
-		made.cancel()
-	}
+	c.endContext()
 	if r := c.rare; r != nil && r.closing != nil && info != r.closing {
 		mine := *r.closing // this side closed, whatever happened since
 		if info.Err != nil {
@@ -156,7 +236,22 @@ func (c *Conn) finish(info *CloseError) {
 		}
 		info = &mine
 	}
+	if c.rare != nil && len(c.rare.jobs) > 0 {
+		c.rare.ended = info // until the function has returned
+		return
+	}
+	c.tellClosed(info)
+}
+
+func (c *Conn) endContext() {
+	if made := c.ctx.Load(); made != nil {
+		made.cancel()
+	}
+}
+
+func (c *Conn) tellClosed(info *CloseError) {
 	if f := c.h.OnClose; f != nil {
+		c.w.calling(onClose, c)
 		c.guard(func() { f(c, info) })
 	}
 }

@@ -5,10 +5,12 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/loop"
@@ -36,7 +38,7 @@ type Config struct {
 	Listener net.Listener
 
 	// Codec makes the protocol of each new connection, if it is not one that
-	// the scheme of Addr names.
+	// the scheme of Addr names. Any goroutine may call it.
 	Codec func() codec.Codec
 
 	// HTTP serves the requests on the same port that are no WebSocket
@@ -59,6 +61,19 @@ type Config struct {
 	// CheckOrigin decides in place of Origins. It runs on a loop.
 	CheckOrigin func(r *protocol.Request) bool
 
+	// TrustedProxies are addresses or prefixes ("10.0.0.0/8") of proxies whose
+	// word on the client's address is believed: a PROXY header (v1 or v2)
+	// before the first byte, Forwarded or X-Forwarded-For in the handshake.
+	// List only proxies that set or remove these themselves.
+	TrustedProxies []string
+
+	// Limits per client address, as TrustedProxies defines it. Loopback
+	// addresses and the trusted proxies' own are exempt.
+	ConnectionsPerAddressMax   int // open at once; above: 429
+	AcceptsPerAddressPerSecond int // new ones; above: 429
+
+	HalfOpenMax int // connections whose handshake is under way; above: 503
+
 	HandshakeTimeout  time.Duration // from the connection to the end of the request head; then 408
 	HandshakeBytesMax int           // of a request head; above: 431
 	HeaderFieldsMax   int           // of a request head; above: 431
@@ -66,22 +81,60 @@ type Config struct {
 	MessageBytesMax int // of a received message, all fragments together; above: 1009
 	FragmentsMax    int // frames of one received message; above: 1009
 
+	// What a peer may send in a second; above, it is not read until the second
+	// is over.
+	ControlFramesPerSecond, MessagesPerSecond, BytesPerSecond int
+
 	SendBytesHigh int // queued for a connection: above, its reading pauses
 	SendBytesLow  int // queued for a connection: below, its reading resumes
-	SendBytesMax  int // queued for a connection: a Send above closes it with 1013
+	SendBytesMax  int // queued for a connection: above, Policy says what becomes of a Send
+
+	// Policy is for messages that name none of their own; 0 is Close.
+	Policy Policy
+
+	// Deflate says whether messages are compressed; 0 is DeflateTakeover. See
+	// docs/DEFLATE.md for what it costs and saves.
+	Deflate DeflateMode
+
+	DeflateLevel          int // 1 (fastest) to 9 (smallest)
+	DeflateThresholdBytes int // shorter messages are sent as they are; NoLimit: all are
+	DeflateWindowBits     int // of context takeover: 1<<DeflateWindowBits bytes are kept for each direction
+	DeflateTakeoverBytes  int // granted for context takeover; a connection for which none is left does without
+
+	WriteStallTimeout time.Duration // without progress of a backlog; then the connection is cut
 
 	PingInterval time.Duration // of silence, after which the peer is pinged; NoLimit: never
 	PongTimeout  time.Duration // of silence after that ping; then the connection is cut
 	CloseTimeout time.Duration // for the peer's answer to a close frame; then the connection is cut
 	DrainTimeout time.Duration // for all of a shutdown that Run began; then what is left is cut
 
+	OffloadMax int // functions of Conn.Go that run at once, all connections together
+
+	CallbackWarnAfter time.Duration // that a callback holds its loop: then it is logged; NoLimit: never
+
 	HTTPHeaderTimeout time.Duration // for the head of a plain HTTP request
 	HTTPIdleTimeout   time.Duration // between plain HTTP requests on one connection
+
+	// LifetimeMax bounds the life of a connection, so that clients spread over
+	// new servers: it is closed with 1001 after 90 to 100 percent of it.
+	LifetimeMax time.Duration
+
+	// BufferBytesMax bounds all buffers together. While it is spent, newcomers
+	// get 503, and the connections that hold most are closed with 1013.
+	BufferBytesMax int
 
 	// ConnectionsMax bounds the open connections, plain HTTP included; above:
 	// 503. The default is what the descriptor limit of the process leaves
 	// after a reserve.
 	ConnectionsMax int
+
+	proxies []netip.Prefix // TrustedProxies, parsed
+}
+
+// sampled bounds what peers can make the engine log: of each message 100 in a
+// second, then every thousandth.
+func sampled(core zapcore.Core) zapcore.Core {
+	return zapcore.NewSamplerWithOptions(core, time.Second, 100, 1000)
 }
 
 // limit is a row of the table of bounds: a field of Config with its default
@@ -96,6 +149,7 @@ type limit struct {
 const (
 	kib  = 1 << 10
 	mib  = 1 << 20
+	gib  = 1 << 30
 	most = math.MaxInt32
 	ms   = int64(time.Millisecond)
 	sec  = int64(time.Second)
@@ -109,15 +163,30 @@ var limits = []limit{
 	{"HandshakeTimeout", func(c *Config) any { return &c.HandshakeTimeout }, 10 * sec, ms, day, ever},
 	{"HandshakeBytesMax", func(c *Config) any { return &c.HandshakeBytesMax }, 16 * kib, 256, 16 * mib, most},
 	{"HeaderFieldsMax", func(c *Config) any { return &c.HeaderFieldsMax }, 100, 8, 100_000, most},
+	{"HalfOpenMax", func(c *Config) any { return &c.HalfOpenMax }, 8192, 1, most, most},
+	{"ConnectionsPerAddressMax", func(c *Config) any { return &c.ConnectionsPerAddressMax }, 1024, 1, most, most},
+	{"AcceptsPerAddressPerSecond", func(c *Config) any { return &c.AcceptsPerAddressPerSecond }, 256, 1, most, most},
+	{"ControlFramesPerSecond", func(c *Config) any { return &c.ControlFramesPerSecond }, 1000, 1, most, most},
+	{"MessagesPerSecond", func(c *Config) any { return &c.MessagesPerSecond }, most, 1, most, most},
+	{"BytesPerSecond", func(c *Config) any { return &c.BytesPerSecond }, most, 1024, most, most},
+	{"LifetimeMax", func(c *Config) any { return &c.LifetimeMax }, ever, 10 * ms, 365 * day, ever},
+	{"BufferBytesMax", func(c *Config) any { return &c.BufferBytesMax }, gib, mib, most << 20, most << 20},
 	{"MessageBytesMax", func(c *Config) any { return &c.MessageBytesMax }, 16 * mib, 1, most, most},
 	{"FragmentsMax", func(c *Config) any { return &c.FragmentsMax }, 128 * kib, 1, most, most},
 	{"SendBytesHigh", func(c *Config) any { return &c.SendBytesHigh }, mib, 1, most, most},
 	{"SendBytesLow", func(c *Config) any { return &c.SendBytesLow }, 0, 1, most, 0},
 	{"SendBytesMax", func(c *Config) any { return &c.SendBytesMax }, 4 * mib, 1, most, most},
+	{"DeflateLevel", func(c *Config) any { return &c.DeflateLevel }, 3, 1, 9, 0},
+	{"DeflateThresholdBytes", func(c *Config) any { return &c.DeflateThresholdBytes }, 256, 1, mib, most},
+	{"DeflateWindowBits", func(c *Config) any { return &c.DeflateWindowBits }, 12, 9, 15, 0},
+	{"DeflateTakeoverBytes", func(c *Config) any { return &c.DeflateTakeoverBytes }, 64 * mib, kib, most, most},
+	{"WriteStallTimeout", func(c *Config) any { return &c.WriteStallTimeout }, 30 * sec, 10 * ms, day, ever},
 	{"PingInterval", func(c *Config) any { return &c.PingInterval }, 30 * sec, 10 * ms, day, ever},
 	{"PongTimeout", func(c *Config) any { return &c.PongTimeout }, 20 * sec, 10 * ms, day, ever},
 	{"CloseTimeout", func(c *Config) any { return &c.CloseTimeout }, 5 * sec, ms, day, ever},
 	{"DrainTimeout", func(c *Config) any { return &c.DrainTimeout }, 10 * sec, ms, day, ever},
+	{"OffloadMax", func(c *Config) any { return &c.OffloadMax }, 256, 1, 1_000_000, most},
+	{"CallbackWarnAfter", func(c *Config) any { return &c.CallbackWarnAfter }, 100 * ms, ms, day, ever},
 	{"HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10 * sec, ms, day, ever},
 	{"HTTPIdleTimeout", func(c *Config) any { return &c.HTTPIdleTimeout }, 60 * sec, ms, day, ever},
 	{"ConnectionsMax", func(c *Config) any { return &c.ConnectionsMax }, 0, 1, most, most},
@@ -188,6 +257,18 @@ func (c *Config) check() error {
 	if c.SendBytesMax < c.SendBytesHigh {
 		return fmt.Errorf("engine: Config.SendBytesMax is %d: it must be at least SendBytesHigh, %d", c.SendBytesMax, c.SendBytesHigh)
 	}
+	if c.Policy == 0 {
+		c.Policy = Close
+	}
+	if c.Policy > Replace {
+		return fmt.Errorf("engine: Config.Policy is %d: it must be Close, DropNewest, DropOldest, Replace, or 0 for the default", c.Policy)
+	}
+	if c.Deflate == 0 {
+		c.Deflate = DeflateTakeover
+	}
+	if err := c.Deflate.check(); err != nil {
+		return err
+	}
 	if c.Addr != "" && c.Listener != nil {
 		return fmt.Errorf("engine: Config.Addr and Config.Listener are both set: choose one")
 	}
@@ -196,8 +277,19 @@ func (c *Config) check() error {
 			return fmt.Errorf("engine: Config.Origins: %w", err)
 		}
 	}
+	for _, s := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(s)
+		if a, aerr := netip.ParseAddr(s); err != nil && aerr == nil {
+			p, err = a.Prefix(a.BitLen())
+		}
+		if err != nil {
+			return fmt.Errorf("engine: Config.TrustedProxies: %q is neither an address nor a prefix such as 10.0.0.0/8", s)
+		}
+		c.proxies = append(c.proxies, p.Masked())
+	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
+	c.Logger = c.Logger.WithOptions(zap.WrapCore(sampled))
 	return nil
 }

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"unsafe"
 
@@ -27,36 +29,53 @@ type Conn struct {
 
 	id            uint64
 	remote, local net.Addr
+	proxied       netip.Addr        // the client's, if a proxy named it
 	request       *protocol.Request // until OnOpen returned
 	subprotocol   string
 	state         any
 	ctx           atomic.Pointer[connContext]
 
-	phase  atomic.Uint32 // a phase, changed by the loop only
-	index  int           // in worker.conns
-	queued atomic.Int64  // bytes in the inbox and in queue
-	stats  connStats
+	phase   atomic.Uint32 // a phase, changed by the loop only
+	index   int           // in worker.conns
+	queued  atomic.Int64  // bytes in the inbox and in queue
+	closing atomic.Bool   // a close is posted
+	lost    atomic.Uint64 // messages that DropNewest dropped off the loop
+	stats   connStats
 
-	marked   bool // on the worker's dirty list
-	opened   bool // OnOpen was due, so that OnClose is
-	alive    bool // something arrived since the last look
-	pinged   bool // a pong is awaited
-	late     bool // longer than PongTimeout
-	paused   bool // reading is: too much is queued
-	doomed   bool // to be closed without further words
-	farewell bool // the stream towards the peer is ended
-	mounted  bool // came through ServeHTTP
-	handed   bool // the http.Server has it now
+	paused    pauseReasons // why nothing is to be read
+	halted    bool         // nothing is read
+	marked    bool         // on the worker's dirty list
+	opened    bool         // OnOpen was due, so that OnClose is
+	framed    bool         // it was, once: output consists of frames
+	alive     bool         // something arrived since the last look
+	pinged    bool         // a pong is awaited
+	late      bool         // longer than PongTimeout
+	congested bool         // the kernel did not take all: the socket is watched
+	above     bool         // OnBackpressure was told, OnDrain not yet
+	doomed    bool         // to be closed without further words
+	farewell  bool         // the stream towards the peer is ended
+	mounted   bool         // came through ServeHTTP
+	handed    bool         // the http.Server has it now
+	half      bool         // the handshake is under way
+	counted   bool         // among those of its client's address
 }
 
 // rare is what only few connections have.
 type rare struct {
-	head    []byte      // read before the connection came to its loop
+	head    []byte      // read before the connection came to its loop, or before start
+	proxy   bool        // a PROXY header may come first
 	parked  []byte      // arrived while reading was paused
+	since   int64       // when reading last paused
 	closing *CloseError // how this side began to close
 	over    bool        // there is no farewell to await
 	cause   error       // why the socket failed
 	ignored int         // bytes discarded after the end
+	stall   wheel.Timer // runs while a backlog makes no progress
+	life    wheel.Timer // runs if there is a LifetimeMax
+	rates   *rates      // what the peer sent lately, if there is a limit
+	jobs    []job       // functions of Go; the first is running
+	ended   *CloseError // what OnClose is told once they returned
+	gone    bool        // the connection is, and is counted out once they returned
 }
 
 // The phases of a connection, in order.
@@ -68,11 +87,27 @@ const (
 	phaseGone
 )
 
-func newConn(e *Engine, nc net.Conn, head []byte) *Conn {
-	c := &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
+// newCodec makes a codec of the program's and survives its panic.
+func newCodec(make func() codec.Codec) (c codec.Codec, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("engine: Config.Codec panicked: %v", v)
+		}
+	}()
+	return make(), nil
+}
+
+func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {
+	c = &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
+	if u, ok := c.local.(*net.UnixAddr); ok { // gnet changes the one it is given
+		own := *u
+		c.local = &own
+	}
 	c.timer.Owner = c
 	if e.cfg.Codec != nil {
-		c.codec = e.cfg.Codec()
+		if c.codec, err = newCodec(e.cfg.Codec); err != nil {
+			return nil, err
+		}
 	} else {
 		c.ws.Init(&e.options)
 		c.codec = &c.ws
@@ -81,7 +116,7 @@ func newConn(e *Engine, nc net.Conn, head []byte) *Conn {
 		c.seldom().head = head
 		c.mounted = true
 	}
-	return c
+	return c, nil
 }
 
 func (c *Conn) seldom() *rare {
@@ -123,16 +158,19 @@ func (c *Conn) Send(m Message) error {
 	if err != nil {
 		return err
 	}
-	return c.dispatch(op, m.Data)
+	return c.dispatch(outgoing{op: op, policy: m.Policy, plain: m.Plain, key: m.Key, data: m.Data})
 }
 
 // SendText sends a text message: s must be UTF-8.
 func (c *Conn) SendText(s string) error {
-	return c.dispatch(protocol.OpText, unsafe.Slice(unsafe.StringData(s), len(s))) // only read
+	data := unsafe.Slice(unsafe.StringData(s), len(s)) // only read
+	return c.dispatch(outgoing{op: protocol.OpText, data: data})
 }
 
 // SendBinary sends a binary message.
-func (c *Conn) SendBinary(b []byte) error { return c.dispatch(protocol.OpBinary, b) }
+func (c *Conn) SendBinary(b []byte) error {
+	return c.dispatch(outgoing{op: protocol.OpBinary, data: b})
+}
 
 // Ping sends a ping of at most 125 bytes; the answer comes to OnPong. The
 // engine pings silent peers by itself: see Config.PingInterval.
@@ -140,7 +178,7 @@ func (c *Conn) Ping(data []byte) error {
 	if len(data) > protocol.ControlBytesMax {
 		return codec.ErrOpcode
 	}
-	return c.dispatch(protocol.OpPing, data)
+	return c.dispatch(outgoing{op: protocol.OpPing, data: data})
 }
 
 // Close begins the closing handshake (RFC 6455 §7.1.2): what was sent before is
@@ -159,7 +197,16 @@ func (c *Conn) Close(code protocol.CloseCode, reason string) error {
 	if c.w.loop.On() {
 		return c.close(info)
 	}
-	return c.w.post(post{c: c, closing: info})
+	return c.postClose(post{c: c, closing: info})
+}
+
+// postClose posts one close at most, whatever the number of those who ask.
+func (c *Conn) postClose(p post) error {
+	if !c.closing.CompareAndSwap(false, true) {
+		return ErrClosed
+	}
+	p.own = true
+	return c.w.post(p)
 }
 
 // connContext is a context with its end.

@@ -2,9 +2,11 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,14 +24,23 @@ type Engine struct {
 	handler  Handler
 	log      *zap.Logger
 	options  codec.Options
-	raw      bool // the scheme of Addr names a protocol without HTTP
+	takeover budget
+	raw      bool // the protocol has no HTTP handshake
 	high     int  // SendBytesHigh and SendBytesLow, or 0: see New
 	low      int
 	began    time.Time
+	clock    func() int64 // milliseconds since then; nil: the real time
 	listener net.Listener
 	http     *httpServer // nil without Config.HTTP
 	group    *loop.Group
-	workers  []*worker
+	offload  pool
+
+	proxies   []netip.Prefix // Config.TrustedProxies
+	addresses addresses
+	cutting   atomic.Bool  // a shutdown ends the loops: what is queued is lost
+	halfOpen  atomic.Int64 // connections whose handshake is under way
+	buffered  atomic.Int64 // bytes in buffers, all loops together
+	workers   []*worker
 
 	lastID   atomic.Uint64
 	accepted atomic.Uint64
@@ -41,9 +52,11 @@ type Engine struct {
 	idle      chan struct{}  // closed when a stopping engine has no connection left
 	arriving  sync.WaitGroup // connections on their way into a loop
 	acceptors sync.WaitGroup
-	stopping  chan struct{} // closed when Shutdown begins
-	stopped   chan struct{} // closed when Shutdown is done
-	err       error         // of Shutdown, once stopped
+	guards    sync.WaitGroup // goroutines that end when the loops have ended
+	ended     chan struct{}  // closed then
+	stopping  chan struct{}  // closed when Shutdown begins
+	stopped   chan struct{}  // closed when Shutdown is done
+	err       error          // of Shutdown, once stopped
 }
 
 type enginePhase uint8
@@ -67,6 +80,7 @@ func New(cfg Config, h Handler) (*Engine, error) {
 		log:      cfg.Logger,
 		began:    time.Now(),
 		idle:     make(chan struct{}),
+		ended:    make(chan struct{}),
 		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),
 		options: codec.Options{
@@ -76,8 +90,21 @@ func New(cfg Config, h Handler) (*Engine, error) {
 			FragmentsMax:      cfg.FragmentsMax,
 		},
 	}
+	e.options.Deflate = e.deflate()
+	e.offload.max = cfg.OffloadMax
+	e.proxies = cfg.proxies
+	e.addresses.connectionsMax = cfg.ConnectionsPerAddressMax
+	e.addresses.acceptsMax = cfg.AcceptsPerAddressPerSecond
 	if err := e.listen(); err != nil {
 		return nil, err
+	}
+	if e.cfg.Codec != nil {
+		probe, err := newCodec(e.cfg.Codec)
+		if err != nil {
+			return nil, errors.Join(err, e.Shutdown(context.Background()))
+		}
+		_, http := probe.(codec.Upgrader)
+		e.raw = !http
 	}
 	if e.high, e.low = cfg.SendBytesHigh, cfg.SendBytesLow; e.raw {
 		// Without a farewell of its own, a peer may end its stream and expect
@@ -137,6 +164,7 @@ func (e *Engine) start() (err error) {
 	if e.http != nil {
 		e.http.start()
 	}
+	e.guards.Go(func() { e.guardLoops(e.ended) })
 	if e.listener != nil {
 		for range acceptorsPerListener {
 			e.acceptors.Go(e.accept)
@@ -191,11 +219,25 @@ func (e *Engine) leaveLocked() {
 }
 
 // enroll puts an admitted connection on a loop. head is what was read from it
-// already.
-func (e *Engine) enroll(nc net.Conn, head []byte) error {
+// already; counted tells that its address was.
+func (e *Engine) enroll(nc net.Conn, head []byte, counted bool) error {
 	defer e.arriving.Done()
-	c := newConn(e, nc, head)
+	c, err := newConn(e, nc, head)
+	if err != nil {
+		_ = nc.Close()
+		if counted {
+			e.addresses.leave(hostAddr(nc.RemoteAddr()))
+		}
+		e.leave()
+		return err
+	}
+	c.half, c.counted = true, counted
+	e.halfOpen.Add(1)
 	if err := e.group.Enroll(nc, &c.sock, c); err != nil {
+		e.halfOpen.Add(-1)
+		if counted {
+			e.addresses.leave(hostAddr(c.remote))
+		}
 		e.leave()
 		return err
 	}

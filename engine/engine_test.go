@@ -464,29 +464,36 @@ func TestUnixSocket(t *testing.T) {
 // still gets all that was queued for it.
 func TestRaw(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
-		s := serve(t, Config{Addr: "tcp://127.0.0.1:0", Loops: n, SendBytesMax: NoLimit}, Handler{OnMessage: func(c *Conn, m Message) {
-			if m.Type != Binary {
-				t.Errorf("type %d", m.Type)
-			}
-			_ = c.SendBinary(make([]byte, 16<<20))
-			_ = c.Send(m)
-		}})
-		nc := s.connect()
-		_, _ = nc.Write([]byte("ping"))
-		_ = nc.(*net.TCPConn).CloseWrite()
-		got, end := 0, ""
-		buf := make([]byte, 1<<20)
-		for {
-			k, err := nc.Read(buf)
-			if got += k; k > 0 {
-				end = string(buf[max(0, k-4):k])
-			}
-			if err != nil {
-				break
-			}
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got != 16<<20+4 || end != "ping" {
-			t.Errorf("received %d bytes ending in %q", got, end)
+		for _, cfg := range []Config{{Addr: "tcp://127.0.0.1:0"}, {Listener: ln, Codec: func() codec.Codec { return new(codec.Raw) }}} {
+			cfg.Loops, cfg.SendBytesMax = n, NoLimit
+			s := serve(t, cfg, Handler{OnMessage: func(c *Conn, m Message) {
+				if m.Type != Binary {
+					t.Errorf("type %d", m.Type)
+				}
+				_ = c.SendBinary(make([]byte, 16<<20))
+				_ = c.Send(m)
+			}})
+			nc := s.connect()
+			_, _ = nc.Write([]byte("ping"))
+			_ = nc.(*net.TCPConn).CloseWrite()
+			got, end := 0, ""
+			buf := make([]byte, 1<<20)
+			for {
+				k, err := nc.Read(buf)
+				if got += k; k > 0 {
+					end = string(buf[max(0, k-4):k])
+				}
+				if err != nil {
+					break
+				}
+			}
+			if got != 16<<20+4 || end != "ping" {
+				t.Errorf("received %d bytes ending in %q", got, end)
+			}
 		}
 	})
 }
@@ -494,7 +501,7 @@ func TestRaw(t *testing.T) {
 // TestOwnCodec serves a codec that is not the engine's: lines in upper case.
 type lines struct{ codec.Raw }
 
-func (*lines) Encode(_ *codec.Env, dst []byte, _ protocol.Opcode, p []byte) ([]byte, error) {
+func (*lines) Encode(_ *codec.Env, dst []byte, _ protocol.Opcode, p []byte, _ bool) ([]byte, error) {
 	return append(append(dst, strings.ToUpper(string(p))...), '\n'), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/sockmill/sockmill/codec"
@@ -29,6 +30,11 @@ type Handler struct {
 	// OnClose is told how the connection ended, once and last.
 	OnClose func(c *Conn, e *CloseError)
 
+	// OnBackpressure is told that more than SendBytesHigh bytes wait for the
+	// peer, whose reading is paused meanwhile; OnDrain, that they are
+	// SendBytesLow or fewer again. They alternate.
+	OnBackpressure, OnDrain func(c *Conn)
+
 	// OnPing and OnPong see the peer's pings, answered already, and pongs,
 	// asked for or not: at most 125 bytes, valid until they return.
 	OnPing, OnPong func(c *Conn, data []byte)
@@ -43,6 +49,9 @@ type Upgrade struct {
 
 	// RemoteAddr is the peer's end of the connection.
 	RemoteAddr net.Addr
+
+	// ClientAddr is the client's IP address: see Conn.ClientAddr.
+	ClientAddr netip.Addr
 
 	// Subprotocol is to be set to one that the client offered, or left empty.
 	Subprotocol string
@@ -80,13 +89,52 @@ type Message struct {
 	// be changed by it. Data of a sent message is copied by Send; of a Text it
 	// must be UTF-8, or the peer will close with 1007.
 	Data []byte
+
+	// Plain asks that a sent message is not compressed: it is known not to get
+	// smaller, or holds a secret beside text that the peer may choose.
+	Plain bool
+
+	// Policy says what becomes of a sent message for which there is no room;
+	// 0 is Config.Policy.
+	Policy Policy
+
+	// Key, of a message with the policy Replace: while a message of the same
+	// key and connection waits to be sent, this one takes its place. 0 is no
+	// key: such a message replaces none.
+	Key uint64
 }
+
+// Policy says what becomes of a message that is sent while SendBytesMax bytes
+// wait for its connection. Control frames are never dropped, and a message of
+// which a part is written always leaves whole.
+type Policy uint8
+
+// The policies. The messages of a policy other than Close may be removed from
+// the queue as long as nothing of them is written; each is then counted in
+// ConnStats.Dropped or Replaced.
+const (
+	// Close closes the connection with 1013, and discards what is queued. It is
+	// the default: a peer that misses a message without knowing is worse off.
+	Close Policy = iota + 1
+	// DropNewest drops the message itself; Send returns ErrBackpressure.
+	DropNewest
+	// DropOldest drops the oldest waiting messages that may be dropped, until
+	// there is room.
+	DropOldest
+	// Replace puts the message in the place of a waiting one with the same Key,
+	// also while there is room; without one, and without room, it is dropped
+	// as by DropNewest. It is for state of which only the latest matters.
+	Replace
+)
 
 // Text returns a copy of the data.
 func (m Message) Text() string { return string(m.Data) }
 
 // Clone returns a message that stays valid.
-func (m Message) Clone() Message { return Message{m.Type, slices.Clone(m.Data)} }
+func (m Message) Clone() Message {
+	m.Data = slices.Clone(m.Data)
+	return m
+}
 
 func (m Message) opcode() (protocol.Opcode, error) {
 	switch m.Type {

@@ -38,7 +38,9 @@ func newHTTPServer(e *Engine) *httpServer {
 		ReadHeaderTimeout: e.cfg.HTTPHeaderTimeout,
 		IdleTimeout:       e.cfg.HTTPIdleTimeout,
 		MaxHeaderBytes:    e.cfg.HandshakeBytesMax,
-		ErrorLog:          zap.NewStdLog(e.log.Named("http")),
+	}
+	if l, err := zap.NewStdLogAt(e.log.Named("http"), zap.WarnLevel); err == nil { // panics of handlers, mostly
+		s.server.ErrorLog = l
 	}
 	return s
 }
@@ -60,6 +62,16 @@ func (s *httpServer) serve(w http.ResponseWriter, r *http.Request) {
 
 // drain serves the requests under way to their end.
 func (s *httpServer) drain(ctx context.Context) {
+	_ = s.Close()
+	for {
+		select {
+		case c := <-s.queue: // came too late to be served
+			s.served.Go(func() { s.e.turnAway(c, 503, "the server is going away") })
+			continue
+		default:
+		}
+		break
+	}
 	_ = s.server.Shutdown(ctx) // an error is ctx's: what is left is cut and counted
 }
 
@@ -98,9 +110,12 @@ func (s *httpServer) Addr() net.Addr { return s.e.Addr() }
 // handedConn is a connection that came from a loop, with what was read there.
 type handedConn struct {
 	net.Conn
-	e    *Engine
-	head []byte
-	gone atomic.Bool
+	e      *Engine
+	remote net.Addr
+	head   []byte
+	gone   atomic.Bool
+
+	counted bool // among those of its address
 }
 
 func (c *handedConn) Read(b []byte) (int, error) {
@@ -112,9 +127,15 @@ func (c *handedConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
+// RemoteAddr is the peer's address also once the peer has reset the stream.
+func (c *handedConn) RemoteAddr() net.Addr { return c.remote }
+
 // Close counts the connection out of the engine.
 func (c *handedConn) Close() error {
 	if c.gone.CompareAndSwap(false, true) {
+		if c.counted {
+			c.e.addresses.leave(hostAddr(c.RemoteAddr()))
+		}
 		c.e.leave()
 	}
 	return c.Conn.Close()
@@ -152,11 +173,13 @@ func (c *Conn) plainHTTP(head []byte) {
 		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server is full, try again later"})
 		return
 	}
-	handed := &handedConn{Conn: nc, e: c.e, head: append(head, c.w.in...)}
+	handed := &handedConn{Conn: nc, e: c.e, remote: c.remote, head: append(head, c.w.in...),
+		counted: c.counted && !c.proxied.IsValid()}
 	c.w.in = nil
 	select {
 	case s.queue <- handed:
 		c.handed = true
+		c.counted = c.counted && !handed.counted
 		c.end(nil)
 		c.doom(nil) // closes the loop's descriptor; the stream lives on in the duplicate
 	default:

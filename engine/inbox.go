@@ -1,15 +1,15 @@
 package engine
 
 import (
+	"errors"
 	"sync"
-
-	"github.com/sockmill/sockmill/protocol"
 )
 
 // Bounds of what may wait between two turns of a loop.
 const (
 	inboxBytesMax = 64 << 20
-	inboxPostsMax = 1 << 20
+	inboxPostsMax = 1 << 18
+	postsKeepMax  = 1 << 12  // a slice of posts that grew above is not kept
 	arenaKeepMax  = 1 << 20  // an arena that grew above is not kept
 	copyBytesMax  = 16 << 10 // larger payloads get memory of their own, so that the arena need not move
 	postsPerTurn  = 4096     // then other events of the loop come first
@@ -18,12 +18,13 @@ const (
 // post is one thing that another goroutine asks of a loop.
 type post struct {
 	c       *Conn
-	op      protocol.Opcode // a message or ping to send to c
-	payload []byte          // of it: nil if it lies in the arena
-	at, n   int             // where in the arena
-	shared  []byte          // or a frame to send to every connection
-	closing *CloseError     // or how to close c
-	do      func()          // or anything else
+	message outgoing    // to send to c, if it has an opcode; its data may lie in the arena
+	at, n   int         // where in the arena
+	shared  *broadcast  // or the frames of message, to send to every connection
+	slow    bool        // or to close c, which does not read
+	closing *CloseError // or how to close c
+	do      func()      // or anything else
+	own     bool        // the engine's, at most a few for each connection: always taken
 }
 
 // inbox is the queue of posts of a loop, in the order of their coming. Payloads
@@ -54,20 +55,31 @@ func (w *worker) postData(p post, payload []byte) error {
 	case b.closed:
 		b.mu.Unlock()
 		return ErrStopped
-	case p.do == nil && p.closing == nil && (b.bytes >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
+	case !p.own && (b.bytes >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
 		b.mu.Unlock()
 		return ErrBackpressure
+	case p.shared != nil:
+		b.bytes += len(p.shared.plain) // which its payload lies in, or is as long as
+	case len(payload) == 0: // data of p's own stays
 	case len(payload) > copyBytesMax:
-		p.payload = append([]byte(nil), payload...)
+		p.message.data = append([]byte(nil), payload...)
 	default:
+		p.message.data = nil
 		p.at, p.n = len(b.arena), len(payload)
 		b.arena = append(b.arena, payload...)
 	}
-	b.bytes += len(payload) + len(p.shared)
+	b.bytes += len(payload)
 	b.posts = append(b.posts, p)
 	b.mu.Unlock()
 	w.loop.Wake()
 	return nil
+}
+
+// held is the memory of what was posted.
+func (b *inbox) held() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.bytes
 }
 
 // takePosts carries out what was posted, at most postsPerTurn; then it wakes
@@ -87,8 +99,13 @@ func (w *worker) takePosts() {
 
 // take swaps the two halves of the inbox; it reports false if nothing is there.
 func (b *inbox) take() bool {
-	clear(b.taken)
+	if clear(b.taken); cap(b.taken) > postsKeepMax {
+		b.taken = nil
+	}
 	b.taken, b.next = b.taken[:0], 0
+	if cap(b.taken) > postsPerTurn { // after a flood
+		b.taken = nil
+	}
 	if cap(b.takenArena) > arenaKeepMax {
 		b.takenArena = nil
 	}
@@ -101,26 +118,49 @@ func (b *inbox) take() bool {
 }
 
 func (w *worker) carryOut(p *post) {
+	defer w.recoverPost(p)
 	switch {
 	case p.do != nil:
 		p.do()
 	case p.shared != nil:
-		w.sendAll(p.shared)
+		w.sendAll(p.shared, p.message)
+	case p.slow:
+		p.c.closeSlow()
 	case p.closing != nil:
 		_ = p.c.close(p.closing)
 	default:
-		payload := p.payload
-		if payload == nil {
-			payload = w.inbox.takenArena[p.at : p.at+p.n]
+		if p.message.data == nil {
+			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]
 		}
-		p.c.queued.Add(-int64(len(payload)))
-		_ = p.c.send(p.op, payload) // the connection may have closed meanwhile
+		p.c.queued.Add(-int64(len(p.message.data)))
+		if errors.Is(p.c.send(p.message), ErrClosed) && !p.message.op.Control() { // meanwhile
+			p.c.stats.dropped.add(1)
+			if p.c.phase.Load() == phaseGone { // and is summed up
+				w.mu.Lock()
+				w.past.Dropped++
+				w.mu.Unlock()
+			}
+		}
 	}
 }
 
-func (b *inbox) close() {
+// recoverPost survives a panic of a user's codec.
+func (w *worker) recoverPost(p *post) {
+	if v := recover(); v != nil {
+		if p.c == nil {
+			w.e.logPanic(v, 0)
+			return
+		}
+		p.c.panicked(v)
+	}
+}
+
+// close ends the inbox, after its loop, and returns what was not carried out.
+func (b *inbox) close() []post {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.closed = true
+	left := append(b.taken[b.next:], b.posts...)
 	b.posts, b.arena = nil, nil
-	b.mu.Unlock()
+	return left
 }

@@ -19,10 +19,13 @@ var computed = map[string]string{
 	"ConnectionsMax": "by the descriptor limit",
 }
 
-// TestLimitsDocumented holds the tables of docs/ARCHITECTURE.md and the short
-// one of README.md against the code.
+// TestLimitsDocumented holds the tables of docs/LIMITS.md and the short one of
+// README.md against the code.
 func TestLimitsDocumented(t *testing.T) {
-	documented := rows(t, "../docs/ARCHITECTURE.md", "## Limits")
+	documented := rows(t, "../docs/LIMITS.md", "## Fields of Config")
+	for name, row := range rows(t, "../docs/LIMITS.md", "## Fixed bounds") {
+		documented[name] = row
+	}
 	short := rows(t, "../README.md", "## Limits")
 	expect := func(in map[string]string, name string, cells ...string) {
 		t.Helper()
@@ -35,7 +38,11 @@ func TestLimitsDocumented(t *testing.T) {
 	for _, l := range limits {
 		unit, show := unitOf(l)
 		def := computed[l.name]
-		if def == "" {
+		switch {
+		case def != "":
+		case l.def == l.unlimited && l.def == l.max || l.def == ever:
+			def = "none"
+		default:
 			def = show(l.def)
 		}
 		if l.def == 0 && computed[l.name] == "" {
@@ -66,6 +73,9 @@ func TestLimitsDocumented(t *testing.T) {
 		"inboxPostsMax":        showCount(inboxPostsMax),
 		"postsPerTurn":         showCount(postsPerTurn),
 		"copyBytesMax":         showSize(copyBytesMax),
+		"postsKeepMax":         showCount(postsKeepMax),
+		"shareBytesMin":        showSize(shareBytesMin),
+		"removableOverhead":    showSize(removableOverhead),
 		"arenaKeepMax":         showSize(arenaKeepMax),
 		"secondLook":           showDuration(int64(secondLook)),
 		"lingerTimeout":        showDuration(int64(lingerTimeout)),
@@ -120,6 +130,8 @@ func unitOf(l limit) (unit string, show func(int64) string) {
 
 func showDuration(n int64) string {
 	switch d := time.Duration(n); {
+	case n == ever:
+		return "none"
 	case d%time.Hour == 0:
 		return fmt.Sprintf("%d h", d/time.Hour)
 	case d%time.Second == 0:
@@ -133,6 +145,10 @@ func showSize(n int64) string {
 	switch {
 	case n == most:
 		return "2 GiB − 1"
+	case n == most<<20:
+		return "2048 TiB"
+	case n%gib == 0:
+		return fmt.Sprintf("%d GiB", n/gib)
 	case n%mib == 0:
 		return fmt.Sprintf("%d MiB", n/mib)
 	case n%kib == 0:

@@ -78,7 +78,7 @@ func TestPingFindsTheDead(t *testing.T) {
 		t.Errorf("OnClose: %v", e)
 	}
 	before := pongs.Load()
-	s.await("more pongs", func() bool { return pongs.Load() > before+5 })
+	s.await("more pongs", func() bool { return pongs.Load() > before+1 })
 	if s.Stats().Open != 1 || len(ended) != 0 {
 		t.Error("the living was cut")
 	}
@@ -120,7 +120,7 @@ func TestSlowReaderIsPushedBack(t *testing.T) {
 		written := make(chan struct{})
 		go func() {
 			defer close(written)
-			frame, _ := c.session.Encode(&c.env, nil, protocol.OpBinary, make([]byte, size))
+			frame, _ := c.session.Encode(&c.env, nil, protocol.OpBinary, make([]byte, size), false)
 			for range messages {
 				if _, err := c.Write(frame); err != nil {
 					t.Errorf("write: %v", err)

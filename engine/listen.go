@@ -40,7 +40,7 @@ func (e *Engine) listen() error {
 	default:
 		return fmt.Errorf("engine: Config.Addr %q must begin with ws://, ws+unix://, tcp:// or unix://", e.cfg.Addr)
 	}
-	if e.raw = u.Scheme == "tcp" || u.Scheme == "unix"; e.raw && e.cfg.Codec == nil {
+	if (u.Scheme == "tcp" || u.Scheme == "unix") && e.cfg.Codec == nil {
 		e.cfg.Codec = func() codec.Codec { return new(codec.Raw) }
 	}
 	e.listener, err = loop.Listen(network, address)

@@ -42,7 +42,10 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	own, counted := nc.(*handedConn)
 	if counted {
 		head = append(head, own.head...)
-		nc = own.Conn
+		if nc = own.Conn; nc.RemoteAddr() == nil { // the peer has reset the stream
+			_ = own.Close()
+			return
+		}
 	}
 	_ = nc.SetDeadline(time.Time{})
 	if !loop.Supported(nc) {
@@ -55,12 +58,21 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = nc.Close() // by a shutdown, meanwhile
 		return
 	}
-	if err := e.admit(counted); err != nil {
-		e.refused.Add(1)
-		e.turnAway(nc, 503, "the server is full, try again later")
+	if !counted {
+		if err := e.take(nc, head); err != nil {
+			e.log.Error("a connection could not be put on its loop", zap.Error(err))
+		}
 		return
 	}
-	if err := e.enroll(nc, head); err != nil {
+	if err := e.admit(true); err != nil {
+		e.refused.Add(1)
+		if own.counted {
+			e.addresses.leave(hostAddr(nc.RemoteAddr()))
+		}
+		e.turnAway(nc, 503, "the server is going away")
+		return
+	}
+	if err := e.enroll(nc, head, own.counted); err != nil {
 		e.log.Error("a connection could not be put on its loop", zap.Error(err))
 	}
 }

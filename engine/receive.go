@@ -14,21 +14,22 @@ import (
 // Opened implements loop.Owner: the connection has come to its loop.
 func (c *Conn) Opened(l *loop.Loop) {
 	w := l.Driver().(*worker)
+	w.beginTurn()
 	c.w = w
-	w.turning = true
 	w.arm(&c.timer, c.e.cfg.HandshakeTimeout)
 	w.add(c)
-	w.cur = c
-	if ev := c.codec.Start(&w.env); ev.Kind == codec.Open {
-		c.guard(c.open)
-	}
-	w.cur = nil
-	c.uncork()
-	if c.rare != nil && c.rare.head != nil {
+	switch {
+	case c.rare != nil && c.rare.head != nil:
 		head := c.rare.head
 		c.rare.head = nil
+		c.guard(c.start)
 		c.arrived(head)
+	case c.e.trusted(hostAddr(c.remote)):
+		c.seldom().proxy = true
+	default:
+		c.guard(c.start)
 	}
+	w.cur = nil
 	if w.draining {
 		_ = c.close(errGoingAway())
 	}
@@ -37,18 +38,34 @@ func (c *Conn) Opened(l *loop.Loop) {
 
 // Readable implements loop.Owner: b lies in the loop's read buffer.
 func (c *Conn) Readable(b []byte) {
-	c.w.turning = true
+	c.w.beginTurn()
 	c.arrived(b)
 	c.w.endTurn()
+}
+
+// start sets the codec going.
+func (c *Conn) start() {
+	w := c.w
+	w.cur = c
+	if ev := c.codec.Start(&w.env); ev.Kind == codec.Open {
+		c.guard(c.open)
+	}
+	w.cur = nil
+	c.uncork()
 }
 
 func (c *Conn) arrived(b []byte) {
 	c.stats.bytesIn.add(uint64(len(b)))
 	c.alive = true
+	if c.e.cfg.BytesPerSecond < most {
+		c.spend(0, 0, len(b))
+	}
 	switch {
 	case c.phase.Load() >= phaseEnding:
 		c.ignore(len(b))
-	case c.paused:
+	case c.rare != nil && c.rare.proxy:
+		c.fromProxy(b)
+	case c.halted:
 		c.park(b)
 	default:
 		c.receive(b)
@@ -80,7 +97,7 @@ func (c *Conn) decode() (done bool) {
 	defer c.recoverPanic()
 	w := c.w
 	for c.phase.Load() < phaseEnding {
-		if c.paused && len(w.in) > 0 {
+		if c.halted && c.phase.Load() == phaseOpen && len(w.in) > 0 {
 			c.park(w.in)
 			w.in = nil // and once more, so that the codec gives back what it lent
 		}
@@ -91,16 +108,27 @@ func (c *Conn) decode() (done bool) {
 			return true
 		case codec.Message:
 			w.got++
+			if c.e.cfg.MessagesPerSecond < most {
+				c.spend(0, 1, 0)
+			}
 			if f := c.h.OnMessage; f != nil {
-				f(c, Message{MessageType(ev.Opcode), ev.Data})
+				w.calling(onMessage, c)
+				f(c, Message{Type: MessageType(ev.Opcode), Data: ev.Data})
+				codec.Poison(ev.Data)
 			}
 		case codec.Ping:
+			c.spend(1, 0, 0)
 			if f := c.h.OnPing; f != nil {
+				w.calling(onPing, c)
 				f(c, ev.Data)
+				codec.Poison(ev.Data)
 			}
 		case codec.Pong:
+			c.spend(1, 0, 0)
 			if f := c.h.OnPong; f != nil {
+				w.calling(onPong, c)
 				f(c, ev.Data)
+				codec.Poison(ev.Data)
 			}
 		case codec.Request:
 			c.upgrade()
@@ -131,9 +159,12 @@ func (c *Conn) park(b []byte) {
 // open makes the connection one that the program knows.
 func (c *Conn) open() {
 	c.phase.Store(phaseOpen)
-	c.opened = true
+	c.opened, c.framed = true, true
+	c.noLongerHalf()
+	c.limitLife()
 	c.w.arm(&c.timer, c.e.cfg.PingInterval)
 	if f := c.h.OnOpen; f != nil {
+		c.w.calling(onOpen, c)
 		f(c)
 	}
 }
@@ -156,19 +187,31 @@ func (c *Conn) guard(f func()) {
 	f()
 }
 
-// recoverPanic is deferred around callbacks: the connection is closed, the
-// loop and everybody else on it go on.
+// recoverPanic is deferred around callbacks and a user's codec: the connection
+// is closed, the loop and everybody else on it go on.
 func (c *Conn) recoverPanic() {
-	v := recover()
-	if v == nil {
-		return
+	if v := recover(); v != nil {
+		c.panicked(v)
 	}
-	c.e.log.Error("a callback panicked; its connection is closed", zap.Any("panic", v),
-		zap.Uint64("conn", c.id), zap.ByteString("stack", debug.Stack()))
-	switch c.phase.Load() {
-	case phaseOpening:
+}
+
+func (c *Conn) panicked(v any) {
+	c.e.logPanic(v, c.id)
+	_, upgrader := c.codec.(codec.Upgrader)
+	err := fmt.Errorf("%w: %v", errPanic, v)
+	switch phase := c.phase.Load(); {
+	case phase >= phaseEnding:
+	case phase == phaseOpening && upgrader:
 		c.refuse(&codec.HandshakeError{Status: 500, Reason: "internal server error"})
-	case phaseOpen:
-		_ = c.close(&CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: fmt.Errorf("%w: %v", errPanic, v)})
+	case c.e.cfg.Codec != nil: // what panicked may be the codec: it is not asked again
+		c.doom(err)
+	case phase == phaseOpen:
+		_ = c.close(&CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: err})
 	}
+}
+
+// logPanic must be called by the function that recovered.
+func (e *Engine) logPanic(v any, conn uint64) {
+	e.log.Error("a callback panicked; its connection is closed", zap.Any("panic", v),
+		zap.Uint64("conn", conn), zap.ByteString("stack", debug.Stack()))
 }

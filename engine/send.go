@@ -1,48 +1,74 @@
 package engine
 
-import "github.com/sockmill/sockmill/protocol"
+import (
+	"github.com/sockmill/sockmill/protocol"
+)
 
 const (
 	corkBytesMax = 64 << 10 // the cork is written when it holds this much, else at the end of the batch
 	corkKeepMax  = 1 << 20  // a cork that grew above is not kept
+
+	// shareBytesMin: smaller frames of a broadcast are copied into the queues.
+	shareBytesMin = 4 << 10
 )
 
+// outgoing is a message or ping on its way.
+type outgoing struct {
+	op     protocol.Opcode
+	policy Policy
+	plain  bool
+	key    uint64
+	data   []byte
+}
+
 // dispatch sends on the loop or through its inbox.
-func (c *Conn) dispatch(op protocol.Opcode, data []byte) error {
+func (c *Conn) dispatch(m outgoing) error {
 	if c.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
+	if m.policy == 0 {
+		m.policy = c.e.cfg.Policy
+	}
 	if c.w.loop.On() {
-		return c.send(op, data)
+		return c.send(m)
 	}
-	if c.full() && !op.Control() {
-		_ = c.w.post(post{c: c, closing: errSlow()})
-		return ErrBackpressure
+	n := len(m.data)
+	if !m.op.Control() && c.queued.Load() >= int64(c.e.cfg.SendBytesMax) {
+		switch m.policy {
+		case Close:
+			_ = c.postClose(post{c: c, slow: true})
+			c.lost.Add(1)
+			return ErrBackpressure
+		case DropNewest:
+			c.lost.Add(1)
+			return ErrBackpressure
+		}
+		// The loop makes room, if the inbox itself has some.
 	}
-	c.queued.Add(int64(len(data)))
-	err := c.w.postData(post{c: c, op: op}, data)
+	c.queued.Add(int64(n))
+	err := c.w.postData(post{c: c, message: m}, m.data)
 	if err != nil {
-		c.queued.Add(-int64(len(data)))
+		c.queued.Add(-int64(n))
 	}
 	return err
 }
 
-// full reports whether nothing more may be queued.
-func (c *Conn) full() bool { return c.queued.Load() >= int64(c.e.cfg.SendBytesMax) }
-
 // send sends on the loop: into the cork if the connection's own batch is being
-// decoded, else into its queue, which is written at the end of this turn.
-func (c *Conn) send(op protocol.Opcode, data []byte) (err error) {
+// decoded, else into its queue, which is written at the end of this turn. Of a
+// congested connection the policy of the message is asked.
+func (c *Conn) send(m outgoing) (err error) {
 	if c.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
 	w := c.w
-	if c.queue != nil && c.full() && !op.Control() {
-		_ = c.close(errSlow())
-		return ErrBackpressure
+	if c.congested && !m.op.Control() {
+		done, err := c.sendCongested(m)
+		if done {
+			return err
+		}
 	}
 	if w.cur == c {
-		if w.env.Out, err = c.codec.Encode(&w.env, w.env.Out, op, data); err == nil {
+		if w.env.Out, err = c.codec.Encode(&w.env, w.env.Out, m.op, m.data, m.plain); err == nil && !m.op.Control() {
 			w.sent++
 		}
 		if len(w.env.Out) >= corkBytesMax {
@@ -51,30 +77,99 @@ func (c *Conn) send(op protocol.Opcode, data []byte) (err error) {
 		return err
 	}
 	q := c.ensureQueue()
-	tail := q.tail(&w.env.Buffers, len(data)+protocol.HeaderBytesMax)
+	tail := q.open(&w.env.Buffers, len(m.data)+protocol.HeaderBytesMax)
 	before := len(tail.b)
-	if tail.b, err = c.codec.Encode(&w.env, tail.b, op, data); err == nil {
+	if tail.b, err = c.codec.Encode(&w.env, tail.b, m.op, m.data, m.plain); err == nil && !m.op.Control() {
 		c.stats.messagesOut.add(1)
 	}
 	c.grew(q, len(tail.b)-before)
 	return err
 }
 
+// sendCongested carries out the policy of a message for a connection whose
+// peer does not take what waits already. done is false if the message is to be
+// sent like any other. What may be removed later is not compressed: to inflate
+// what follows, the peer would need it.
+func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
+	q, limit := c.queue, c.e.cfg.SendBytesMax
+	full := q.bytes >= limit
+	switch m.policy {
+	case Close:
+		if full {
+			c.stats.dropped.add(1)
+			c.closeSlow()
+			return true, ErrBackpressure
+		}
+		return false, nil
+	case Replace:
+		if old := q.find(m.key); m.key != 0 && old != nil {
+			return true, c.replace(q, old, m)
+		}
+	case DropOldest:
+		before := q.bytes
+		for full && q.removeOldest(&c.w.env.Buffers) {
+			c.stats.removed(1)
+			full = q.bytes >= limit
+		}
+		c.queued.Add(int64(q.bytes - before))
+	}
+	if full {
+		c.stats.dropped.add(1)
+		return true, ErrBackpressure
+	}
+	buffers := &c.w.env.Buffers
+	b, err := c.codec.Encode(&c.w.env, buffers.Get(len(m.data)+protocol.HeaderBytesMax), m.op, m.data, true)
+	if err != nil {
+		buffers.Put(b)
+		return true, err
+	}
+	if c.w.cur == c {
+		c.uncork() // what was sent before goes before
+	}
+	q.addRemovable(b, m.key)
+	c.stats.messagesOut.add(1)
+	c.grew(q, len(b)+removableOverhead)
+	return true, nil
+}
+
+// replace puts m in the place of a waiting message.
+func (c *Conn) replace(q *queue, old *chunk, m outgoing) error {
+	buffers := &c.w.env.Buffers
+	before := len(old.b)
+	b, err := c.codec.Encode(&c.w.env, buffers.Grow(old.b[:0], len(m.data)+protocol.HeaderBytesMax), m.op, m.data, true)
+	old.b = b
+	c.stats.replaced.add(1) // the waiting one leaves MessagesOut, this one enters it
+	c.grew(q, len(b)-before)
+	return err
+}
+
 // sendShared sends a frame that many connections share and nobody changes.
-func (c *Conn) sendShared(frame []byte) {
-	switch {
-	case c.phase.Load() != phaseOpen:
+func (c *Conn) sendShared(b *broadcast, m outgoing) {
+	if c.phase.Load() != phaseOpen {
 		return
-	case c.queue != nil && c.full():
-		_ = c.close(errSlow())
-		return
+	}
+	if c.congested {
+		if m.policy != Close {
+			_, _ = c.sendCongested(m)
+			return
+		}
+		if c.queue.bytes >= c.e.cfg.SendBytesMax {
+			c.stats.dropped.add(1)
+			c.closeSlow()
+			return
+		}
 	}
 	if c.w.cur == c {
 		c.uncork() // what was sent before goes before
 	}
 	c.stats.messagesOut.add(1)
+	frame := b.frame(c, m)
+	if len(frame) <= shareBytesMin { // a chunk of its own would cost more than the copy
+		c.enqueue(frame)
+		return
+	}
 	q := c.ensureQueue()
-	q.share(frame)
+	q.add(chunk{b: frame, kind: shared})
 	c.grew(q, len(frame))
 }
 
@@ -88,9 +183,12 @@ func (c *Conn) say(f func()) {
 	}
 	cork := w.env.Out
 	w.env.Out = w.spare[:0]
-	f()
-	words := w.env.Out
-	w.env.Out, w.spare = cork, words[:0]
+	var words []byte
+	func() {
+		defer func() { words, w.env.Out = w.env.Out, cork }() // also if f, a user's codec, panics
+		f()
+	}()
+	w.spare = words[:0]
 	if len(words) > 0 {
 		c.enqueue(words)
 	}
@@ -111,24 +209,48 @@ func (c *Conn) uncork() {
 	if w.env.Out = out[:0]; cap(out) > corkKeepMax {
 		w.env.Out = nil
 	}
-	if c.queue == nil && !c.doomed {
+	defer func() { w.head = 0 }()
+	switch {
+	case c.doomed:
+	case c.queue != nil:
+		c.enqueue(out)
+	default:
 		n, err := c.sock.Write(out)
 		if err != nil {
 			c.doom(err)
 			return
 		}
 		c.stats.bytesOut.add(uint64(n))
-		out = out[n:]
-	}
-	if len(out) > 0 {
-		c.enqueue(out)
+		if n < len(out) {
+			c.congest(out, n)
+		}
 	}
 }
 
-// enqueue copies output behind what waits already.
+// congest queues what the kernel did not take of out, the first n bytes of
+// which are written. The frame that is cut there becomes a chunk of its own, so
+// that all others begin with a frame.
+func (c *Conn) congest(out []byte, n int) {
+	c.congested = true
+	end := len(out) // of an HTTP answer, which is no frame
+	if head := c.w.head; c.framed {
+		end = max(head, head+boundary(c.codec, out[head:], n-head))
+	}
+	if end > n {
+		b := append(c.w.env.Buffers.Get(end-n), out[n:end]...)
+		q := c.ensureQueue()
+		q.add(chunk{b: b, kind: rest})
+		c.grew(q, len(b))
+	}
+	if end < len(out) {
+		c.enqueue(out[end:])
+	}
+}
+
+// enqueue copies whole frames behind what waits already.
 func (c *Conn) enqueue(b []byte) {
 	q := c.ensureQueue()
-	tail := q.tail(&c.w.env.Buffers, len(b))
+	tail := q.open(&c.w.env.Buffers, len(b))
 	tail.b = append(tail.b, b...)
 	c.grew(q, len(b))
 }
@@ -147,15 +269,19 @@ func (c *Conn) ensureQueue() *queue {
 }
 
 // grew notes n more queued bytes: the connection is attended to at the end of
-// the turn, and if they are too many, its reading pauses, so that TCP pushes
-// back.
+// the turn. Much of it is written at once, so that only what the peer does not
+// take counts against it; if that is too much, its reading pauses, so that TCP
+// pushes back.
 func (c *Conn) grew(q *queue, n int) {
 	q.bytes += n
 	c.queued.Add(int64(n))
-	if q.bytes > c.e.high && !c.paused && c.phase.Load() == phaseOpen {
-		c.paused = c.sock.Pause()
-	}
 	c.w.mark(c)
+	if q.bytes >= min(corkBytesMax, c.e.cfg.SendBytesMax) && !c.congested && !c.doomed {
+		c.flush()
+	}
+	if c.queue != nil && c.queue.bytes > c.e.high {
+		c.pause(pausedBacklog)
+	}
 }
 
 // flush writes what is queued until the kernel is full, then has the socket
@@ -170,17 +296,17 @@ func (c *Conn) flush() {
 		}
 		n, err := c.sock.WriteV(w.pieces)
 		clear(w.pieces)
-		if err == nil && n < total {
+		if c.congested = n < total; c.congested && err == nil {
 			err = c.sock.Watch()
 		}
-		q.wrote(n, &w.env.Buffers)
-		c.queued.Add(-int64(n))
+		c.queued.Add(-int64(q.wrote(n, &w.env.Buffers)))
 		c.stats.bytesOut.add(uint64(n))
 		if err != nil {
 			c.doom(err)
 			return
 		}
-		if n < total {
+		if c.congested {
+			c.stall(n > 0)
 			return
 		}
 	}
@@ -188,27 +314,26 @@ func (c *Conn) flush() {
 }
 
 func (c *Conn) freeQueue() {
-	if c.queue == nil {
+	q := c.queue
+	if q == nil {
 		return
 	}
-	c.queue.drop(&c.w.env.Buffers)
-	if len(c.w.free) < freeQueuesMax && cap(c.queue.chunks) <= 4*piecesMax {
-		c.w.free = append(c.w.free, c.queue)
+	c.congested = false
+	if c.rare != nil {
+		c.w.wheel.Stop(&c.rare.stall)
+	}
+	for i := q.first; i < len(q.chunks); i++ {
+		if ch := &q.chunks[i]; ch.kind != removed {
+			q.bytes -= len(ch.b) - ch.done
+			q.free(i, &c.w.env.Buffers)
+		}
+	}
+	if q.bytes != 0 || q.removable != 0 || len(q.keys) != 0 {
+		panic("engine: the queue's accounts do not balance")
+	}
+	q.chunks, q.first, q.base = q.chunks[:0], 0, 0
+	if len(c.w.free) < freeQueuesMax && cap(q.chunks) <= 4*piecesMax {
+		c.w.free = append(c.w.free, q)
 	}
 	c.queue = nil
-}
-
-// resume reads again, and first takes what arrived while reading was paused.
-func (c *Conn) resume() {
-	c.paused = false
-	c.sock.Resume()
-	if c.rare == nil || c.rare.parked == nil {
-		return
-	}
-	parked := c.rare.parked
-	c.rare.parked = nil
-	if c.phase.Load() < phaseEnding {
-		c.receive(parked)
-	}
-	c.w.env.Buffers.Put(parked)
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"sync"
 
 	"go.uber.org/zap"
 )
@@ -60,11 +61,19 @@ func (e *Engine) stop(ctx context.Context) {
 	}
 	e.acceptors.Wait()
 	e.arriving.Wait()
+	var drained sync.WaitGroup // after that no loop hands a connection to the http.Server
 	for _, w := range e.workers {
-		_ = w.post(post{do: w.drain}) // fails only if a loop has ended
+		drained.Add(1)
+		if w.post(post{do: func() { defer drained.Done(); w.drain() }, own: true}) != nil { // the loop has ended
+			drained.Done()
+		}
 	}
+	var served sync.WaitGroup
 	if e.http != nil {
-		e.http.drain(ctx)
+		served.Go(func() { // a loop that is held up must not keep the others waiting
+			drained.Wait()
+			e.http.drain(ctx)
+		})
 	}
 	select {
 	case <-e.idle:
@@ -73,13 +82,17 @@ func (e *Engine) stop(ctx context.Context) {
 	e.mu.Lock()
 	left := e.active
 	e.mu.Unlock()
+	e.cutting.Store(true)
 	e.group.Stop()
-	if e.http != nil {
-		e.http.close()
-	}
+	close(e.ended)
+	e.guards.Wait()
 	var unsent int64
 	for _, w := range e.workers {
 		unsent += w.end()
+	}
+	if e.http != nil {
+		served.Wait()
+		e.http.close()
 	}
 	if left > 0 {
 		e.err = &CutError{Connections: left, Bytes: unsent}

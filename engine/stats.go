@@ -4,17 +4,25 @@ import "sync/atomic"
 
 // Stats are counters of an Engine since it was made.
 type Stats struct {
-	Connections int    // in use now, handshakes and plain HTTP included
-	Open        int    // of these, open WebSocket connections
-	Accepted    uint64 // connections that reached a loop
-	Refused     uint64 // connections turned away by ConnectionsMax
-	ConnStats          // of all open connections, past and present
+	Connections   int    // in use now, handshakes and plain HTTP included
+	Open          int    // of these, open WebSocket connections
+	Accepted      uint64 // connections that reached a loop
+	Refused       uint64 // connections turned away by ConnectionsMax
+	TakeoverBytes int    // of DeflateTakeoverBytes that are granted
+	LoopHeld      uint64 // callbacks that held a loop longer than CallbackWarnAfter
+	ConnStats            // of all open connections, past and present
 }
 
 // ConnStats are counters of a connection since it was accepted. Bytes are those
-// of the TCP stream, handshake included.
+// of the TCP stream, handshake included. What a policy removed from the queue
+// moves from MessagesOut to Dropped or Replaced.
 type ConnStats struct {
-	BytesIn, BytesOut, MessagesIn, MessagesOut uint64
+	BytesIn, BytesOut uint64
+	MessagesIn        uint64
+	MessagesOut       uint64 // sent, or waiting to be sent
+	Dropped           uint64 // by a Policy, or discarded when it closed; of others' sends also those the end overtook
+	Replaced          uint64 // by a later message of the same Key
+	RateLimited       uint64 // times that reading paused because the peer sent too much
 }
 
 func (s *ConnStats) add(o ConnStats) {
@@ -22,17 +30,26 @@ func (s *ConnStats) add(o ConnStats) {
 	s.BytesOut += o.BytesOut
 	s.MessagesIn += o.MessagesIn
 	s.MessagesOut += o.MessagesOut
+	s.Dropped += o.Dropped
+	s.Replaced += o.Replaced
+	s.RateLimited += o.RateLimited
 }
 
 // connStats is ConnStats with one writer, the loop, and any reader.
 type connStats struct {
-	bytesIn, bytesOut, messagesIn, messagesOut counter
+	bytesIn, bytesOut, messagesIn, messagesOut, dropped, replaced, rateLimited counter
 }
 
 type counter struct{ n atomic.Uint64 }
 
 // add is for the loop alone, and cheaper than an atomic addition.
 func (c *counter) add(n uint64) { c.n.Store(c.n.Load() + n) }
+
+// removed notes messages that had been counted as waiting.
+func (s *connStats) removed(n int) {
+	s.messagesOut.n.Store(s.messagesOut.n.Load() - uint64(n))
+	s.dropped.add(uint64(n))
+}
 
 // Stats returns the counters of the connection.
 func (c *Conn) Stats() ConnStats {
@@ -41,18 +58,22 @@ func (c *Conn) Stats() ConnStats {
 		BytesOut:    c.stats.bytesOut.n.Load(),
 		MessagesIn:  c.stats.messagesIn.n.Load(),
 		MessagesOut: c.stats.messagesOut.n.Load(),
+		Dropped:     c.stats.dropped.n.Load() + c.lost.Load(),
+		Replaced:    c.stats.replaced.n.Load(),
+		RateLimited: c.stats.rateLimited.n.Load(),
 	}
 }
 
 // Stats returns the counters of the engine. It visits every connection.
 func (e *Engine) Stats() Stats {
-	s := Stats{Accepted: e.accepted.Load(), Refused: e.refused.Load()}
+	s := Stats{Accepted: e.accepted.Load(), Refused: e.refused.Load(), TakeoverBytes: int(e.takeover.used.Load())}
 	e.mu.Lock()
 	s.Connections = e.active
 	e.mu.Unlock()
 	for _, w := range e.running() {
 		w.mu.Lock()
 		s.ConnStats.add(w.past)
+		s.LoopHeld += w.watch.held.Load()
 		for _, c := range w.conns {
 			if c.phase.Load() == phaseOpen {
 				s.Open++

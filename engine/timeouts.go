@@ -8,9 +8,33 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
+// stall watches over a congested connection: as long as its peer takes nothing,
+// the time runs.
+func (c *Conn) stall(progress bool) {
+	r := c.seldom()
+	if r.stall.Owner = c; progress || !r.stall.Armed() {
+		c.w.arm(&r.stall, c.e.cfg.WriteStallTimeout)
+	}
+}
+
 // Expire implements wheel.Expirer. A connection has one timer; what it is for
-// follows from the phase.
-func (c *Conn) Expire(*wheel.Timer) {
+// follows from the phase. Few have others beside it.
+func (c *Conn) Expire(t *wheel.Timer) {
+	defer c.recoverPanic()
+	if r := c.rare; r != nil {
+		switch t {
+		case &r.stall:
+			c.doom(ErrTimeout)
+			return
+		case &r.life:
+			_ = c.close(&CloseError{Code: protocol.CloseGoingAway, Reason: "this connection has lived long enough: reconnect"})
+			return
+		}
+		if r.rates != nil && t == &r.rates.next {
+			c.unpause(pausedRate)
+			return
+		}
+	}
 	switch c.phase.Load() {
 	case phaseOpening:
 		c.handshakeTimeout()
@@ -19,6 +43,19 @@ func (c *Conn) Expire(*wheel.Timer) {
 	default: // no answer to our close frame, or the stream did not end
 		c.doom(ErrTimeout)
 	}
+}
+
+// limitLife starts the time of Config.LifetimeMax, with a jitter, so that those
+// who came together do not go together.
+func (c *Conn) limitLife() {
+	max := c.e.cfg.LifetimeMax
+	if max >= forever {
+		return
+	}
+	r := c.seldom()
+	r.life.Owner = c
+	jitter := time.Duration(c.w.env.Random() % uint64(max/10+1))
+	c.w.arm(&r.life, max-jitter)
 }
 
 func (c *Conn) handshakeTimeout() {
@@ -40,7 +77,7 @@ const secondLook = 100 * time.Millisecond
 // out.
 func (c *Conn) lookForLife() {
 	switch {
-	case c.alive || c.paused:
+	case c.alive || c.halted:
 		c.alive, c.pinged, c.late = false, false, false
 	case c.late:
 		c.doom(ErrTimeout)
@@ -49,7 +86,7 @@ func (c *Conn) lookForLife() {
 		c.late = true
 		c.w.arm(&c.timer, secondLook)
 		return
-	case c.send(protocol.OpPing, nil) == nil:
+	case c.send(outgoing{op: protocol.OpPing}) == nil:
 		c.pinged = true
 		c.w.arm(&c.timer, c.e.cfg.PongTimeout)
 		return

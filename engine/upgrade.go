@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -13,11 +14,17 @@ import (
 // upgrade answers a valid opening handshake.
 func (c *Conn) upgrade() {
 	r := &c.w.env.Request
+	if c.e.trusted(hostAddr(c.remote)) {
+		if c.identify(c.e.forwarded(r.Fields)); c.phase.Load() >= phaseEnding {
+			return
+		}
+	}
+	c.w.calling(onUpgrade, c) // CheckOrigin counts as it
 	if err := c.e.checkOrigin(r); err != nil {
 		c.refuse(err)
 		return
 	}
-	u := &Upgrade{Request: r, RemoteAddr: c.remote}
+	u := &Upgrade{Request: r, RemoteAddr: c.remote, ClientAddr: c.ClientAddr()}
 	if f := c.h.OnUpgrade; f != nil {
 		if err := f(u); err != nil {
 			c.refuse(c.e.refusal(err))
@@ -29,7 +36,8 @@ func (c *Conn) upgrade() {
 		c.refuse(c.e.refusal(err))
 		return
 	}
-	c.state, c.subprotocol = u.State, u.Subprotocol
+	c.w.head = len(c.w.env.Out)
+	c.state, c.subprotocol = u.State, strings.Clone(u.Subprotocol) // mostly a piece of the head, which is not to stay
 	if u.Handler != nil {
 		c.h = u.Handler
 	}
@@ -48,6 +56,9 @@ func (e *Engine) refusal(err error) *codec.HandshakeError {
 	e.log.Error("OnUpgrade failed; the client gets 500", zap.Error(err))
 	return &codec.HandshakeError{Status: 500, Reason: "internal server error"}
 }
+
+// short cuts what a peer wrote to what a log line can bear.
+func short(s string) string { return s[:min(len(s), 256)] }
 
 // checkOrigin keeps other sites' pages from using the cookies of this one
 // (RFC 6455 §10.2).
@@ -72,6 +83,6 @@ func (e *Engine) checkOrigin(r *protocol.Request) *codec.HandshakeError {
 		}
 	}
 	e.log.Warn("a handshake from a foreign origin is refused; Config.Origins lists those to allow",
-		zap.String("origin", origin), zap.String("host", r.Host))
+		zap.String("origin", short(origin)), zap.String("host", short(r.Host)))
 	return &codec.HandshakeError{Status: 403, Reason: "this origin is not allowed"}
 }

@@ -20,6 +20,7 @@ type worker struct {
 	cur   *Conn     // the connection at hand: its input is being decoded
 	in    []byte    // what is left of that input
 	got   uint64    // messages decoded from it
+	head  int       // bytes of the cork that are no frames: the handshake's answer
 	sent  uint64    // messages encoded into the cork
 	dirty []*Conn   // to be attended to at the end of this turn
 
@@ -27,7 +28,7 @@ type worker struct {
 	pieces [][]byte // scratch of flush
 	spare  []byte   // scratch of say
 
-	turning  bool // a turn is under way, and endTurn will come
+	held     int64 // bytes in buffers, as account told it last
 	draining bool
 	unsent   int64 // bytes dropped when the loop ended
 
@@ -36,6 +37,7 @@ type worker struct {
 	alarmAt int64       // what it is set to, 0 if it is not
 
 	inbox inbox
+	watch watch
 
 	mu    sync.Mutex // guards what follows: others read it
 	conns []*Conn    // all on this loop, in no order
@@ -54,9 +56,13 @@ func newWorker(e *Engine, l *loop.Loop) *worker {
 // Woken implements loop.Driver. Sockets that became writable come first, so
 // that no amount of posting can starve them.
 func (w *worker) Woken(ready []*loop.Socket) {
-	w.turning = true
+	w.beginTurn()
 	for _, s := range ready {
-		w.mark(s.Owner().(*Conn))
+		c := s.Owner().(*Conn)
+		if s.HungUp() {
+			c.endContext()
+		}
+		w.mark(c)
 	}
 	w.wheel.Advance(w.now())
 	w.takePosts()
@@ -75,6 +81,15 @@ func (w *worker) mark(c *Conn) {
 // endTurn ends what every event of the loop does: connections that were marked
 // write once, whatever was sent to them. Attending may mark more.
 func (w *worker) endTurn() {
+	w.attendDirty()
+	if w.account(); len(w.dirty) > 0 { // it closed some
+		w.attendDirty()
+	}
+	w.setAlarm()
+	w.watch.turn.Add(1)
+}
+
+func (w *worker) attendDirty() {
 	for i := 0; i < len(w.dirty); i++ {
 		c := w.dirty[i]
 		w.dirty[i] = nil
@@ -82,12 +97,15 @@ func (w *worker) endTurn() {
 		c.attend()
 	}
 	w.dirty = w.dirty[:0]
-	w.setAlarm()
-	w.turning = false
 }
 
 // now is the wheel's time: milliseconds since the engine was made.
-func (w *worker) now() int64 { return time.Since(w.e.began).Milliseconds() }
+func (w *worker) now() int64 {
+	if w.e.clock != nil {
+		return w.e.clock()
+	}
+	return time.Since(w.e.began).Milliseconds()
+}
 
 // arm sets a connection's timer; NoLimit never expires.
 func (w *worker) arm(t *wheel.Timer, d time.Duration) {
@@ -108,9 +126,12 @@ func (w *worker) setAlarm() {
 		return
 	}
 	w.alarmAt = due
+	if w.e.clock != nil {
+		return // who simulates the time looks at alarmAt and calls rang
+	}
 	after := time.Until(w.e.began.Add(time.Duration(due) * time.Millisecond))
 	if w.alarm == nil {
-		w.alarm = time.AfterFunc(after, func() { _ = w.post(post{do: w.rang}) })
+		w.alarm = time.AfterFunc(after, func() { _ = w.post(post{do: w.rang, own: true}) })
 	} else {
 		w.alarm.Reset(after)
 	}
@@ -142,6 +163,12 @@ func (w *worker) remove(c *Conn) {
 	w.mu.Unlock()
 }
 
+// trim lets go of what the loop keeps for connections, when the last has left.
+func (w *worker) trim() {
+	w.env.Buffers.Trim()
+	w.env.Out, w.spare, w.free = nil, nil, nil
+}
+
 // snapshot lists the open connections. Any goroutine may call it.
 func (w *worker) snapshot() []*Conn {
 	w.mu.Lock()
@@ -160,6 +187,10 @@ func (w *worker) end() int64 {
 	if w.alarm != nil {
 		w.alarm.Stop()
 	}
-	w.inbox.close()
+	for _, p := range w.inbox.close() {
+		if p.do != nil { // the end of a function of Go
+			p.do()
+		}
+	}
 	return w.unsent
 }

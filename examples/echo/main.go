@@ -26,13 +26,13 @@ func main() {
 func run() error {
 	listen := flag.String("listen", "ws://127.0.0.1:8091", "URL to listen on")
 	mode := flag.String("mode", "echo", "echo: answer each message with itself; broadcast: send it to every connection")
-	loops := flag.Int("loops", 0, "number of event loops (0: one for each processor)")
-	maxMessage := flag.Int("max-message", 0, "largest message accepted, in bytes (0: the default; -1: no limit)")
-	handshake := flag.Duration("handshake-timeout", 0, "time a client has for its request (0: the default)")
-	drain := flag.Duration("drain-timeout", 5*time.Second, "time to say goodbye after SIGINT or SIGTERM")
+	cfg := engine.Config{DrainTimeout: 5 * time.Second}
+	limitFlags(&cfg)
+	deflate := flag.Bool("deflate", true, "compress messages for clients that offer it (RFC 7692)")
 	flag.Parse()
+	cfg.Addr = *listen
 
-	logger, err := zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel))
+	logger, err := zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel))
 	if err != nil {
 		return err
 	}
@@ -51,14 +51,11 @@ func run() error {
 	default:
 		return fmt.Errorf("-mode is %q: it must be echo or broadcast", *mode)
 	}
-	e, err = engine.New(engine.Config{
-		Addr:             *listen,
-		Loops:            *loops,
-		MessageBytesMax:  *maxMessage,
-		HandshakeTimeout: *handshake,
-		DrainTimeout:     *drain,
-		Logger:           logger,
-	}, engine.Handler{OnMessage: answer})
+	if !*deflate {
+		cfg.Deflate = engine.DeflateOff
+	}
+	cfg.Logger = logger
+	e, err = engine.New(cfg, engine.Handler{OnMessage: answer})
 	if err != nil {
 		return err
 	}

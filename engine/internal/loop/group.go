@@ -8,8 +8,11 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"io"
+	"math/rand/v2"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/panjf2000/gnet/v2"
@@ -36,13 +39,19 @@ type Driver interface {
 // read buffer.
 type Loop struct {
 	driver  Driver
+	sys     System
+	client  *gnet.Client // of this loop alone
 	el      gnet.EventLoop
 	poller  int // the descriptor of gnet's poller
 	gid     uintptr
 	reading *Socket // whose Opened or Readable runs
 	watcher *watcher
 
-	wake  net.Conn // the outer end of the control connection
+	load     atomic.Int64 // connections, those on their way included
+	arriving atomic.Int64 // connections on their way
+
+	wake  io.Writer // the outer end of the control connection
+	outer net.Conn  // which is this, but in a simulation
 	woken atomic.Bool
 	ready readyList
 	vecs  []unix.Iovec // scratch of WriteV
@@ -65,9 +74,7 @@ func (l *Loop) Wake() {
 
 // Group is a set of running loops.
 type Group struct {
-	client  *gnet.Client
 	loops   []*Loop
-	outer   []net.Conn
 	watcher *watcher
 }
 
@@ -88,21 +95,11 @@ func Start(n int, log Logger, driver func(*Loop) Driver) (_ *Group, err error) {
 	if g.watcher, err = newWatcher(); err != nil {
 		return g, err
 	}
-	client, err := gnet.NewClient(&handler{group: g},
-		gnet.WithNumEventLoop(n),
-		gnet.WithReadBufferCap(ReadBytesMax),
-		gnet.WithTCPNoDelay(gnet.TCPDelay), // Go's listener has set TCP_NODELAY: spare the call
-		gnet.WithLogger(quiet{log}))
-	if err != nil {
-		return g, fmt.Errorf("creating the event loops: %w", err)
-	}
-	if err = client.Start(); err != nil {
-		return g, fmt.Errorf("starting the event loops: %w", err)
-	}
-	g.client = client
 	for range n {
-		l, err := g.adopt()
-		if err != nil {
+		l := &Loop{watcher: g.watcher}
+		l.sys = kernel{l}
+		g.loops = append(g.loops, l)
+		if err = l.start(log); err != nil {
 			return g, err
 		}
 		l.driver = driver(l)
@@ -110,28 +107,33 @@ func Start(n int, log Logger, driver func(*Loop) Driver) (_ *Group, err error) {
 	return g, nil
 }
 
-// adopt gives the next loop its control connection, through which alone it is
-// woken. gnet picks the loop with the fewest connections, so that n enrolments
-// in a row reach n loops.
-func (g *Group) adopt() (*Loop, error) {
+// start runs the loop in a gnet client of its own, so that it is ours to say
+// which loop a connection goes to, and gives it its control connection, through
+// which alone it is woken.
+func (l *Loop) start(log Logger) error {
+	client, err := gnet.NewClient(&handler{loop: l},
+		gnet.WithNumEventLoop(1),
+		gnet.WithReadBufferCap(ReadBytesMax),
+		gnet.WithTCPNoDelay(gnet.TCPDelay), // Go's listener has set TCP_NODELAY: spare the call
+		gnet.WithLogger(quiet{log}))
+	if err != nil {
+		return fmt.Errorf("creating an event loop: %w", err)
+	}
+	if err = client.Start(); err != nil {
+		return fmt.Errorf("starting an event loop: %w", err)
+	}
+	l.client = client
 	inner, outer, err := socketPair()
 	if err != nil {
-		return nil, fmt.Errorf("creating a control connection: %w", err)
+		return fmt.Errorf("creating a control connection: %w", err)
 	}
-	g.outer = append(g.outer, outer)
-	l := &Loop{wake: outer, watcher: g.watcher}
-	c, err := g.client.EnrollContext(inner, l)
+	l.wake, l.outer = outer, outer
+	c, err := client.EnrollContext(inner, l)
 	if err != nil {
-		return nil, fmt.Errorf("enrolling a control connection: %w", err)
+		return fmt.Errorf("enrolling a control connection: %w", err)
 	}
-	for _, other := range g.loops {
-		if other.el == c.EventLoop() {
-			return nil, errors.New("gnet put two control connections on one loop: this version of gnet is not supported")
-		}
-	}
-	g.loops = append(g.loops, l)
 	l.poller, err = pollerFD(c.EventLoop())
-	return l, err
+	return err
 }
 
 func socketPair() (inner, outer net.Conn, err error) {
@@ -158,32 +160,61 @@ func FileConn(fd int) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
+// arrivingMax bounds the connections that wait for one loop to take them, so
+// that a loop which is held up does not hold up those that feed all loops.
+const arrivingMax = 2
+
 // Enroll hands a TCP or unix connection to the loop with the fewest
-// connections and returns after s.owner.Opened ran there. The net.Conn is
-// closed in any case; the loop has its own duplicate of the descriptor. It
-// must not be called on a loop, nor after Stop.
+// connections and returns after owner.Opened ran there. The net.Conn is closed
+// in any case; the loop has its own duplicate of the descriptor. It must not be
+// called on a loop, nor after Stop.
 func (g *Group) Enroll(c net.Conn, s *Socket, owner Owner) error {
 	s.owner = owner
-	if _, err := g.client.EnrollContext(c, s); err != nil {
-		return err
+	l := g.pick()
+	l.load.Add(1)
+	l.arriving.Add(1)
+	defer l.arriving.Add(-1)
+	_, err := l.client.EnrollContext(c, s)
+	if err == nil && s.loop == nil { // gnet does not say when its poller refused the descriptor
+		err = errors.New("the event loop could not watch the descriptor")
 	}
-	if s.loop == nil { // gnet does not say when its poller refused the descriptor
-		return errors.New("the event loop could not watch the descriptor")
+	if err != nil {
+		l.load.Add(-1)
 	}
-	return nil
+	return err
+}
+
+// pick returns the loop with the fewest connections, those on their way
+// included, among the loops that take what is on its way.
+func (g *Group) pick() (best *Loop) {
+	for _, l := range g.loops {
+		if l.arriving.Load() < arrivingMax && (best == nil || l.load.Load() < best.load.Load()) {
+			best = l
+		}
+	}
+	if best == nil { // all are held up
+		best = g.loops[rand.IntN(len(g.loops))]
+	}
+	return best
 }
 
 // Stop ends the loops: every socket still there is closed, its owner told.
 // No Enroll may be under way.
 func (g *Group) Stop() {
-	if g.client != nil {
-		_ = g.client.Stop()
+	var stopped sync.WaitGroup
+	for _, l := range g.loops {
+		if l.client != nil {
+			stopped.Go(func() { _ = l.client.Stop() })
+		}
 	}
+	stopped.Wait()
 	if g.watcher != nil {
 		g.watcher.close()
 	}
-	for _, c := range g.outer {
-		_ = c.Close()
+	for _, l := range g.loops {
+		if l.outer != nil {
+			_ = l.outer.Close()
+		}
 	}
 }
 
@@ -191,7 +222,7 @@ func (g *Group) Stop() {
 // that of a control connection its *Loop.
 type handler struct {
 	gnet.BuiltinEventEngine
-	group *Group
+	loop *Loop
 }
 
 func (h *handler) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
@@ -199,11 +230,7 @@ func (h *handler) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	case *Loop:
 		x.el, x.gid = c.EventLoop(), gid.Current()
 	case *Socket:
-		for _, l := range h.group.loops {
-			if l.el == c.EventLoop() {
-				return nil, x.opened(l, c)
-			}
-		}
+		return nil, x.opened(h.loop, c)
 	}
 	return nil, gnet.None
 }

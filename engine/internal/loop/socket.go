@@ -23,15 +23,22 @@ type Socket struct {
 	owner   Owner
 	conn    gnet.Conn
 	loop    *Loop
-	watchID uint64 // 0: not waiting to become writable
-	watched bool   // was, once
+	watchID uint64 // 0: the watcher is not to tell anything
+	awaited events // what it is to tell
+	told    events // what it told; in Woken only
+	watched bool   // it knew this socket, once
 	fd      int32
 	closing bool // Close was called, or Closed is running
 	paused  bool
 }
 
 func (s *Socket) opened(l *Loop, c gnet.Conn) gnet.Action {
-	s.conn, s.fd, s.loop = c, int32(c.Fd()), l
+	s.conn = c
+	return s.openedAs(l, c.Fd())
+}
+
+func (s *Socket) openedAs(l *Loop, fd int) gnet.Action {
+	s.fd, s.loop = int32(fd), l
 	l.reading = s
 	s.owner.Opened(l)
 	return s.called()
@@ -58,11 +65,12 @@ func (s *Socket) called() gnet.Action {
 func (s *Socket) closed(err error) {
 	s.closing = true
 	if s.watched {
-		s.loop.watcher.forget(s)
+		s.loop.sys.Forget(s)
 		s.loop.ready.remove(s)
 	}
 	s.owner.Closed(err)
 	s.conn = nil
+	s.loop.load.Add(-1)
 }
 
 // Close closes the descriptor: at once, or at the end of the socket's own
@@ -73,7 +81,7 @@ func (s *Socket) Close() {
 	}
 	s.closing = true
 	if s.loop.reading != s {
-		_ = s.loop.el.Close(s.conn) // calls closed
+		s.loop.sys.Close(s) // calls closed
 	}
 }
 
@@ -81,7 +89,7 @@ func (s *Socket) Close() {
 func (s *Socket) Owner() Owner { return s.owner }
 
 // Dup returns a duplicate of the descriptor, which the caller owns.
-func (s *Socket) Dup() (fd int, err error) { return s.conn.Dup() }
+func (s *Socket) Dup() (fd int, err error) { return s.loop.sys.Dup(s) }
 
 // Write sends what the kernel takes now: n < len(b) with a nil error means
 // that it is full. It never blocks and never closes.
@@ -89,7 +97,7 @@ func (s *Socket) Write(b []byte) (n int, err error) {
 	if s.closing {
 		return 0, unix.EPIPE
 	}
-	return written(send(int(s.fd), b))
+	return written(s.loop.sys.Send(int(s.fd), b))
 }
 
 // vecsMax is how many pieces one WriteV sends.
@@ -103,17 +111,7 @@ func (s *Socket) WriteV(pieces [][]byte) (n int, err error) {
 	if len(pieces) == 1 {
 		return s.Write(pieces[0])
 	}
-	v := s.loop.vecs[:0]
-	for _, b := range pieces[:min(len(pieces), vecsMax)] {
-		if len(b) > 0 {
-			v = append(v, unix.Iovec{Base: &b[0]})
-			v[len(v)-1].SetLen(len(b))
-		}
-	}
-	n, err = written(sendVec(int(s.fd), v))
-	clear(v)
-	s.loop.vecs = v
-	return n, err
+	return written(s.loop.sys.SendVec(int(s.fd), pieces[:min(len(pieces), vecsMax)]))
 }
 
 // written turns "not now" into a count of 0: a full kernel is no error.
@@ -132,13 +130,13 @@ func (s *Socket) CloseWrite() error {
 	if s.closing {
 		return unix.EPIPE
 	}
-	return unix.Shutdown(int(s.fd), unix.SHUT_WR)
+	return s.loop.sys.Shutdown(int(s.fd))
 }
 
 // Pause stops reading, so that TCP pushes back. It reports false where that is
 // not possible.
 func (s *Socket) Pause() bool {
-	s.paused = !s.closing && setReading(s.loop.poller, int(s.fd), false) == nil
+	s.paused = !s.closing && s.loop.sys.SetReading(int(s.fd), false) == nil
 	return s.paused
 }
 
@@ -146,6 +144,6 @@ func (s *Socket) Pause() bool {
 func (s *Socket) Resume() {
 	if s.paused && !s.closing {
 		s.paused = false
-		_ = setReading(s.loop.poller, int(s.fd), true)
+		_ = s.loop.sys.SetReading(int(s.fd), true)
 	}
 }

@@ -54,10 +54,13 @@ type watcher struct{}
 func newWatcher() (*watcher, error) { return &watcher{}, nil }
 
 func (w *watcher) watch(s *Socket) error {
+	if s.awaited&writable == 0 { // a hang-up is seen when reading
+		return nil
+	}
 	s.watchID = 1
 	l := s.loop
 	time.AfterFunc(retryAfter, func() {
-		l.ready.add(s)
+		l.ready.add(s, writable)
 		l.Wake()
 	})
 	return nil

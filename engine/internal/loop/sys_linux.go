@@ -94,13 +94,20 @@ func newWatcher() (*watcher, error) {
 
 func (w *watcher) watch(s *Socket) error {
 	w.mu.Lock()
+	delete(w.watched, s.watchID)
 	w.last++
 	s.watchID = w.last
 	w.watched[s.watchID] = s
 	w.mu.Unlock()
 	var err error
 	ctl := func(epoll uintptr) {
-		ev := unix.EpollEvent{Events: unix.EPOLLOUT | unix.EPOLLONESHOT, Fd: int32(s.watchID), Pad: int32(s.watchID >> 32)}
+		ev := unix.EpollEvent{Events: unix.EPOLLONESHOT, Fd: int32(s.watchID), Pad: int32(s.watchID >> 32)}
+		if s.awaited&writable != 0 {
+			ev.Events |= unix.EPOLLOUT
+		}
+		if s.awaited&hangup != 0 {
+			ev.Events |= unix.EPOLLRDHUP
+		}
 		if err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_MOD, int(s.fd), &ev); errors.Is(err, unix.ENOENT) {
 			err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, int(s.fd), &ev)
 		}
@@ -143,18 +150,25 @@ func (w *watcher) run() {
 				return false // wait until the epoll itself is readable
 			}
 			for _, ev := range events[:n] {
-				w.writable(uint64(uint32(ev.Fd)) | uint64(uint32(ev.Pad))<<32)
+				found := writable // errors too: the next write shows them
+				if ev.Events&unix.EPOLLRDHUP != 0 {
+					found = hangup
+					if ev.Events&unix.EPOLLOUT != 0 {
+						found |= writable
+					}
+				}
+				w.happened(uint64(uint32(ev.Fd))|uint64(uint32(ev.Pad))<<32, found)
 			}
 		}
 	})
 }
 
-func (w *watcher) writable(id uint64) {
+func (w *watcher) happened(id uint64, found events) {
 	w.mu.Lock()
 	s := w.watched[id]
 	delete(w.watched, id)
 	if s != nil {
-		s.loop.ready.add(s)
+		s.loop.ready.add(s, found)
 	}
 	w.mu.Unlock()
 	if s != nil {

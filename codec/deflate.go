@@ -1,0 +1,253 @@
+package codec
+
+import "github.com/sockmill/sockmill/protocol"
+
+const (
+	windowBitsMin = 8
+	windowBitsMax = 15 // what a peer uses that promised nothing less (RFC 7692 §7.1.2)
+)
+
+// Deflate says how sessions use permessage-deflate (RFC 7692). All numbers must
+// be in their ranges.
+//
+// Context takeover is this end's own copy of the last bytes that went each
+// way, in buffers from Env.Buffers; no compressor belongs to a connection.
+type Deflate struct {
+	Level          int // 1 (fastest) to 9 (smallest); windows below 15 bits have one level of their own, like 5
+	ThresholdBytes int // shorter messages are sent as they are
+
+	// Whether the server, the client may refer to earlier messages (RFC 7692
+	// §7.1.1). What is not allowed here is not agreed to; what is, the peer may
+	// still decline.
+	ServerTakeover bool
+	ClientTakeover bool
+
+	// ServerMaxWindowBits, from 8 to 15, is the largest window that the server
+	// compresses with (RFC 7692 §7.1.2.1): what a server promises at most, and
+	// what a client asks for.
+	ServerMaxWindowBits int
+
+	// ClientMaxWindowBits, from 8 to 15, is the largest window that the client
+	// compresses with if it takes context over (RFC 7692 §7.1.2.2). A client
+	// that cannot be limited to it is told client_no_context_takeover.
+	ClientMaxWindowBits int
+
+	// HistoryBits, from 8 to 15, bounds what this end keeps of its own messages
+	// to compress others with, beside the agreed window: 1<<HistoryBits bytes.
+	// All of it is hashed anew for each message.
+	HistoryBits int
+
+	// Budget grants the memory for context takeover at the handshake, for the
+	// life of the session; a session that gets none agrees to no takeover. Nil
+	// grants everything.
+	Budget Budget
+}
+
+// Budget is a number of bytes that sessions share.
+type Budget interface {
+	Take(n int) bool // all of n or nothing
+	Give(n int)      // n that was taken
+}
+
+// takeover is the context of a session in both directions.
+type takeover struct {
+	granted        int    // bytes, by the budget
+	sent, received []byte // the ends of what was compressed and inflated, pooled
+	sentMax        int    // bytes to keep of each; 0: no takeover that way
+	receivedMax    int
+}
+
+// agreement is what a session does after the handshake.
+type agreement struct {
+	bits                 int // the window to compress with
+	sentMax, receivedMax int // as in takeover
+}
+
+// cost is what the agreement takes from the budget.
+func (a agreement) cost() (bytes int) {
+	for _, n := range [...]int{a.sentMax, a.receivedMax} {
+		if n > 0 {
+			bytes += max(n, bufferBytesMin)
+		}
+	}
+	return bytes
+}
+
+func bitsOf(parameter int) int {
+	if parameter <= 0 {
+		return windowBitsMax
+	}
+	return parameter
+}
+
+func (d *Deflate) take(n int) bool { return n == 0 || d.Budget == nil || d.Budget.Take(n) }
+
+func (d *Deflate) give(n int) {
+	if n > 0 && d.Budget != nil {
+		d.Budget.Give(n)
+	}
+}
+
+// acceptDeflate picks the first offer that can be accepted and agrees to it;
+// the value of Sec-WebSocket-Extensions is empty if there is none (RFC 7692
+// §5.1).
+func (s *Session) acceptDeflate(request protocol.Fields) (value string) {
+	d := s.opts.Deflate
+	if d == nil {
+		return ""
+	}
+	offers, _ := protocol.ParseExtensions(request) // CheckUpgrade found no error
+	for _, e := range offers {
+		if offer, ok := protocol.ParseDeflateOffer(e); ok {
+			answer, a := d.answer(offer)
+			s.agree(a)
+			return string(protocol.AppendExtension(nil, answer.Extension()))
+		}
+	}
+	return ""
+}
+
+// answer accepts an offer with as much takeover as it, the options and the
+// budget allow.
+func (d *Deflate) answer(offer protocol.Deflate) (protocol.Deflate, agreement) {
+	answer := protocol.Deflate{
+		ServerNoContextTakeover: offer.ServerNoContextTakeover || !d.ServerTakeover,
+		ClientNoContextTakeover: offer.ClientNoContextTakeover || !d.ClientTakeover,
+	}
+	bits := min(bitsOf(offer.ServerMaxWindowBits), d.ServerMaxWindowBits)
+	if bits < windowBitsMax || offer.ServerMaxWindowBits != 0 {
+		answer.ServerMaxWindowBits = bits
+	}
+	clientBits := bitsOf(offer.ClientMaxWindowBits)
+	switch {
+	case answer.ClientNoContextTakeover: // then its window costs nothing here
+	case offer.ClientMaxWindowBits != 0:
+		if clientBits = min(clientBits, d.ClientMaxWindowBits); clientBits < windowBitsMax {
+			answer.ClientMaxWindowBits = clientBits
+		}
+	case clientBits > d.ClientMaxWindowBits:
+		answer.ClientNoContextTakeover = true
+	}
+	a := agreement{bits: bits}
+	if !answer.ServerNoContextTakeover {
+		a.sentMax = 1 << min(bits, d.HistoryBits)
+	}
+	if !answer.ClientNoContextTakeover {
+		a.receivedMax = 1 << clientBits
+	}
+	if !d.take(a.cost()) {
+		answer.ServerNoContextTakeover, answer.ClientNoContextTakeover = true, true
+		answer.ClientMaxWindowBits = 0
+		a = agreement{bits: bits}
+	}
+	return answer, a
+}
+
+// offer is what a client offers, and how much of the budget it took for it.
+func (d *Deflate) offer() (offer protocol.Deflate, granted int) {
+	a := agreement{}
+	if d.ClientTakeover {
+		a.sentMax = 1 << min(d.ClientMaxWindowBits, d.HistoryBits)
+	}
+	if d.ServerTakeover {
+		a.receivedMax = 1 << d.ServerMaxWindowBits
+	}
+	if granted = a.cost(); !d.take(granted) {
+		a, granted = agreement{}, 0
+	}
+	offer.ClientNoContextTakeover = a.sentMax == 0
+	offer.ServerNoContextTakeover = a.receivedMax == 0
+	if d.ServerMaxWindowBits < windowBitsMax {
+		offer.ServerMaxWindowBits = d.ServerMaxWindowBits
+	}
+	if offer.ClientMaxWindowBits = d.ClientMaxWindowBits; d.ClientMaxWindowBits == windowBitsMax {
+		offer.ClientMaxWindowBits = protocol.AnyWindowBits
+	}
+	return offer, granted
+}
+
+// startDeflate returns a client's offer; the budget for it is noted.
+func (s *Session) startDeflate() (value string) {
+	d := s.opts.Deflate
+	if d == nil {
+		return ""
+	}
+	offer, granted := d.offer()
+	if granted > 0 {
+		s.takeover = &takeover{granted: granted}
+	}
+	return string(protocol.AppendExtension(nil, offer.Extension()))
+}
+
+// openDeflate judges the server's answer to the offer (RFC 7692 §5.1, §7.1):
+// one that does not answer it fails the connection.
+func (s *Session) openDeflate(answers []protocol.Extension) error {
+	if len(answers) == 0 {
+		s.endDeflate(nil)
+		return nil
+	}
+	d := s.opts.Deflate
+	if d == nil || len(answers) > 1 || answers[0].Name != protocol.DeflateName {
+		return &HandshakeError{Status: 502, Reason: "the server chose an extension that was not offered"}
+	}
+	answer, ok := protocol.ParseDeflateAnswer(answers[0])
+	noServer := !d.ServerTakeover || s.takeover == nil // as offered
+	noClient := !d.ClientTakeover || s.takeover == nil
+	serverBits := bitsOf(answer.ServerMaxWindowBits)
+	if !ok || serverBits > d.ServerMaxWindowBits || noServer && !answer.ServerNoContextTakeover {
+		return &HandshakeError{Status: 502, Reason: "the server's permessage-deflate does not answer the offer"}
+	}
+	a := agreement{bits: min(bitsOf(answer.ClientMaxWindowBits), d.ClientMaxWindowBits)}
+	if !noClient && !answer.ClientNoContextTakeover {
+		a.sentMax = 1 << min(a.bits, d.HistoryBits)
+	}
+	if !answer.ServerNoContextTakeover {
+		a.receivedMax = 1 << serverBits
+	}
+	if t := s.takeover; t != nil {
+		d.give(t.granted - a.cost())
+		s.takeover = nil
+	}
+	s.agree(a)
+	return nil
+}
+
+// agree makes the session do what was agreed; the budget is taken already.
+func (s *Session) agree(a agreement) {
+	s.rsv, s.bits = protocol.Rsv1, uint8(a.bits)
+	if cost := a.cost(); cost > 0 {
+		s.takeover = &takeover{granted: cost, sentMax: a.sentMax, receivedMax: a.receivedMax}
+	}
+}
+
+// endDeflate gives back what the session holds for context takeover. Nothing
+// is compressed after it.
+func (s *Session) endDeflate(env *Env) {
+	s.bits = 0
+	t := s.takeover
+	if t == nil {
+		return
+	}
+	s.takeover = nil
+	for _, b := range [...][]byte{t.sent, t.received} {
+		if b != nil {
+			env.Buffers.Put(b)
+		}
+	}
+	s.opts.Deflate.give(t.granted)
+}
+
+// remember appends data to a history of at most limit bytes.
+func remember(buffers *Buffers, history, data []byte, limit int) []byte {
+	if len(data) == 0 {
+		return history
+	}
+	data = data[max(0, len(data)-limit):]
+	if over := len(history) + len(data) - limit; over > 0 {
+		history = history[:copy(history, history[over:])]
+	}
+	if history == nil {
+		history = buffers.Get(len(data))
+	}
+	return append(buffers.Grow(history, len(data)), data...)
+}

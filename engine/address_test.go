@@ -1,0 +1,302 @@
+package engine
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pires/go-proxyproto"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// proxyHeader is what a proxy sends before the first byte of a client at ip.
+func proxyHeader(t *testing.T, version byte, ip string) string {
+	t.Helper()
+	client := netip.AddrPortFrom(netip.MustParseAddr(ip), 50_000)
+	transport := proxyproto.TCPv4
+	if client.Addr().Is6() {
+		transport = proxyproto.TCPv6
+	}
+	h := proxyproto.Header{Version: version, Command: proxyproto.PROXY, TransportProtocol: transport,
+		SourceAddr: net.TCPAddrFromAddrPort(client), DestinationAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(client.Addr(), 80))}
+	b, err := h.Format()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestClientAddr: what a trusted proxy says is believed, and only that.
+func TestClientAddr(t *testing.T) {
+	v1, v2, v26 := proxyHeader(t, 1, "203.0.113.5"), proxyHeader(t, 2, "203.0.113.5"), proxyHeader(t, 2, "2001:db8::7")
+	trusting := Config{TrustedProxies: []string{"127.0.0.0/8", "10.1.1.1"}}
+	for _, tt := range []struct {
+		name   string
+		cfg    Config
+		header string // before the request
+		fields []string
+		want   string
+		status int
+	}{
+		{"nobody in between", Config{}, "", nil, "127.0.0.1", 101},
+		{"PROXY v1", trusting, v1, nil, "203.0.113.5", 101},
+		{"PROXY v2", trusting, v2, nil, "203.0.113.5", 101},
+		{"PROXY v2, IPv6", trusting, v26, nil, "2001:db8::7", 101},
+		{"PROXY UNKNOWN", trusting, "PROXY UNKNOWN\r\n", nil, "127.0.0.1", 101},
+		{"PROXY wins over fields", trusting, v1, []string{"X-Forwarded-For: 198.51.100.1"}, "203.0.113.5", 101},
+		{"a liar's PROXY header", Config{}, v1, nil, "", 400},
+		{"a liar's PROXY header, v2", Config{}, v2, nil, "", 400},
+		{"X-Forwarded-For", trusting, "", []string{"X-Forwarded-For: 198.51.100.1"}, "198.51.100.1", 101},
+		{"the client lies in front", trusting, "", []string{"X-Forwarded-For: 1.2.3.4, 198.51.100.1, 10.1.1.1"}, "198.51.100.1", 101},
+		{"several fields", trusting, "", []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 198.51.100.1"}, "198.51.100.1", 101},
+		{"Forwarded", trusting, "", []string{`Forwarded: for=1.2.3.4, for="[2001:db8::9]:4711";proto=https`, "X-Forwarded-For: 5.6.7.8"}, "2001:db8::9", 101},
+		{"Forwarded for unknown", trusting, "", []string{"Forwarded: for=1.2.3.4, for=unknown"}, "127.0.0.1", 101},
+		{"garbage", trusting, "", []string{"X-Forwarded-For: <script>"}, "127.0.0.1", 101},
+		{"fields of a stranger", Config{}, "", []string{"X-Forwarded-For: 198.51.100.1", "Forwarded: for=198.51.100.1"}, "127.0.0.1", 101},
+		{"a malformed PROXY header", trusting, "PROXY TCP4 nonsense\r\n", nil, "", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			seen := make(chan netip.Addr, 3)
+			s := serve(t, tt.cfg, Handler{
+				OnUpgrade: func(u *Upgrade) error { seen <- u.ClientAddr; return nil },
+				OnOpen:    func(c *Conn) { seen <- c.ClientAddr() },
+				OnMessage: echo,
+			})
+			whole := tt.header + upgradeHead(tt.fields...) + "\x81\x82\x00\x00\x00\x00hi\x88\x80\x00\x00\x00\x00"
+			for _, cut := range []int{len(whole), 0, 3, len(tt.header), len(tt.header) / 2, len(tt.header) + 5} {
+				nc := s.connect()
+				for _, part := range []string{whole[:cut], whole[cut:]} {
+					if _, err := io.WriteString(nc, part); err != nil && tt.status == 101 {
+						t.Fatal(err)
+					}
+				}
+				if tt.status == 0 {
+					if b, _ := io.ReadAll(nc); len(b) != 0 {
+						t.Errorf("answered %q", b)
+					}
+					continue
+				}
+				r, rest := s.response(nc)
+				if r.StatusCode != tt.status {
+					t.Fatalf("cut at %d: %s", cut, r.Status)
+				}
+				if tt.status != 101 {
+					continue
+				}
+				if a, b := <-seen, <-seen; a.String() != tt.want || b != a || rest != "\x81\x02hi\x88\x00" {
+					t.Errorf("cut at %d: client %v, %v, then %q", cut, a, b, rest)
+				}
+			}
+		})
+	}
+}
+
+// TestLimitsPerAddress counts clients behind a proxy, not the proxy.
+func TestLimitsPerAddress(t *testing.T) {
+	s := serve(t, Config{TrustedProxies: []string{"127.0.0.1"}, ConnectionsPerAddressMax: 2, AcceptsPerAddressPerSecond: 1000,
+		HTTP: http.NotFoundHandler()}, Handler{OnMessage: echo})
+	open := func(ip string) (*client, int) {
+		nc := s.connect()
+		_, _ = io.WriteString(nc, proxyHeader(s.t.(*testing.T), 2, ip))
+		c := newClient(t, nc, &codec.Options{Role: codec.Client, HandshakeBytesMax: 1 << 16, HeaderFieldsMax: 100, MessageBytesMax: 1 << 20, FragmentsMax: 10, Host: "a", Target: "/"})
+		c.session.Start(&c.env)
+		c.flush()
+		ev, err := c.next()
+		if err != nil || ev.Kind == codec.Close {
+			if ev.Close == nil || !strings.Contains(ev.Close.Error(), "429") {
+				t.Errorf("refused with %v %v", err, ev.Close)
+			}
+			return nil, 429
+		}
+		return c, 101
+	}
+	a1, _ := open("203.0.113.1")
+	_, _ = open("203.0.113.1")
+	if _, status := open("203.0.113.1"); status != 429 {
+		t.Error("a third connection of one client was taken")
+	}
+	if _, status := open("203.0.113.2"); status != 101 {
+		t.Error("another client was refused")
+	}
+	for range 5 { // the proxy itself, and loopback, are exempt
+		c := s.dial("/", nil)
+		defer c.Close()
+	}
+	a1.close(1000, "")
+	_ = a1.closed()
+	s.await("a place for the first client", func() bool {
+		s.addresses.mu.Lock()
+		defer s.addresses.mu.Unlock()
+		return s.addresses.counts[netip.MustParseAddr("203.0.113.1")].open == 1
+	})
+	if _, status := open("203.0.113.1"); status != 101 {
+		t.Error("the freed place was not given")
+	}
+}
+
+func TestAcceptsPerAddress(t *testing.T) {
+	a := addresses{connectionsMax: 100, acceptsMax: 3}
+	client, other := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")
+	for i := range 3 {
+		if err := a.enter(client, int64(i)); err != nil {
+			t.Fatal(err)
+		}
+		a.leave(client)
+	}
+	if err := a.enter(client, 999); err == nil || err.Status != 429 {
+		t.Errorf("a fourth in one second: %v", err)
+	}
+	if err := a.enter(other, 999); err != nil {
+		t.Errorf("another: %v", err)
+	}
+	if err := a.enter(client, 1000); err != nil {
+		t.Errorf("in the next second: %v", err)
+	}
+	a.leave(client)
+	a.leave(other)
+	if _ = a.enter(other, 5000); len(a.counts) != 1 {
+		t.Errorf("%d addresses are remembered", len(a.counts))
+	}
+}
+
+// TestHalfOpenMax: silent peers use up the handshakes under way, and then
+// newcomers get 503; open connections do not count.
+func TestHalfOpenMax(t *testing.T) {
+	s := serve(t, Config{HalfOpenMax: 3, HandshakeTimeout: patience}, Handler{OnMessage: echo})
+	c := s.dial("/", nil)
+	for range 3 {
+		_ = s.connect()
+	}
+	s.await("three half-open", func() bool { return s.halfOpen.Load() == 3 })
+	if r, _ := s.exchange(upgradeHead()); r.StatusCode != 503 {
+		t.Errorf("%s", r.Status)
+	}
+	c.send(protocol.OpText, "x")
+	c.expect("x")
+	_ = c.Conn.Close()
+	_ = s.end()
+	if n := s.halfOpen.Load(); n != 0 {
+		t.Errorf("%d are counted at the end", n)
+	}
+}
+
+// TestRates: above a rate nothing is lost and nobody is closed, but reading
+// pauses, so that it takes several seconds' windows.
+func TestRates(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"control":  {ControlFramesPerSecond: 2},
+		"messages": {MessagesPerSecond: 2},
+		"bytes":    {BytesPerSecond: 1024},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cfg.Loops = 1
+			conns := make(chan *Conn, 1)
+			s := serve(t, cfg, Handler{OnOpen: func(c *Conn) {
+				select {
+				case conns <- c:
+				default:
+				}
+			}, OnMessage: echo})
+			cl := s.dial("/", nil)
+			c := <-conns
+			var frames []byte
+			for range 5 {
+				frames, _ = cl.session.Encode(&cl.env, frames, protocol.OpPing, []byte("p"), false)
+				frames, _ = cl.session.Encode(&cl.env, frames, protocol.OpText, make([]byte, 400), false)
+			}
+			_, _ = cl.Write(frames)
+			for range 5 {
+				cl.receive()
+			}
+			if c.Stats().RateLimited == 0 {
+				t.Error("reading never paused")
+			}
+		})
+	}
+}
+
+func TestLifetime(t *testing.T) {
+	ended := make(chan *CloseError, 1)
+	s := serve(t, Config{LifetimeMax: 50 * time.Millisecond}, Handler{OnClose: func(_ *Conn, e *CloseError) { ended <- e }})
+	if info := s.dial("/", nil).closed(); info.Code != protocol.CloseGoingAway {
+		t.Errorf("closed with %v", info)
+	}
+	if e := <-ended; e.Remote || e.Code != protocol.CloseGoingAway {
+		t.Errorf("OnClose: %v", e)
+	}
+	_ = s.end()
+	s.balanced()
+}
+
+// TestBufferBudget: when all buffers together exceed the budget, who holds most
+// is closed first, newcomers get 503, and the small go on.
+func TestBufferBudget(t *testing.T) {
+	for _, kind := range []string{"backlog", "unfinished message"} {
+		t.Run(kind, func(t *testing.T) {
+			conns := make(chan *Conn, 1)
+			ended := make(chan *CloseError, 1)
+			s := serve(t, Config{Loops: 2, BufferBytesMax: 2 << 20, CloseTimeout: 50 * time.Millisecond}, Handler{
+				OnUpgrade: func(u *Upgrade) error {
+					if u.Request.Path == "/small" {
+						u.Handler = &Handler{OnMessage: echo}
+					}
+					return nil
+				},
+				OnOpen:  func(c *Conn) { conns <- c },
+				OnClose: func(_ *Conn, e *CloseError) { ended <- e },
+			})
+			small := s.dial("/small", nil)
+			half := s.dial("/small", nil)
+			_, _ = half.Write([]byte("\x02\x84\x00\x00\x00\x00half")) // a first fragment
+			big := s.dial("/", nil)
+			c := <-conns
+			full := make(chan struct{})
+			if kind == "backlog" {
+				go func() {
+					defer close(full)
+					for c.SendBinary(make([]byte, 64<<10)) == nil {
+					}
+				}()
+			} else {
+				go func() {
+					defer close(full)
+					_, _ = big.Write([]byte("\x02\xff\x00\x00\x00\x00\x00\x80\x00\x00\x00\x00\x00\x00")) // 8 MiB announced
+					for {
+						if _, err := big.Write(make([]byte, 64<<10)); err != nil {
+							return
+						}
+					}
+				}()
+			}
+			if e := <-ended; e.Code != protocol.CloseTryAgainLater {
+				t.Errorf("OnClose: %v", e)
+			}
+			s.await("the budget again", func() bool { return s.buffered.Load() < 1<<20 })
+			small.send(protocol.OpText, "x")
+			small.expect("x")
+			_, _ = half.Write([]byte("\x80\x80\x00\x00\x00\x00"))
+			half.expect("half")
+			_ = big.Conn.Close()
+			<-full
+			s.buffered.Add(2 << 20) // as if spent
+			if r, _ := s.exchange(upgradeHead()); r.StatusCode != 503 {
+				t.Errorf("%s", r.Status)
+			}
+			s.buffered.Add(-2 << 20)
+			_ = small.Conn.Close()
+			_ = half.Conn.Close()
+			_ = s.end()
+			s.balanced()
+			if n := s.buffered.Load(); n != 0 {
+				t.Errorf("%d bytes are counted at the end", n)
+			}
+		})
+	}
+}

@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/sockmill/sockmill/codec"
+)
+
+// The byte budget of the engine covers every buffer that is lent: what waits to
+// be sent, messages that are not complete, parked input, inboxes. While it is
+// spent, newcomers get 503, and each loop closes the connections that hold most
+// of its part, with 1013, until the sum is below again.
+
+// account tells the engine what the loop's buffers hold, if that has changed.
+func (w *worker) account() {
+	held := int64(w.env.Buffers.LentBytes()) + int64(w.inbox.held())
+	if held == w.held {
+		return
+	}
+	sum := w.e.buffered.Add(held - w.held)
+	grew := held > w.held
+	w.held = held
+	if excess := sum - int64(w.e.cfg.BufferBytesMax); grew && excess > 0 {
+		w.relieve(min(excess, held))
+	}
+}
+
+// relieve closes the connections that hold most, until excess bytes are free.
+func (w *worker) relieve(excess int64) {
+	type holder struct {
+		c     *Conn
+		bytes int64
+	}
+	var holders []holder
+	for _, c := range w.conns {
+		if n := c.holds(); n > 0 && c.phase.Load() == phaseOpen {
+			holders = append(holders, holder{c, n})
+		}
+	}
+	slices.SortFunc(holders, func(a, b holder) int { return int(b.bytes - a.bytes) })
+	for _, h := range holders {
+		if excess <= 0 {
+			return
+		}
+		excess -= h.bytes
+		h.c.closeSlow()
+	}
+}
+
+// holds is what the connection has in buffers.
+func (c *Conn) holds() (bytes int64) {
+	if c.queue != nil {
+		bytes += int64(c.queue.bytes)
+	}
+	if c.rare != nil {
+		bytes += int64(len(c.rare.parked))
+	}
+	if b, ok := c.codec.(codec.Buffered); ok {
+		bytes += int64(b.Buffered())
+	}
+	return bytes
+}

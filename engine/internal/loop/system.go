@@ -1,0 +1,43 @@
+package loop
+
+import "golang.org/x/sys/unix"
+
+// System is what a loop asks of gnet and of the kernel: the seam at which a
+// simulation takes the place of both. The errors 0 and EAGAIN mean what they
+// mean to send(2).
+type System interface {
+	Send(fd int, b []byte) (n int, errno unix.Errno)
+	SendVec(fd int, pieces [][]byte) (n int, errno unix.Errno)
+	Shutdown(fd int) error                // of the stream towards the peer
+	SetReading(fd int, on bool) error     // whether the loop is to be told of input
+	Watch(s *Socket) error                // for what s awaits
+	Forget(s *Socket)                     // ends Watch
+	Close(s *Socket)                      // tells the owner, then closes the descriptor
+	Dup(s *Socket) (newFD int, err error) // the caller owns it
+}
+
+// kernel is the System of a running loop.
+type kernel struct{ l *Loop }
+
+func (k kernel) Send(fd int, b []byte) (int, unix.Errno) { return send(fd, b) }
+
+func (k kernel) SendVec(fd int, pieces [][]byte) (int, unix.Errno) {
+	v := k.l.vecs[:0]
+	for _, b := range pieces {
+		if len(b) > 0 {
+			v = append(v, unix.Iovec{Base: &b[0]})
+			v[len(v)-1].SetLen(len(b))
+		}
+	}
+	n, errno := sendVec(fd, v)
+	clear(v)
+	k.l.vecs = v
+	return n, errno
+}
+
+func (k kernel) Shutdown(fd int) error            { return unix.Shutdown(fd, unix.SHUT_WR) }
+func (k kernel) SetReading(fd int, on bool) error { return setReading(k.l.poller, fd, on) }
+func (k kernel) Watch(s *Socket) error            { return k.l.watcher.watch(s) }
+func (k kernel) Forget(s *Socket)                 { k.l.watcher.forget(s) }
+func (k kernel) Close(s *Socket)                  { _ = k.l.el.Close(s.conn) }
+func (k kernel) Dup(s *Socket) (int, error)       { return s.conn.Dup() }

@@ -1,0 +1,77 @@
+package engine
+
+// pauseReasons is a set; reading resumes when it is empty.
+type pauseReasons uint8
+
+const (
+	pausedBacklog pauseReasons = 1 << iota // too much waits to be sent
+	pausedUser                             // PauseReading
+	pausedOffload                          // a function of Go runs
+	pausedRate                             // the peer sends too much
+)
+
+// PauseReading stops reading from the connection, so that TCP makes the peer
+// wait; messages that have arrived already are delivered after ResumeReading.
+// While reading is paused the peer's silence is not held against it.
+func (c *Conn) PauseReading() error {
+	return c.onLoop(func() { c.pause(pausedUser) })
+}
+
+// ResumeReading ends what PauseReading began.
+func (c *Conn) ResumeReading() error {
+	return c.onLoop(func() { c.unpause(pausedUser) })
+}
+
+// onLoop runs f on the connection's loop, at once if this is it.
+func (c *Conn) onLoop(f func()) error {
+	switch {
+	case c.phase.Load() != phaseOpen:
+		return ErrClosed
+	case c.w.loop.On():
+		f()
+		return nil
+	default:
+		return c.w.post(post{do: f})
+	}
+}
+
+// pause adds a reason not to read. Where reading cannot be paused, it goes on,
+// and the bounds of what is queued close the connection.
+func (c *Conn) pause(why pauseReasons) {
+	if c.phase.Load() != phaseOpen {
+		return
+	}
+	if !c.halted {
+		if c.halted = c.sock.Pause(); !c.halted {
+			return
+		}
+		c.seldom().since = c.w.now()
+	}
+	c.paused |= why
+}
+
+// unpause takes a reason away; the connection is attended to and, if it was the
+// last, resumes.
+func (c *Conn) unpause(why pauseReasons) {
+	c.paused &^= why
+	c.w.mark(c)
+}
+
+// resume reads again, and first takes what arrived while reading was paused.
+func (c *Conn) resume() {
+	r := c.seldom()
+	c.halted = false
+	if c.w.now() > r.since {
+		c.alive = true // it may have answered meanwhile: its time begins anew
+	}
+	c.sock.Resume()
+	if r.parked == nil {
+		return
+	}
+	parked := r.parked
+	r.parked = nil
+	if c.phase.Load() < phaseEnding {
+		c.receive(parked)
+	}
+	c.w.env.Buffers.Put(parked)
+}

@@ -1,0 +1,81 @@
+//go:build sockmill_debug
+
+package engine
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// TestStaleDataIsPoisoned: what a program kept beyond its callback reads as
+// poison, wherever it lay: in the loop's read buffer or in a pooled one.
+func TestStaleDataIsPoisoned(t *testing.T) {
+	for _, tt := range []struct {
+		op      protocol.Opcode // 0: not WebSocket
+		payload string
+	}{
+		{protocol.OpText, "short"}, {protocol.OpPing, "ping"}, {protocol.OpPong, "pong"},
+		{protocol.OpBinary, strings.Repeat("x", 200_000)}, {0, "raw"},
+	} {
+		var kept []byte
+		found := make(chan []byte, 1)
+		keep := func(_ *Conn, data []byte) { kept = data }
+		addr := "ws://127.0.0.1:0"
+		if tt.op == 0 {
+			addr = "tcp://127.0.0.1:0"
+		}
+		s := serve(t, Config{Addr: addr, Loops: 1}, Handler{
+			OnMessage: func(c *Conn, m Message) { keep(c, m.Data) },
+			OnPing:    keep,
+			OnPong:    keep,
+			OnClose:   func(*Conn, *CloseError) { found <- bytes.Clone(kept) },
+		})
+		var nc net.Conn
+		if tt.op == 0 {
+			nc = s.connect()
+			_, _ = nc.Write([]byte(tt.payload))
+		} else {
+			c := s.dial("/", nil)
+			c.send(tt.op, tt.payload)
+			nc = c.Conn
+		}
+		_ = nc.Close() // brings no bytes over those that were kept
+		if b := <-found; !bytes.Equal(b, bytes.Repeat([]byte{0xdb}, len(tt.payload))) {
+			t.Errorf("%v: %d of %d bytes, beginning with %.20q", tt.op, len(b), len(tt.payload), b)
+		}
+	}
+}
+
+// TestStaleWriteIsCaught: the next who borrows the buffer finds out.
+func TestStaleWriteIsCaught(t *testing.T) {
+	var kept []byte
+	s := serve(t, Config{Loops: 1}, Handler{OnMessage: func(c *Conn, m Message) {
+		if kept == nil {
+			kept = m.Data
+			return
+		}
+		kept[5] = '!'
+		func() {
+			defer func() { _ = c.SendText(fmt.Sprint(recover())) }()
+			c.w.env.Buffers.Get(len(kept))
+		}()
+	}})
+	c := s.dial("/", nil)
+	message, _ := c.session.Encode(&c.env, nil, protocol.OpText, []byte(strings.Repeat("x", 3000)), false)
+	for _, piece := range [][]byte{message[:100], message[100:]} { // two reads: it lies in a buffer
+		before := s.Stats().BytesIn
+		if _, err := c.Write(piece); err != nil {
+			t.Fatal(err)
+		}
+		s.await("the piece", func() bool { return s.Stats().BytesIn == before+uint64(len(piece)) })
+	}
+	c.send(protocol.OpText, "look")
+	if _, said := c.receive(); !strings.Contains(said, "byte 5 of a buffer of 4096 was overwritten with 0x21") {
+		t.Errorf("the stale write: %s", said)
+	}
+}

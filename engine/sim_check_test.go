@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"errors"
+	"reflect"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/loop"
+)
+
+// check asserts what must hold of a loop after each event.
+func (s *sim) check(l *simLoop) {
+	w := l.w
+	if w.cur != nil || len(w.env.Out) != 0 || len(w.dirty) != 0 || w.got != 0 || w.sent != 0 || w.head != 0 {
+		s.failf("something is left at the end of a turn: cork %d, dirty %d, got %d, sent %d, head %d", len(w.env.Out), len(w.dirty), w.got, w.sent, w.head)
+	}
+	if due, ok := w.wheel.Next(); ok && (w.alarmAt == 0 || w.alarmAt > due) {
+		s.failf("the alarm is set to %d, a timer is due at %d", w.alarmAt, due)
+	}
+	waiting := map[*Conn]int64{} // in the inbox; only looked up
+	for _, list := range [][]post{w.inbox.taken[w.inbox.next:], w.inbox.posts} {
+		for _, p := range list {
+			if p.c != nil && p.message.op != 0 {
+				waiting[p.c] += int64(max(p.n, len(p.message.data)))
+			}
+		}
+	}
+	for _, c := range s.conns {
+		if c.l == l {
+			c.check(waiting[c.c])
+		}
+	}
+}
+
+func (c *simConn) check(inInbox int64) {
+	s, k, cc := c.s, c.sock, c.c
+	phase := cc.phase.Load()
+	if phase >= phaseClosing && c.closingAt < 0 {
+		c.closingAt = s.now
+	}
+	if phase < phaseEnding {
+		c.closingAt = max(c.closingAt, -1)
+	}
+	st := cc.Stats()
+	if st.BytesIn != k.received+uint64(c.head) || st.BytesOut != k.sent || st.MessagesIn != c.messages {
+		s.failf("%v: %+v, but read %d and %d, written %d, delivered %d", c, st, k.received, c.head, k.sent, c.messages)
+	}
+	queued := c.checkQueue()
+	if got := cc.queued.Load(); got != int64(queued)+inInbox {
+		s.failf("%v: %d bytes count as queued; the queue has %d, the inbox %d", c, got, queued, inInbox)
+	}
+	if k.closed != (phase == phaseGone) {
+		s.failf("%v: in phase %d, closed %v", c, phase, k.closed)
+	}
+	if cc.opened != (c.opens > c.closes && phase < phaseEnding) {
+		s.failf("%v: opened %v in phase %d; OnOpen %d, OnClose %d", c, cc.opened, phase, c.opens, c.closes)
+	}
+	if phase == phaseGone {
+		return
+	}
+	if k.reading == cc.halted {
+		s.failf("%v: the kernel reads %v, halted %v", c, k.reading, cc.halted)
+	}
+	wanted := cc.paused != 0
+	if phase >= phaseClosing {
+		wanted = phase == phaseEnding && !cc.farewell && !s.cfg.noPause
+	}
+	if cc.halted != wanted {
+		s.failf("%v: halted %v in phase %d, for the reasons %b", c, cc.halted, phase, cc.paused)
+	}
+	if phase == phaseOpen && cc.above != (queued > s.e.low && (cc.above || queued > s.e.high)) {
+		s.failf("%v: OnBackpressure or OnDrain is missing: above %v with %d", c, cc.above, queued)
+	}
+	if phase == phaseOpen && cc.congested && queued > s.e.high && !cc.halted && !s.cfg.noPause {
+		s.failf("%v: reads on with %d bytes waiting", c, queued)
+	}
+	if !cc.timer.Armed() {
+		s.failf("%v: no timer runs in phase %d", c, phase)
+	}
+	if r := cc.rare; r != nil {
+		if r.stall.Armed() != cc.congested {
+			s.failf("%v: congested %v, but the stall timer %v", c, cc.congested, r.stall.Armed())
+		}
+		if n := c.parked(); n > 2*loop.ReadBytesMax {
+			s.failf("%v: %d bytes are parked", c, n)
+		}
+	}
+}
+
+// parked is how many bytes wait for reading to resume.
+func (c *simConn) parked() int {
+	if c.c.rare == nil {
+		return 0
+	}
+	return len(c.c.rare.parked)
+}
+
+// checkQueue asserts that a queue is what its accounts say, is watched, and has
+// its bound, and returns its bytes.
+func (c *simConn) checkQueue() int {
+	s, k, cc := c.s, c.sock, c.c
+	q := cc.queue
+	if q == nil {
+		if k.progressAt = s.now; cc.congested {
+			s.failf("%v: congested without a queue", c)
+		}
+		return 0
+	}
+	bytes, messages := 0, 0
+	for i := q.first; i < len(q.chunks); i++ {
+		ch := &q.chunks[i]
+		bytes += len(ch.b) - ch.done
+		if ch.kind == removable {
+			messages++
+			bytes += removableOverhead
+		}
+	}
+	if q.bytes != bytes || q.removable != messages {
+		s.failf("%v: the queue counts %d bytes, %d removable; it has %d, %d", c, q.bytes, q.removable, bytes, messages)
+	}
+	if !cc.congested || !k.watchW && !k.told {
+		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.congested, k.watchW)
+	}
+	if bytes > s.e.cfg.SendBytesMax+corkBytesMax+2*(s.cfg.bytesMax+200) { // one above the bound, one above the cork's
+		s.failf("%v: the queue holds %d bytes, its bound is %d", c, bytes, s.e.cfg.SendBytesMax)
+	}
+	return bytes
+}
+
+// checkTimeout asserts that a connection that is closed for its silence had
+// the time that Config grants.
+func (c *simConn) checkTimeout() {
+	s, k, cfg := c.s, c.sock, &c.s.e.cfg
+	if r := c.c.rare; r == nil || !errors.Is(r.cause, ErrTimeout) {
+		return
+	}
+	quiet := s.now-k.quietAt >= cfg.PongTimeout.Milliseconds() && (k.reading || k.pausedAt == s.now)
+	stalled := s.now-k.progressAt >= cfg.WriteStallTimeout.Milliseconds()
+	unanswered := c.closingAt >= 0 && s.now-c.closingAt >= cfg.CloseTimeout.Milliseconds()
+	unanswered = unanswered || k.outFin && s.now-k.finAt >= lingerTimeout.Milliseconds()
+	if !quiet && !stalled && !unanswered {
+		s.failf("%v: cut after %d ms of silence, reading %v, %d ms without progress, closing since %d", c, s.now-k.quietAt, k.reading, s.now-k.progressAt, c.closingAt)
+	}
+}
+
+// checkEnd is called when the peer has read the end of the stream: if nothing
+// broke, then every message and the last words are there.
+func (c *simConn) checkEnd() {
+	p, k := c.peer, c.sock
+	if p.lossy || !p.decode || !k.outFin {
+		return
+	}
+	if p.session.State() != codec.StateClosed {
+		c.s.failf("%v: the stream ended without a close frame", c)
+	}
+	if st := c.c.Stats(); st.MessagesOut != p.delivered {
+		c.s.failf("%v: %d messages arrived of %d", c, p.delivered, st.MessagesOut)
+	}
+}
+
+// checkOpen asserts, when everything has come to rest, that nothing is left of
+// what was under way.
+func (c *simConn) checkOpen() {
+	s, p, cc := c.s, c.peer, c.c
+	st := cc.Stats()
+	switch {
+	case p.deaf || p.lossy || !p.honest || cc.phase.Load() != phaseOpen || p.closing:
+	case p.seen != len(p.sent) || p.pinged != len(p.pings) || p.heard != len(p.pongs) || p.ponged != len(p.pings):
+		s.failf("%v: of %d messages, %d pings, %d pongs the server saw %d, %d, %d; %d pings were answered",
+			c, len(p.sent), len(p.pings), len(p.pongs), p.seen, p.pinged, p.heard, p.ponged)
+	case p.delivered != st.MessagesOut:
+		s.failf("%v: %d messages arrived of %d", c, p.delivered, st.MessagesOut)
+	case cc.queue != nil || cc.halted || cc.above || cc.queued.Load() != 0 || cc.rare != nil && (cc.rare.parked != nil || len(cc.rare.jobs) > 0):
+		s.failf("%v: something is left at rest", c)
+	}
+	c.checkCounts()
+}
+
+// checkCounts asserts that each message sent is found in one of the counters.
+func (c *simConn) checkCounts() {
+	if st := c.c.Stats(); st.MessagesOut+st.Dropped+st.Replaced != c.counted {
+		c.s.failf("%v: %d messages were sent, %+v", c, c.counted, st)
+	}
+}
+
+// checkGone asserts that nothing is left of a connection.
+func (c *simConn) checkGone() {
+	s, cc := c.s, c.c
+	switch {
+	case cc.phase.Load() != phaseGone || !c.sock.closed:
+		s.failf("%v: still there in phase %d", c, cc.phase.Load())
+	case c.opens != c.closes:
+		s.failf("%v: OnOpen %d, OnClose %d", c, c.opens, c.closes)
+	case cc.queue != nil || cc.timer.Armed() || cc.rare != nil && (cc.rare.parked != nil || cc.rare.stall.Armed()):
+		s.failf("%v: something is left of it", c)
+	case !reflect.ValueOf(&cc.ws).Elem().FieldByName("part").IsNil():
+		s.failf("%v: its codec keeps something", c)
+	case cc.queued.Load() != 0 && !s.stopped:
+		s.failf("%v: %d bytes count as queued", c, cc.queued.Load())
+	}
+	if !s.stopped {
+		c.checkCounts()
+	}
+}

@@ -1,0 +1,157 @@
+package engine
+
+// The end of a simulation: everything comes to rest, then everything ends.
+
+// restsWithin bounds the rounds after which a simulation must have come to rest.
+const restsWithin = 20_000
+
+// settle lets everything happen that is due, with healthy peers and kernel,
+// until nothing does. No time passes.
+func (s *sim) settle() {
+	for round := 0; s.failure == ""; round++ {
+		s.steps++
+		moved := s.runJob()
+		s.advance(0)
+		for _, l := range s.loops {
+			moved = s.poll(l) || moved
+		}
+		for _, c := range s.conns {
+			p := c.peer
+			if p.over() {
+				continue
+			}
+			moved = p.transmit(1+s.r.IntN(1+s.pick(300, 100_000))) || moved
+			if !p.deaf {
+				moved = p.receive(1+s.r.IntN(1+s.pick(1000, 100_000))) || moved
+			}
+		}
+		for _, k := range s.fds {
+			moved = moved || k != nil && k.watchW && len(k.out) < k.outMax
+		}
+		if !moved {
+			return
+		}
+		if round > restsWithin {
+			s.failf("nothing comes to rest")
+		}
+	}
+}
+
+func (s *sim) finish() {
+	s.tracef("calm")
+	s.calm = true
+	for _, c := range s.conns {
+		c.sock.inMax, c.sock.outMax = 100_000, 100_000
+		if c.c.phase.Load() == phaseOpen {
+			c.api("ResumeReading", c.c.ResumeReading)
+		}
+	}
+	s.settle()
+	for _, c := range s.conns {
+		if s.failure == "" {
+			c.checkOpen()
+		}
+	}
+	switch s.r.IntN(4) {
+	case 0:
+		s.tracef("the engine drains")
+		for _, l := range s.loops {
+			_ = l.w.post(post{do: l.w.drain})
+		}
+	case 1:
+		s.tracef("the peers close")
+		for _, c := range s.conns {
+			c.peer.bye()
+		}
+	case 2:
+		s.tracef("the peers fall silent")
+		for _, c := range s.conns {
+			c.peer.deaf = true
+		}
+	case 3:
+		s.tracef("the engine stops")
+		s.stop()
+	}
+	s.outlive()
+	s.ended()
+}
+
+// outlive lets time pass until every connection is gone.
+func (s *sim) outlive() {
+	deadline := s.now + 1_000_000
+	for s.failure == "" {
+		s.settle()
+		alive := false
+		next := deadline
+		for _, c := range s.conns {
+			if !c.sock.closed {
+				alive = true
+				if c.peer.deaf || c.c.phase.Load() == phaseOpen { // would answer pings for ever
+					c.peer.mute()
+				}
+			}
+		}
+		for _, l := range s.loops {
+			if l.w.alarmAt != 0 {
+				next = min(next, l.w.alarmAt)
+			}
+		}
+		switch {
+		case !alive:
+			s.settle()
+			return
+		case next == deadline:
+			c := s.live()[0]
+			s.failf("some connections never end, %v among them: in phase %d, paused for %b, congested %v", c, c.c.phase.Load(), c.c.paused, c.c.congested)
+		}
+		s.advance(max(next-s.now, 0))
+	}
+}
+
+// mute makes a peer say nothing any more, nor read.
+func (p *peer) mute() {
+	p.deaf = true
+	p.stream = nil
+	p.honest = false
+}
+
+// stop ends the loops with all that is on them, as gnet does.
+func (s *sim) stop() {
+	s.stopped = true
+	for _, l := range s.loops {
+		s.onLoop(l, func() {
+			for _, k := range s.fds {
+				if k != nil && k.l == l {
+					k.close(nil)
+				}
+			}
+		})
+	}
+	for s.runJob() {
+	}
+	for _, l := range s.loops {
+		l.w.end()
+	}
+}
+
+// ended asserts that nothing is left of anything.
+func (s *sim) ended() {
+	var sum ConnStats
+	for _, c := range s.conns {
+		if s.failure == "" {
+			c.checkGone()
+		}
+		sum.add(c.c.Stats())
+	}
+	for _, l := range s.loops {
+		if n := l.w.env.Buffers.Lent(); n != 0 {
+			s.failf("%d buffers are not given back", n)
+		}
+		if l.w.wheel.Len() != 0 || len(l.w.conns) != 0 {
+			s.failf("%d timers run, %d connections are listed", l.w.wheel.Len(), len(l.w.conns))
+		}
+	}
+	if st := s.e.Stats(); st.Connections != 0 || st.Open != 0 || int(st.Accepted) != len(s.conns) || st.ConnStats != sum {
+		s.failf("%+v after %d connections with %+v", st, len(s.conns), sum)
+	}
+}

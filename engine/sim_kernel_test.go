@@ -1,0 +1,307 @@
+package engine
+
+import (
+	"errors"
+	"io"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sockmill/sockmill/engine/internal/loop"
+)
+
+// simLoop is a loop with its control connection and its read buffer.
+type simLoop struct {
+	loop.Simulated
+	s     *sim
+	w     *worker
+	awake bool // a byte waits in the control connection
+	rung  bool // the alarm's post waits
+	on    bool // its events are being handled
+	buf   [loop.ReadBytesMax]byte
+}
+
+// Write takes the byte of a Wake.
+func (l *simLoop) Write(b []byte) (int, error) {
+	l.awake = true
+	return len(b), nil
+}
+
+// simSock is the kernel's part of a connection at the server.
+type simSock struct {
+	s  *sim
+	l  *simLoop
+	c  *simConn
+	fd int
+
+	in     []byte // from the peer, not read yet
+	inMax  int
+	inFin  bool // the peer ended its stream behind in
+	out    []byte
+	outMax int
+	outFin bool // the server ended its stream behind out
+	reset  bool
+	closed bool // by the server
+
+	reading        bool
+	stale          bool // an event from before the pause is under way
+	watchW, watchH bool
+	told           bool // the watcher told, the loop has not been there yet
+	sent, received uint64
+	progressAt     int64 // the kernel took something, or nothing waited
+	quietAt        int64 // something was read, or reading began
+	pausedAt       int64
+	finAt          int64 // the server ended its stream
+}
+
+func (s *sim) open(c *simConn, l *simLoop) *simSock {
+	k := &simSock{s: s, l: l, c: c, reading: true, quietAt: s.now, progressAt: s.now}
+	k.inMax = s.pick(1, 100, 5000, 100_000)
+	k.outMax = s.pick(10, 1000, 20_000, 200_000)
+	for k.fd < len(s.fds) && s.fds[k.fd] != nil {
+		k.fd++
+	}
+	if k.fd == len(s.fds) {
+		s.fds = append(s.fds, nil)
+	}
+	s.fds[k.fd] = k
+	return k
+}
+
+// at finds the socket of a descriptor. A call on a closed one is a failure.
+func (s *sim) at(fd int, call string) *simSock {
+	if fd >= len(s.fds) || s.fds[fd] == nil {
+		s.failf("%s on the closed descriptor %d", call, fd)
+		return nil
+	}
+	return s.fds[fd]
+}
+
+// Send implements loop.System: it takes something between nothing and all.
+func (s *sim) Send(fd int, b []byte) (int, unix.Errno) {
+	k := s.at(fd, "send")
+	switch {
+	case k == nil:
+		return 0, unix.EBADF
+	case k.outFin:
+		s.failf("%v: written after the end of the stream", k.c)
+		return 0, unix.EPIPE
+	case k.reset:
+		return 0, unix.Errno(s.pick(int(unix.EPIPE), int(unix.ECONNRESET)))
+	case !s.calm && s.chance(s.cfg.faults):
+		k.breaks()
+		return 0, unix.ETIMEDOUT
+	}
+	n := max(min(len(b), k.outMax-len(k.out)), 0)
+	switch {
+	case n == 0 || !s.calm && s.chance(50):
+		return 0, unix.Errno(s.pick(int(unix.EAGAIN), int(unix.EAGAIN), int(unix.EINTR), int(unix.ENOBUFS)))
+	case !s.calm && s.chance(300):
+		n = 1 + s.r.IntN(n)
+	}
+	k.out = append(k.out, b[:n]...)
+	k.sent += uint64(n)
+	k.progressAt = s.now
+	s.tracef("%v: the kernel takes %d of %d", k.c, n, len(b))
+	return n, 0
+}
+
+// SendVec implements loop.System.
+func (s *sim) SendVec(fd int, pieces [][]byte) (int, unix.Errno) {
+	s.scratch = s.scratch[:0]
+	for _, b := range pieces {
+		s.scratch = append(s.scratch, b...)
+	}
+	return s.Send(fd, s.scratch)
+}
+
+// Shutdown implements loop.System.
+func (s *sim) Shutdown(fd int) error {
+	k := s.at(fd, "shutdown")
+	if k == nil || k.reset {
+		return unix.ENOTCONN
+	}
+	k.outFin, k.finAt = true, s.now
+	s.tracef("%v: the server ends its stream", k.c)
+	return nil
+}
+
+// SetReading implements loop.System.
+func (s *sim) SetReading(fd int, on bool) error {
+	k := s.at(fd, "epoll_ctl")
+	if k == nil || s.cfg.noPause {
+		return errors.ErrUnsupported
+	}
+	switch k.reading = on; {
+	case !on:
+		k.pausedAt, k.stale = s.now, s.chance(300)
+	case s.now > k.pausedAt:
+		k.quietAt = s.now
+	}
+	s.tracef("%v: reading %v", k.c, on)
+	return nil
+}
+
+// Watch implements loop.System.
+func (s *sim) Watch(sock *loop.Socket) error {
+	k := s.of[sock.Owner().(*Conn)].sock
+	if k.closed {
+		s.failf("%v: watched after its end", k.c)
+	}
+	k.watchW, k.watchH = k.l.Awaited(sock)
+	return nil
+}
+
+// Forget implements loop.System.
+func (s *sim) Forget(sock *loop.Socket) {
+	k := s.of[sock.Owner().(*Conn)].sock
+	k.watchW, k.watchH = false, false
+}
+
+// Close implements loop.System.
+func (s *sim) Close(sock *loop.Socket) { s.of[sock.Owner().(*Conn)].sock.close(nil) }
+
+// Dup implements loop.System; no connection here goes to an http.Server.
+func (s *sim) Dup(*loop.Socket) (int, error) { return 0, unix.EMFILE }
+
+// close is what gnet's close does.
+func (k *simSock) close(err error) {
+	if k.closed {
+		return // gnet ignores a second one
+	}
+	k.closed = true
+	k.c.checkTimeout()
+	if r := k.c.c.rare; err == nil && k.outFin && !k.inFin && !k.reset && !k.s.stopped && (r == nil || r.cause == nil && r.ignored <= ignoredBytesMax) {
+		k.s.failf("%v: closes before the peer did, at the risk of its last words", k.c)
+	}
+	k.s.tracef("%v: closes the descriptor %d: %v", k.c, k.fd, err)
+	k.l.Closed(&k.c.c.sock, err)
+	k.s.fds[k.fd] = nil
+	if len(k.in) > 0 && !k.reset { // the kernel resets the stream, whatever is under way
+		k.breaks()
+	}
+}
+
+// breaks resets the connection; what was under way to the peer may be lost.
+func (k *simSock) breaks() {
+	k.reset = true
+	k.s.tracef("%v: reset", k.c)
+	if !k.s.calm && k.s.chance(500) {
+		k.in = nil
+	}
+	if k.s.chance(700) {
+		lost := k.s.r.IntN(len(k.out) + 1)
+		k.out = k.out[:len(k.out)-lost]
+	}
+	k.c.peer.lossy = true
+}
+
+// simEvent is what epoll said of a socket; it may be stale when its turn comes.
+type simEvent struct {
+	k               *simSock // nil: the control connection
+	end, hup, reads bool
+}
+
+// poll is one round of a loop: a batch of events in any order, among which
+// those of sockets that were paused or closed meanwhile. It reports whether
+// there was one.
+func (s *sim) poll(l *simLoop) bool {
+	for _, k := range s.fds {
+		if k != nil && k.l == l {
+			k.watcher()
+		}
+	}
+	var batch []simEvent
+	for _, k := range s.fds {
+		switch {
+		case k == nil || k.l != l:
+		case k.reading && (len(k.in) > 0 || k.inFin) || k.reset:
+			if s.calm || s.chance(800) {
+				batch = append(batch, simEvent{k: k, end: k.inFin || k.reset, hup: k.reset, reads: k.reading})
+			}
+		case !s.calm && k.reading && s.chance(20), // spurious
+			!s.calm && k.stale && s.chance(300) && k.c.parked() <= loop.ReadBytesMax:
+			batch, k.stale = append(batch, simEvent{k: k, reads: true}), false
+		}
+	}
+	if l.awake || !s.calm && s.chance(20) {
+		batch = append(batch, simEvent{})
+	}
+	s.r.Shuffle(len(batch), func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
+	for _, ev := range batch {
+		if s.failure != "" {
+			break
+		}
+		s.onLoop(l, func() { s.handle(l, ev) })
+		s.check(l)
+	}
+	return len(batch) > 0
+}
+
+// onLoop runs f as the loop's goroutine does.
+func (s *sim) onLoop(l *simLoop, f func()) {
+	l.on = true
+	l.SetOn(true)
+	f()
+	l.SetOn(false)
+	l.on = false
+}
+
+func (s *sim) handle(l *simLoop, ev simEvent) {
+	switch k := ev.k; {
+	case k == nil:
+		l.awake = false
+		for _, k := range s.fds {
+			if k != nil && k.l == l {
+				k.told = false
+			}
+		}
+		l.Woken()
+	case k.closed:
+	case ev.hup && !ev.reads:
+		k.close(io.EOF)
+	default:
+		for k.read() && ev.end && !k.closed { // gnet reads to the end, paused or not
+			s.check(l)
+		}
+	}
+}
+
+// read is one read of gnet's; it reports false at the end of what there is.
+func (k *simSock) read() bool {
+	s, l := k.s, k.l
+	n := min(len(k.in), len(l.buf))
+	if n > 0 && s.chance(300) {
+		n = 1 + s.r.IntN(n)
+	}
+	switch {
+	case n > 0:
+		b := l.buf[:copy(l.buf[:], k.in[:n])]
+		k.in = k.in[n:]
+		k.received += uint64(n)
+		k.quietAt = s.now
+		s.tracef("%v: the server reads %d", k.c, n)
+		l.Readable(&k.c.c.sock, b)
+		for i := range b { // it was valid during the call
+			b[i] = 0xdb
+		}
+		return true
+	case k.reset:
+		k.close(unix.ECONNRESET)
+	case k.inFin:
+		k.close(io.EOF)
+	}
+	return false
+}
+
+// watcher tells, late or early, what a watched socket awaits.
+func (k *simSock) watcher() {
+	s := k.s
+	room := len(k.out) < k.outMax || k.reset
+	w := k.watchW && (room || !s.calm && s.chance(20))
+	h := k.watchH && (k.inFin || k.reset)
+	if !w && !h || !s.calm && s.chance(300) {
+		return
+	}
+	k.watchW, k.watchH, k.told = false, false, true
+	k.l.Happened(&k.c.c.sock, w, h)
+}

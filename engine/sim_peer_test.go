@@ -1,0 +1,319 @@
+package engine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// What simulated peers and programs say: any prefix of the block of text is
+// UTF-8 if its length is a multiple of textUnit.
+const textUnit = 10
+
+var (
+	simText  = bytes.Repeat([]byte("aé☃𝄞"), 20_000)
+	simBytes = func() []byte {
+		b := make([]byte, 200_000)
+		for i := range b {
+			b[i] = byte(i*i>>3 + i)
+		}
+		return b
+	}()
+)
+
+// simMessage is a message as it was sent.
+type simMessage struct {
+	op   protocol.Opcode
+	data string
+}
+
+// peer is the client of a connection.
+type peer struct {
+	s       *sim
+	c       *simConn
+	env     codec.Env
+	session *codec.Session
+
+	honest bool // what it sends is valid
+	deaf   bool // it does not read, until the end
+	early  bool // it does not wait for the handshake's answer
+	decode bool // the handshake is valid, so that what comes is to be
+	lossy  bool // the stream broke: what was under way may be lost
+	target string
+
+	stream []byte       // encoded, not in the kernel yet
+	sent   []simMessage // in stream or before it
+	seen   int          // of sent, by OnMessage
+	pings  []string     // like sent
+	pinged int          // of pings, by OnPing
+	ponged int          // of pings, answered
+	pongs  []string     // answers to the server's pings
+	heard  int          // of pongs, by OnPong
+
+	said      bool // it sent its close frame
+	closing   bool // it sent a close frame, or the end of its session
+	fin       bool
+	gone      bool // it closed or reset the socket
+	eof       bool // it saw the end of the server's stream
+	closed    *CloseError
+	opened    bool
+	delivered uint64 // messages
+}
+
+func newPeer(c *simConn) *peer {
+	s := c.s
+	p := &peer{s: s, c: c, honest: !s.chance(150), deaf: s.chance(100), early: s.chance(300), decode: true, target: "/"}
+	if s.chance(40) {
+		p.target = "/refuse"
+	}
+	p.env.Random = s.r.Uint64
+	p.session = codec.NewSession(&codec.Options{
+		Role: codec.Client, HandshakeBytesMax: 1 << 16, HeaderFieldsMax: 100, MessageBytesMax: 1 << 30, FragmentsMax: 1 << 20,
+		Host: "sim", Target: p.target,
+	})
+	p.session.Start(&p.env)
+	p.flush()
+	if !p.honest && s.chance(300) {
+		p.spoil()
+		p.decode = false
+	}
+	return p
+}
+
+// over reports that nothing more will happen here.
+func (p *peer) over() bool { return p.gone || p.eof }
+
+// act does one thing that a client may do at any time.
+func (p *peer) act() {
+	s := p.s
+	switch n := s.r.IntN(1000); {
+	case p.over():
+	case n < 350:
+		p.transmit(1 + s.r.IntN(1+s.pick(3, 300, 100_000)))
+	case n < 650:
+		if !p.deaf || s.calm {
+			p.receive(1 + s.r.IntN(1+s.pick(10, 1000, 100_000)))
+		}
+	case n < 990:
+		p.produce()
+	case n < 993:
+		p.reset()
+	case n < 995:
+		p.end()
+	case n < 998:
+		p.bye()
+	case !p.honest:
+		p.spoil()
+	}
+}
+
+// transmit moves n bytes into the server's kernel, as far as there is room.
+func (p *peer) transmit(n int) bool {
+	k := p.c.sock
+	if k.closed && len(p.stream) > 0 && !k.reset {
+		k.breaks()
+	}
+	n = min(n, len(p.stream), k.inMax-len(k.in))
+	if n <= 0 || k.reset || k.closed {
+		return false
+	}
+	k.in = append(k.in, p.stream[:n]...)
+	p.stream = p.stream[n:]
+	return true
+}
+
+// receive reads n bytes and decodes them.
+func (p *peer) receive(n int) bool {
+	k := p.c.sock
+	n = min(n, len(k.out))
+	if n == 0 {
+		if k.reset || k.outFin || k.closed {
+			p.eof = true
+			p.c.checkEnd()
+			if !p.fin {
+				p.end()
+			}
+		}
+		return p.eof
+	}
+	b := bytes.Clone(k.out[:n])
+	k.out = k.out[n:]
+	if p.decode {
+		p.take(b)
+	}
+	return true
+}
+
+func (p *peer) take(b []byte) {
+	for {
+		ev, n := p.session.Decode(&p.env, b)
+		b = b[n:]
+		if p.said && ev.Kind == codec.Close {
+			p.env.Out = p.env.Out[:0] // the answer to the answer
+		}
+		p.flush()
+		switch ev.Kind {
+		case codec.NeedMore:
+			return
+		case codec.Open:
+			p.opened = true
+		case codec.Message:
+			p.delivered++
+			p.c.delivered(simMessage{ev.Opcode, string(ev.Data)})
+		case codec.Ping:
+			p.pongs = append(p.pongs, string(ev.Data))
+		case codec.Pong:
+			if p.honest && (p.ponged == len(p.pings) || p.pings[p.ponged] != string(ev.Data)) {
+				p.s.failf("%v: pong %d carries %q", p.c, p.ponged, ev.Data)
+			}
+			p.ponged++
+		case codec.Close:
+			p.closed = ev.Close
+			p.closing = true
+			var broken *protocol.Error
+			if errors.As(ev.Close, &broken) {
+				p.s.failf("%v: the server broke the protocol: %v", p.c, ev.Close)
+			}
+		}
+		if p.s.failure != "" {
+			return
+		}
+	}
+}
+
+// flush queues what the session says by itself.
+func (p *peer) flush() {
+	if !p.fin {
+		p.stream = append(p.stream, p.env.Out...)
+	}
+	p.env.Out = p.env.Out[:0]
+}
+
+// produce says something new.
+func (p *peer) produce() {
+	s := p.s
+	if p.closing || p.fin || len(p.stream) > 200_000 || s.calm || !p.opened && !p.early {
+		return
+	}
+	switch n := s.r.IntN(100); {
+	case n < 60:
+		p.message(1)
+	case n < 75:
+		p.message(1 + s.r.IntN(5))
+	case n < 80: // pipelined
+		for range 1 + s.r.IntN(30) {
+			p.message(1)
+		}
+	case n < 95:
+		p.ping()
+	default: // unasked
+		p.control(protocol.OpPong, "unasked")
+		p.pongs = append(p.pongs, "unasked")
+	}
+}
+
+func (p *peer) ping() {
+	data := fmt.Sprint("ping ", len(p.pings), strings.Repeat("x", p.s.pick(0, 1, 110)))
+	p.control(protocol.OpPing, data)
+	p.pings = append(p.pings, data)
+}
+
+func (p *peer) control(op protocol.Opcode, data string) {
+	p.stream, _ = p.session.Encode(&p.env, p.stream, op, []byte(data), false)
+}
+
+// size is the length of a message; the edges of the encoding come often.
+func (s *sim) size() int {
+	n := s.pick(0, 1, 20, 125, 126, 300, 1000)
+	if s.chance(40) {
+		n = s.pick(20_000, 65_535, 65_536, 100_000)
+	}
+	return min(s.r.IntN(n+1)+s.pick(0, n), s.cfg.bytesMax)
+}
+
+// message sends a message of so many frames, pings between them.
+func (p *peer) message(frames int) {
+	s := p.s
+	m := simMessage{protocol.OpBinary, fmt.Sprintf("%v message %d ", p.c, len(p.sent))}
+	if s.chance(500) {
+		m.op = protocol.OpText
+		m.data += string(simText[:s.size()/textUnit*textUnit])
+	} else {
+		m.data += string(simBytes[:s.size()])
+	}
+	p.sent = append(p.sent, m)
+	if frames == 1 {
+		p.stream, _ = p.session.Encode(&p.env, p.stream, m.op, []byte(m.data), false)
+		return
+	}
+	op, left := m.op, m.data
+	for i := range frames {
+		n := s.r.IntN(len(left) + 1)
+		if i == frames-1 {
+			n = len(left)
+		}
+		h := protocol.Header{Fin: i == frames-1, Opcode: op, Masked: true, Length: int64(n)}
+		copy(h.Key[:], fmt.Sprint(s.r.Uint32()%9000+1000))
+		p.stream = protocol.AppendHeader(p.stream, h)
+		at := len(p.stream)
+		p.stream = append(p.stream, left[:n]...)
+		protocol.Mask(p.stream[at:], h.Key, 0)
+		op, left = protocol.OpContinuation, left[n:]
+		if i < frames-1 && s.chance(200) {
+			p.ping()
+		}
+	}
+}
+
+// bye begins the closing handshake.
+func (p *peer) bye() {
+	if p.closing || p.fin || !p.opened {
+		return
+	}
+	p.closing = true
+	p.s.tracef("%v: the peer closes", p.c)
+	p.said = true // behind the session's back, which would not deliver what still comes
+	h := protocol.Header{Fin: true, Opcode: protocol.OpClose, Masked: true, Length: 5}
+	p.stream = protocol.AppendHeader(p.stream, h)
+	p.stream = protocol.AppendClosePayload(p.stream, protocol.CloseCode(p.s.pick(1000, 1001, 3000, 4999)), "bye")
+}
+
+// end ends the peer's stream; an honest one says all it has to say before.
+func (p *peer) end() {
+	k := p.c.sock
+	if p.honest && len(p.stream) > 0 && !p.eof || p.gone {
+		return
+	}
+	p.s.tracef("%v: the peer ends its stream", p.c)
+	p.fin, p.closing, p.stream = true, true, nil
+	k.inFin = true
+	if p.eof {
+		p.gone = true
+		return
+	}
+	if p.session.State() == codec.StateOpen {
+		p.lossy = true // the server drops what it has for us
+	}
+}
+
+func (p *peer) reset() {
+	p.gone, p.closing, p.lossy = true, true, true
+	if !p.c.sock.reset {
+		p.c.sock.breaks()
+	}
+}
+
+// spoil changes what is under way.
+func (p *peer) spoil() {
+	p.honest = false
+	p.s.tracef("%v: the peer sends garbage", p.c)
+	if len(p.stream) == 0 {
+		p.stream = append(p.stream, simBytes[:p.s.r.IntN(50)]...)
+		return
+	}
+	p.stream[p.s.r.IntN(len(p.stream))] ^= byte(1 + p.s.r.IntN(255))
+}

@@ -1,0 +1,232 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// simSend is a message that the program sent to a connection.
+type simSend struct {
+	message simMessage
+	seq     int // of the call
+	policy  Policy
+	key     uint64
+	refused bool
+	arrived bool
+}
+
+// act is the program doing something, to this connection or another.
+func (c *simConn) act() {
+	s := c.s
+	if s.chance(250) {
+		if live := s.live(); len(live) > 0 {
+			c = live[s.r.IntN(len(live))]
+		}
+	}
+	if s.chance(300) { // another goroutine, at the same time
+		was := make([]bool, len(s.loops))
+		for i, l := range s.loops {
+			was[i] = l.SetOn(false)
+		}
+		defer func() {
+			for i, l := range s.loops {
+				l.SetOn(was[i])
+			}
+		}()
+	}
+	switch n := s.r.IntN(100); {
+	case n < 50:
+		c.send(nil)
+	case n < 60:
+		for range s.r.IntN(s.pick(40, 150)) {
+			c.send(nil)
+		}
+	case n < 65:
+		c.api("Ping", func() error { return c.c.Ping([]byte("from the server")) })
+	case n < 70:
+		s.broadcast()
+	case n < 72:
+		c.api("Close", func() error { return c.c.Close(4000, "enough") })
+	case n < 80 && !s.calm: // or it would stay so
+		c.api("PauseReading", c.c.PauseReading)
+	default:
+		c.api("ResumeReading", c.c.ResumeReading)
+	}
+}
+
+// elsewhere is the program doing something outside of callbacks.
+func (s *sim) elsewhere() {
+	if live := s.live(); len(live) > 0 {
+		live[s.r.IntN(len(live))].act()
+	}
+}
+
+// api calls a method that may be refused only because the connection is not
+// open.
+func (c *simConn) api(name string, f func() error) {
+	open, closing := c.c.phase.Load() == phaseOpen, name == "Close" && c.c.closing.Load()
+	c.s.tracef("%v: the program calls %s", c, name)
+	c.s.calling++
+	err := f()
+	c.s.calling--
+	switch {
+	case err == nil && (open || name == "Close" && c.c.phase.Load() == phaseClosing):
+	case errors.Is(err, ErrClosed) && (!open || closing):
+	case err == nil && name == "Close": // in the handshake
+	default:
+		c.s.failf("%v: %s says %v", c, name, err)
+	}
+}
+
+// message makes a message that can be told from all others.
+func (s *sim) message(kind string, data []byte) (Message, *simSend) {
+	s.broadcasts++
+	m := Message{Type: Binary, Policy: Policy(s.r.IntN(int(Replace) + 1))}
+	if s.chance(300) {
+		m.Policy = Close
+	}
+	if data == nil {
+		data = simBytes[:s.size()]
+	}
+	m.Data = append(append(s.scratch2[:0], fmt.Sprintf("%s%d ", kind, s.broadcasts)...), data...)
+	if s.scratch2 = m.Data; s.chance(100) {
+		m.Type = Text
+		m.Data = append(s.scratch2[:0], fmt.Sprintf("%s%d text", kind, s.broadcasts)...)
+	}
+	p := m.Policy
+	if p == 0 {
+		p = s.e.cfg.Policy
+	}
+	return m, &simSend{message: simMessage{protocol.Opcode(m.Type), string(m.Data)}, seq: s.broadcasts, policy: p}
+}
+
+// send sends a message of which data is the end.
+func (c *simConn) send(data []byte) {
+	s := c.s
+	m, x := s.message("s", data)
+	on := c.here()
+	m.Key = uint64(s.r.IntN(4))
+	if m.Key > 0 {
+		m.Key += uint64(10 * on) // the order across senders is nobody's
+	}
+	x.key = m.Key
+	c.add(on, x)
+	open, queued := c.c.phase.Load() == phaseOpen, c.c.queued.Load()
+	s.calling++
+	err := c.c.Send(m)
+	s.calling--
+	s.tracef("%v: the program sends %.12q, %d bytes, policy %d, key %d: %v", c, m.Data, len(m.Data), m.Policy, m.Key, err)
+	for i := range m.Data { // Send copies
+		m.Data[i] = 0xdc
+	}
+	switch {
+	case err == nil && open:
+		c.counted++
+	case errors.Is(err, ErrBackpressure) && open:
+		if c.counted++; queued < int64(s.e.cfg.SendBytesMax) {
+			s.failf("%v: refused with %d bytes waiting", c, queued)
+		}
+		x.refused = true
+	case errors.Is(err, ErrClosed) && !open:
+		x.refused = true
+	default:
+		s.failf("%v: Send says %v", c, err)
+	}
+}
+
+// here is 1 on the connection's loop, else 0: the index of its sender.
+func (c *simConn) here() int {
+	if c.l.w.loop.On() {
+		return 1
+	}
+	return 0
+}
+
+// add puts a send in its place: a broadcast reaches a connection that came
+// after the call.
+func (c *simConn) add(from int, x *simSend) {
+	list := c.sends[from]
+	i := len(list)
+	for i > 0 && list[i-1].seq > x.seq {
+		i--
+	}
+	if i < c.passed[from] {
+		c.s.failf("%v: a later message overtook %.20q", c, x.message.data)
+	}
+	c.sends[from] = slices.Insert(list, i, x)
+	c.sent[x.message.data] = x
+}
+
+// broadcast sends to every connection. Whom it is for is decided when the
+// loop's turn comes.
+func (s *sim) broadcast() {
+	m, x := s.message("b", nil)
+	s.tracef("the program broadcasts %.12q, %d bytes, policy %d", m.Data, len(m.Data), m.Policy)
+	for _, l := range s.loops {
+		from := 0
+		if l.w.loop.On() {
+			from = 1
+		}
+		to := func() {
+			for _, c := range s.conns {
+				if c.l == l && c.c.phase.Load() == phaseOpen {
+					one := *x
+					c.add(from, &one)
+					c.counted++
+				}
+			}
+		}
+		if from == 1 {
+			to()
+		} else {
+			_ = l.w.post(post{do: to})
+		}
+	}
+	s.calling++
+	err := s.e.Broadcast(m)
+	s.calling--
+	for i := range m.Data {
+		m.Data[i] = 0xdc
+	}
+	if err != nil {
+		s.failf("Broadcast says %v", err)
+	}
+}
+
+// delivered holds a message that the peer received against what was sent: it
+// must be one that was accepted, no message of the policy Close may be missing
+// before it, and none of the same sender may have overtaken it. One that
+// replaced another stands in its place.
+func (c *simConn) delivered(m simMessage) {
+	x := c.sent[m.data]
+	c.s.tracef("%v: the peer receives %.12q", c, m.data)
+	switch {
+	case x == nil || x.message.op != m.op:
+		c.s.failf("%v: received %.30q, which nobody sent", c, m.data)
+		return
+	case x.arrived:
+		c.s.failf("%v: received %.20q again", c, m.data)
+	case x.refused:
+		c.s.failf("%v: received %.20q, which was refused", c, m.data)
+	}
+	from := 0
+	if !slices.Contains(c.sends[0], x) {
+		from = 1
+	}
+	x.arrived = true
+	for i, other := range c.sends[from][c.passed[from]:] {
+		replaced := x.policy == Replace && x.key != 0 && other.policy != Close && other.key == x.key && !other.refused && !other.arrived
+		if other == x || replaced {
+			c.passed[from] += i + 1
+			return
+		}
+		if other.policy == Close && !other.refused {
+			c.s.failf("%v: received %.20q without %.20q before it", c, m.data, other.message.data)
+			return
+		}
+	}
+	c.s.failf("%v: received %.20q out of order", c, m.data)
+}

@@ -1,0 +1,269 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// simConn is a connection with what is known of it: its two ends, what the
+// program sent, what its callbacks saw.
+type simConn struct {
+	s    *sim
+	id   int
+	c    *Conn
+	l    *simLoop
+	sock *simSock
+	peer *peer
+	head int // bytes that came along with the connection
+
+	sends     [2][]*simSend // from elsewhere, on the loop; in order
+	passed    [2]int        // how many of these the peer's messages went past
+	sent      map[string]*simSend
+	counted   uint64 // sends that the engine has to account for
+	opens     int
+	closes    int
+	messages  uint64
+	above     bool
+	jobs      int  // functions of Go not returned
+	active    bool // one runs
+	closingAt int64
+}
+
+func (c *simConn) String() string { return fmt.Sprintf("c%d", c.id) }
+
+// errOnPurpose is what callbacks panic with.
+var errOnPurpose = errors.New("on purpose")
+
+func (s *sim) setUp() {
+	s.of = map[*Conn]*simConn{}
+	s.cfg = simConfig{
+		steps: s.pick(300, 1000, 2500), connsMax: 1 + s.r.IntN(8),
+		faults: s.pick(0, 0, 2, 20), noPause: s.chance(60), bytesMax: s.pick(200, 3000, 100_000),
+	}
+	high := s.pick(1, 1000, 20_000, 200_000)
+	cfg := Config{
+		SendBytesHigh: high, SendBytesMax: high + s.r.IntN(s.pick(1, 2000, 100_000)+1), Policy: Policy(s.r.IntN(int(Replace) + 1)),
+		PingInterval: time.Duration(s.pick(500, 5000, 60_000)) * time.Millisecond, PongTimeout: time.Duration(s.pick(100, 5000)) * time.Millisecond,
+		WriteStallTimeout: time.Duration(s.pick(200, 5000, 30_000)) * time.Millisecond, HandshakeTimeout: time.Duration(s.pick(300, 10_000)) * time.Millisecond,
+		CloseTimeout: time.Duration(s.pick(50, 5000)) * time.Millisecond, Logger: zap.New(simLog{s}),
+	}
+	e, err := New(cfg, s.handler())
+	if err != nil {
+		panic(err)
+	}
+	s.e = e
+	e.clock = func() int64 { return s.now }
+	e.offload.max = 0 // all functions wait; see runJob
+	e.phase = engineRunning
+	for range 1 + s.r.IntN(3) {
+		l := &simLoop{s: s}
+		l.Simulated = loop.Simulate(s, l, func(ll *loop.Loop) loop.Driver { return newWorker(e, ll) })
+		l.w = l.Driver().(*worker)
+		e.workers = append(e.workers, l.w)
+		s.loops = append(s.loops, l)
+	}
+}
+
+// simLog fails the simulation if the engine logs a panic that is none of ours.
+type simLog struct{ s *sim }
+
+func (simLog) Enabled(l zapcore.Level) bool        { return l >= zap.ErrorLevel }
+func (l simLog) With([]zapcore.Field) zapcore.Core { return l }
+func (simLog) Sync() error                         { return nil }
+func (l simLog) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if l.Enabled(e.Level) {
+		return c.AddCore(e, l)
+	}
+	return c
+}
+
+func (l simLog) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	m := zapcore.NewMapObjectEncoder()
+	for _, f := range fields {
+		f.AddTo(m)
+	}
+	if m.Fields["panic"] != errOnPurpose.Error() {
+		l.s.failf("the engine logged %q %v", e.Message, m.Fields)
+	}
+	return nil
+}
+
+// simNetConn has the addresses of a connection.
+type simNetConn struct{ net.Conn }
+
+func (simNetConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1024} }
+func (simNetConn) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 80} }
+
+// arrive accepts a connection, now and then with a head that was read before.
+func (s *sim) arrive() {
+	if s.e.admit(false) != nil {
+		return
+	}
+	c := &simConn{s: s, id: len(s.conns), l: s.loops[s.r.IntN(len(s.loops))], sent: map[string]*simSend{}, closingAt: -1}
+	c.peer = newPeer(c)
+	c.sock = s.open(c, c.l)
+	var head []byte
+	if s.chance(200) {
+		c.head = 1 + s.r.IntN(len(c.peer.stream))
+		head = append(head, c.peer.stream[:c.head]...)
+		c.peer.stream = c.peer.stream[c.head:]
+	}
+	c.c, _ = newConn(s.e, simNetConn{}, head)
+	s.conns = append(s.conns, c)
+	s.of[c.c] = c
+	s.tracef("%v: arrives, descriptor %d", c, c.sock.fd)
+	s.onLoop(c.l, func() { c.l.Opened(&c.c.sock, c.c, c.sock.fd) })
+	s.e.arriving.Done()
+	s.e.accepted.Add(1)
+	s.check(c.l)
+}
+
+// handler is a program that does everything that programs do.
+func (s *sim) handler() Handler {
+	return Handler{
+		OnUpgrade: func(u *Upgrade) error {
+			if u.Request.Path == "/refuse" {
+				return Refuse(403, "no")
+			}
+			return nil
+		},
+		OnOpen: func(cc *Conn) {
+			c := s.called(cc, "OnOpen")
+			c.opens++
+			if s.chance(100) {
+				c.act()
+			}
+		},
+		OnMessage: s.onMessage,
+		OnClose:   s.onClose,
+		OnPing: func(cc *Conn, b []byte) {
+			c := s.called(cc, "OnPing")
+			if p := c.peer; p.honest {
+				if p.pinged == len(p.pings) || p.pings[p.pinged] != string(b) {
+					s.failf("%v: ping %d is %q", c, p.pinged, b)
+				}
+				p.pinged++
+			}
+		},
+		OnPong: func(cc *Conn, b []byte) {
+			c := s.called(cc, "OnPong")
+			if p := c.peer; p.honest {
+				if p.heard == len(p.pongs) || p.pongs[p.heard] != string(b) {
+					s.failf("%v: pong %d is %q", c, p.heard, b)
+				}
+				p.heard++
+			}
+		},
+		OnBackpressure: func(cc *Conn) { s.onBacklog(cc, true) },
+		OnDrain:        func(cc *Conn) { s.onBacklog(cc, false) },
+	}
+}
+
+// called checks what must hold of every callback.
+func (s *sim) called(cc *Conn, callback string) *simConn {
+	c := s.of[cc]
+	s.tracef("%v: %s", c, callback)
+	switch {
+	case !c.l.on:
+		s.failf("%v: %s runs elsewhere than on its loop", c, callback)
+	case s.calling > 0:
+		s.failf("%v: %s runs inside a call of the program's", c, callback)
+	case c.closes > 0:
+		s.failf("%v: %s after OnClose", c, callback)
+	case callback == "OnOpen" && c.opens > 0 || callback != "OnOpen" && c.opens == 0:
+		s.failf("%v: %s, and OnOpen ran %d times", c, callback, c.opens)
+	}
+	return c
+}
+
+func (s *sim) onMessage(cc *Conn, m Message) {
+	c := s.called(cc, "OnMessage")
+	c.messages++
+	if p := c.peer; p.honest {
+		if p.seen == len(p.sent) || p.sent[p.seen] != (simMessage{op: protocol.Opcode(m.Type), data: string(m.Data)}) {
+			s.failf("%v: message %d is %v %.60q", c, p.seen, m.Type, m.Data)
+			return
+		}
+		p.seen++
+	}
+	if c.jobs > 0 && !s.cfg.noPause {
+		s.failf("%v: a message while a function of Go runs", c)
+	}
+	switch n := s.r.IntN(100); {
+	case n < 50:
+		c.send(m.Data)
+	case n < 53:
+		c.offload(m)
+	case n < 90:
+		c.act()
+	}
+	if s.chance(5) {
+		panic(errOnPurpose)
+	}
+}
+
+func (s *sim) onBacklog(cc *Conn, above bool) {
+	c := s.called(cc, map[bool]string{true: "OnBackpressure", false: "OnDrain"}[above])
+	if c.above == above {
+		s.failf("%v: the same side of the watermarks again", c)
+	}
+	if c.above = above; s.chance(200) {
+		c.act()
+	}
+}
+
+// offload calls Go; meanwhile other things happen.
+func (c *simConn) offload(m Message) {
+	s := c.s
+	want := string(m.Data)
+	c.jobs++
+	err := c.c.Go(m, func(ctx context.Context, m Message) {
+		if c.active || c.closes > 0 {
+			s.failf("%v: a function of Go beside another, or after OnClose", c)
+		}
+		c.active = true
+		defer func() { c.jobs--; c.active = false }()
+		for range s.r.IntN(4) {
+			s.step()
+		}
+		if string(m.Data) != want {
+			s.failf("%v: the message of Go changed", c)
+		}
+		if c.sock.closed && ctx.Err() == nil {
+			s.failf("%v: the context of Go outlives the connection", c)
+		}
+		c.act()
+		if s.chance(50) {
+			panic(errOnPurpose)
+		}
+	})
+	if err != nil {
+		c.jobs--
+	}
+	if (err == nil) != (c.c.phase.Load() == phaseOpen) {
+		s.failf("%v: Go says %v", c, err)
+	}
+}
+
+func (s *sim) onClose(cc *Conn, e *CloseError) {
+	c := s.called(cc, "OnClose")
+	c.closes++
+	s.tracef("%v: %v", c, e)
+	switch {
+	case c.active:
+		s.failf("%v: OnClose before the function of Go returned", c)
+	case cc.Context().Err() == nil:
+		s.failf("%v: the context lives on in OnClose", c)
+	case !errors.Is(cc.SendText("x"), ErrClosed):
+		s.failf("%v: Send in OnClose", c)
+	}
+}
