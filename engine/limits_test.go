@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -84,6 +85,17 @@ func TestPingFindsTheDead(t *testing.T) {
 	}
 	_ = alive.Conn.Close()
 	<-stop
+}
+
+// TestPingsWithoutPongTimeout go on, for proxies that cut the silent.
+func TestPingsWithoutPongTimeout(t *testing.T) {
+	s := serve(t, Config{PingInterval: 20 * time.Millisecond, PongTimeout: NoLimit}, Handler{})
+	c := s.dial("/", nil)
+	for range 3 {
+		if ev, err := c.next(); err != nil || ev.Kind != codec.Ping {
+			t.Fatalf("instead of a ping: %v %v", ev.Kind, err)
+		}
+	}
 }
 
 // TestPeerThatDoesNotAnswerAClose is cut after CloseTimeout.

@@ -86,7 +86,7 @@ func (c *Conn) lookForLife() {
 		c.late = true
 		c.w.arm(&c.timer, secondLook)
 		return
-	case c.send(outgoing{op: protocol.OpPing}) == nil:
+	case c.send(outgoing{op: protocol.OpPing}) == nil && c.e.cfg.PongTimeout < forever:
 		c.pinged = true
 		c.w.arm(&c.timer, c.e.cfg.PongTimeout)
 		return
