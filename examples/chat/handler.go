@@ -15,6 +15,7 @@ import (
 // Bounds of one connection.
 const (
 	helloTimeout     = 15 * time.Second
+	refusedHellosMax = 3
 	requestPerSecond = 20 // of any kind; beyond the burst the connection is closed
 	requestBurst     = 60
 )
@@ -23,6 +24,7 @@ const (
 // needs no lock.
 type client struct {
 	head    [2]int
+	refused int // hellos
 	rate    bucket
 	timer   *time.Timer
 	room    *room // nil until welcomed
@@ -76,11 +78,7 @@ func (cl *client) dispatch(h *hub, p peer, q *request, now time.Time) {
 	case q.T == "hello" && cl.room == nil:
 		cl.hello(h, p, q, now)
 	case q.T == "say" && cl.room != nil:
-		err := q.checkSay()
-		if err == nil {
-			_, err = cl.room.say(cl.session, q, p, now)
-		}
-		if err != nil {
+		if _, err := cl.room.say(cl.session, q, p, now); err != nil {
 			reject(p, q.ID, err)
 		}
 	case q.T == "typing" && cl.room != nil:
@@ -98,7 +96,10 @@ func (cl *client) hello(h *hub, p peer, q *request, now time.Time) {
 	r, s, err := h.join(q, p, cl.head, now)
 	if err != nil {
 		reject(p, "", err)
-		return // may try again with another name until helloTimeout
+		if cl.refused++; cl.refused >= refusedHellosMax {
+			_ = p.Close(protocol.ClosePolicyViolation, "too many refused hellos")
+		}
+		return
 	}
 	cl.room, cl.session = r, s
 	cl.timer.Stop()

@@ -50,6 +50,20 @@ func TestRefusedHelloMayBeRepeated(t *testing.T) {
 	}
 }
 
+func TestRefusedHellosAreCounted(t *testing.T) {
+	h := newHub()
+	cl, f := dial()
+	for i := range refusedHellosMax {
+		if f.code != 0 {
+			t.Fatalf("closed with %d before hello %d", f.code, i)
+		}
+		cl.dispatch(h, f, &request{T: "hello", Version: version, Room: "lobby"}, start)
+	}
+	if len(f.seen) != refusedHellosMax || f.code != protocol.ClosePolicyViolation {
+		t.Errorf("saw %+v, closed with %d, want 1008", f.seen, f.code)
+	}
+}
+
 func TestBadMessageIsRefusedByItsID(t *testing.T) {
 	h := newHub()
 	cl, f := dial()

@@ -12,8 +12,9 @@ const roomsMax = 200
 // hub holds the rooms by name. A room comes with its first member and goes with its last
 // session; the hub's lock is taken before a room's.
 type hub struct {
-	mu    sync.Mutex
-	rooms map[string]*room
+	mu      sync.Mutex
+	rooms   map[string]*room
+	pressed time.Time // when a new room last asked for the place of another
 }
 
 func newHub() *hub { return &hub{rooms: map[string]*room{}} }
@@ -34,8 +35,11 @@ func (h *hub) join(q *request, p peer, head [2]int, now time.Time) (*room, *sess
 	defer h.mu.Unlock()
 	r := h.rooms[q.Room]
 	if r == nil {
-		if len(h.rooms) >= roomsMax {
-			h.drop(now, 0)
+		if len(h.rooms) >= roomsMax && now.Sub(h.pressed) >= time.Second {
+			h.pressed = now // refused hellos shall not keep the lock, nor new rooms push out many others
+			if empty := h.drop(now); len(h.rooms) >= roomsMax {
+				delete(h.rooms, empty)
+			}
 		}
 		if len(h.rooms) >= roomsMax {
 			return nil, nil, errFull
@@ -47,14 +51,18 @@ func (h *hub) join(q *request, p peer, head [2]int, now time.Time) (*room, *sess
 	return r, s, err
 }
 
-// drop forgets the sessions that are away for longer than wait, and the rooms that nobody is
-// left in. The caller holds the lock.
-func (h *hub) drop(now time.Time, wait time.Duration) {
+// drop forgets the sessions that are away for linger, and the rooms that nobody is left in. Of
+// the others it returns the one that has been empty for longest. The caller holds the lock.
+func (h *hub) drop(now time.Time) (empty string) {
+	longest := time.Duration(0)
 	for name, r := range h.rooms {
-		if r.forget(now, wait) {
+		if d := now.Sub(r.forget(now)); d >= linger {
 			delete(h.rooms, name)
+		} else if d > longest {
+			empty, longest = name, d
 		}
 	}
+	return empty
 }
 
 // sweep drops what nobody came back to, until ctx ends.
@@ -67,7 +75,7 @@ func (h *hub) sweep(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			h.mu.Lock()
-			h.drop(now, linger)
+			h.drop(now)
 			h.mu.Unlock()
 		}
 	}

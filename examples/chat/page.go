@@ -4,7 +4,11 @@ import (
 	"embed"
 	"io/fs"
 	"net/http"
+	"time"
 )
+
+// bodyTimeout is how long the body of a request may take; the engine cannot know that.
+const bodyTimeout = 10 * time.Second
 
 //go:embed web
 var web embed.FS
@@ -26,11 +30,14 @@ func routes(h *hub) http.Handler {
 	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
 		head := w.Header()
 		head.Set("Content-Security-Policy", contentSecurityPolicy)
-		head.Set("X-Content-Type-Options", "nosniff")
 		head.Set("Referrer-Policy", "no-referrer")
 		head.Set("Cross-Origin-Opener-Policy", "same-origin")
 		head.Set("Cache-Control", "no-cache")
 		page.ServeHTTP(w, r)
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout)) // fails in tests without a network
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		mux.ServeHTTP(w, r)
+	})
 }

@@ -4,10 +4,14 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -110,6 +114,35 @@ func TestHeadsAreMeasured(t *testing.T) {
 	res, _ := fetch(t, newHub(), "GET", "/api/poll?room=x", "")
 	if got, want := res.Header().Get(headField), fmt.Sprint(len("GET /api/poll?room=x HTTP/1.1\r\nHost: example.com\r\n\r\n")); got != want {
 		t.Errorf("%s: %s, want %s", headField, got, want)
+	}
+}
+
+// pipes is a net.Listener of connections without a network.
+type pipes chan net.Conn
+
+func (pipes) Close() error   { return nil }
+func (pipes) Addr() net.Addr { return nil }
+func (l pipes) Accept() (net.Conn, error) {
+	if nc, ok := <-l; ok {
+		return nc, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func TestSlowBodyEndsTheConnection(t *testing.T) {
+	for _, request := range []string{"POST /api/send", "GET /api/poll?room=x", "GET /", "PUT /nothing"} {
+		synctest.Test(t, func(t *testing.T) { // fails as a deadlock if there is no deadline
+			l := make(pipes, 1)
+			go func() { _ = http.Serve(l, routes(newHub())) }()
+			defer close(l)
+			nc, served := net.Pipe()
+			l <- served
+			begin := time.Now()
+			go func() { _, _ = io.WriteString(nc, request+" HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{") }()
+			if _, err := io.Copy(io.Discard, nc); err != nil || time.Since(begin) > bodyTimeout+time.Second {
+				t.Errorf("%s: ended after %v (%v)", request, time.Since(begin), err)
+			}
+		})
 	}
 }
 

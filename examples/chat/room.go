@@ -134,9 +134,12 @@ func (r *room) leave(s *session, p peer, now time.Time) {
 	r.tell(encode(presence{T: "leave", member: s.member}), s)
 }
 
-// say stores q.Text and tells it to all members. The acknowledgement is returned, and sent to
+// say checks and stores q.Text and tells it to all members. The acknowledgement is returned, and sent to
 // p unless p is nil. A known id is acknowledged again and told to nobody.
 func (r *room) say(s *session, q *request, p peer, now time.Time) (ack, error) {
+	if err := q.checkSay(); err != nil {
+		return ack{}, err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if s.peer == nil {
@@ -229,16 +232,23 @@ func deliver(p peer, m []byte) {
 	_ = p.Send(engine.Message{Type: engine.Text, Data: m})
 }
 
-// forget drops the sessions that are away for longer than wait and reports whether none is left.
-func (r *room) forget(now time.Time, wait time.Duration) (empty bool) {
+// forget drops the sessions that are away for linger and returns when the last member left, which
+// is now while somebody is present.
+func (r *room) forget(now time.Time) (left time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for token, s := range r.sessions {
-		if s.peer == nil && now.Sub(s.away) >= wait {
+		since := s.away
+		if s.peer != nil {
+			since = now
+		} else if now.Sub(since) >= linger {
 			delete(r.sessions, token)
 		}
+		if since.After(left) {
+			left = since
+		}
 	}
-	return len(r.sessions) == 0
+	return left
 }
 
 // bucket is a token bucket; the zero value is full.

@@ -325,11 +325,11 @@ func TestEmptyRoomsAreDropped(t *testing.T) {
 	h := newHub()
 	ada, bob := enter(t, h, request{Nick: "Ada"}), enter(t, h, request{Nick: "Bob", Room: "other"})
 	ada.room.leave(ada.session, ada.fake, start)
-	h.drop(start.Add(linger-1), linger)
+	h.drop(start.Add(linger - 1))
 	if len(h.rooms) != 2 {
 		t.Error("the room did not wait for Ada")
 	}
-	h.drop(start.Add(linger), linger)
+	h.drop(start.Add(linger))
 	if h.find("lobby") != nil || h.find("other") != bob.room {
 		t.Errorf("rooms left: %v, want the one with Bob", h.rooms)
 	}
@@ -337,16 +337,20 @@ func TestEmptyRoomsAreDropped(t *testing.T) {
 
 func TestRoomsAreBounded(t *testing.T) {
 	h := newHub()
-	first := enter(t, h, request{Nick: "Ada", Room: "r0"})
-	for i := 1; i < roomsMax; i++ {
-		enter(t, h, request{Nick: "Ada", Room: fmt.Sprint("r", i)})
+	for i := range roomsMax {
+		g := enter(t, h, request{Nick: "Ada", Room: fmt.Sprint("r", i)})
+		if i > 0 && i < 4 { // r3 first, r1 last
+			g.room.leave(g.session, g.fake, start.Add(-time.Duration(i)))
+		}
 	}
-	if _, _, err := h.join(&request{Room: "more", Nick: "Ada"}, &fake{}, [2]int{}, start); !errors.Is(err, errFull) {
-		t.Errorf("one more room: %v, want %v", err, errFull)
-	}
-	first.room.leave(first.session, first.fake, start)
-	enter(t, h, request{Nick: "Ada", Room: "more"})
-	if h.find("r0") != nil {
-		t.Error("the empty room was not dropped for the new one")
+	for i, c := range []struct {
+		at   time.Duration
+		want error
+		kept string
+	}{{0, nil, "r2"}, {time.Second - 1, errFull, "r2"}, {time.Second, nil, "r1"}, {linger, nil, "r0"}, {2 * linger, errFull, "r0"}} {
+		_, _, err := h.join(&request{Room: fmt.Sprint("new", i), Nick: "Ada"}, &fake{}, [2]int{}, start.Add(c.at))
+		if !errors.Is(err, c.want) || h.find(c.kept) == nil || len(h.rooms) != roomsMax {
+			t.Errorf("one more after %v: %v, want %v; %d rooms, among them %s: %v", c.at, err, c.want, len(h.rooms), c.kept, h.find(c.kept) != nil)
+		}
 	}
 }

@@ -102,7 +102,7 @@ func refuse(status int, code, reason string) *refusal {
 }
 
 var (
-	errNick     = refuse(http.StatusBadRequest, "nick", "A name has 1 to 24 letters, digits or other visible characters.")
+	errNick     = refuse(http.StatusBadRequest, "nick", "A name has 1 to 24 visible characters and a letter, digit or symbol among them.")
 	errRoom     = refuse(http.StatusBadRequest, "room", "A room has 1 to 32 letters, digits, hyphens or underscores.")
 	errTaken    = refuse(http.StatusConflict, "nick", "This name is taken in this room.")
 	errRoomFull = refuse(http.StatusServiceUnavailable, "room", "This room is full.")
@@ -115,7 +115,12 @@ var (
 	errBadQuery = refuse(http.StatusBadRequest, "query", "The query or the body is malformed.")
 )
 
-var validID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,36}$`)
+var (
+	validID  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,36}$`)
+	nickCore = regexp.MustCompile(`[\pL\pN\pS]`)
+	// Fillers, blanks, and a pile of marks that reaches into the lines around.
+	nickTrick = regexp.MustCompile(`[\x{34f}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{2800}\x{3164}\x{ffa0}\x{13441}\x{13442}\x{1d159}]|[\p{Mn}\p{Me}]{3}`)
+)
 
 // checkHello normalises and checks room and nick.
 func (q *request) checkHello() error {
@@ -128,7 +133,7 @@ func (q *request) checkHello() error {
 	}
 	// Format characters (direction overrides, zero-width space) are not graphic: two names
 	// that look the same shall not differ by them.
-	if !fits(q.Nick, nickRunesMax, unicode.IsGraphic) {
+	if !fits(q.Nick, nickRunesMax, unicode.IsGraphic) || !nickCore.MatchString(q.Nick) || nickTrick.MatchString(q.Nick) {
 		return errNick
 	}
 	return nil
@@ -154,9 +159,12 @@ func fits(s string, runesMax int, valid func(rune) bool) bool {
 		strings.IndexFunc(s, func(r rune) bool { return !valid(r) }) < 0
 }
 
-// fold gives all spellings of a name that differ in case alone the same key.
+// fold gives all spellings of a name that differ in case, or as emoji or text, alone the same key.
 func fold(s string) string {
 	return strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Variation_Selector, r) {
+			return -1
+		}
 		least := r
 		for f := unicode.SimpleFold(r); f != r; f = unicode.SimpleFold(f) {
 			least = min(least, f)

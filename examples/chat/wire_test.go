@@ -25,6 +25,16 @@ func TestHelloIsChecked(t *testing.T) {
 		{"lobby", "Ad\u202ea", errNick}, // direction override
 		{"lobby", "A\u200bda", errNick}, // zero-width space
 		{"lobby", "Ada\xff", errNick},
+		{"lobby", "Ada\u115f", errNick}, // fillers, blanks and a joiner of graphemes
+		{"lobby", "Ada\u1160", errNick},
+		{"lobby", "\u3164", errNick},
+		{"lobby", "\uffa0Ada", errNick},
+		{"lobby", "A\u2800da", errNick},
+		{"lobby", "A\u034fda", errNick},
+		{"lobby", "-.\u0301", errNick},
+		{"lobby", "Z\u0301\u0302\u0303a", errNick}, // a pile of marks
+		{"lobby", "Z\u0301\u0302a 1\ufe0f\u20e3", nil},
+		{"lobby", "☀\ufe0f", nil},
 		{"lobby", strings.Repeat("n", nickRunesMax+1), errNick},
 	} {
 		q := request{Room: c.room, Nick: c.nick}
@@ -67,7 +77,7 @@ func TestMessageIsChecked(t *testing.T) {
 }
 
 func TestFoldJoinsWhatDiffersInCase(t *testing.T) {
-	for _, pair := range [][2]string{{"Ada", "aDA"}, {"Σίσυφος", "ΣΊΣΥΦΟΣ"}, {"Kelvin", "\u212aelvin"}, {"Éa", "éA"}} {
+	for _, pair := range [][2]string{{"Ada", "aDA"}, {"Σίσυφος", "ΣΊΣΥΦΟΣ"}, {"Kelvin", "\u212aelvin"}, {"Éa", "éA"}, {"☀\ufe0f", "☀"}} {
 		if fold(pair[0]) != fold(pair[1]) {
 			t.Errorf("%q and %q have different keys", pair[0], pair[1])
 		}
