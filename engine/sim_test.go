@@ -61,14 +61,15 @@ type sim struct {
 	conns []*simConn // all there were, by time of arrival
 	of    map[*Conn]*simConn
 
-	cfg        simConfig
-	calm       bool // no more faults
-	stopped    bool // the loops were stopped with what was on them
-	nested     int  // functions of Go on the stack
-	calling    int  // calls of the API on the stack
-	broadcasts int
-	scratch    []byte
-	scratch2   []byte
+	cfg      simConfig
+	calm     bool // no more faults
+	stopped  bool // the loops were stopped with what was on them
+	nested   int  // functions of Go on the stack
+	writes   int  // since the last check
+	calling  int  // calls of the API on the stack
+	messages int
+	gathered []byte // scratch of SendVec
+	payload  []byte // scratch of message
 }
 
 // simConfig is what differs from one simulation to the next beside Config.
