@@ -62,7 +62,6 @@ func newPeer(c *simConn) *peer {
 	p.flush()
 	if !p.honest && s.chance(300) {
 		p.spoil()
-		p.decode = false
 	}
 	return p
 }
@@ -217,6 +216,7 @@ func (p *peer) reset() {
 // spoil changes what is under way.
 func (p *peer) spoil() {
 	p.honest = false
+	p.decode = p.decode && p.opened // or the answer may not fit the request
 	p.s.tracef("%v: the peer sends garbage", p.c)
 	if len(p.stream) == 0 {
 		p.stream = append(p.stream, simBytes[:p.s.r.IntN(50)]...)
