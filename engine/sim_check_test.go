@@ -11,6 +11,7 @@ import (
 // check asserts what must hold of a loop after each event.
 func (s *sim) check(l *simLoop) {
 	w := l.w
+	s.writes = 0
 	if w.cur != nil || len(w.env.Out) != 0 || len(w.dirty) != 0 || w.got != 0 || w.sent != 0 || w.head != 0 {
 		s.failf("something is left at the end of a turn: cork %d, dirty %d, got %d, sent %d, head %d", len(w.env.Out), len(w.dirty), w.got, w.sent, w.head)
 	}

@@ -83,7 +83,7 @@ func (c *simConn) api(name string, f func() error) {
 
 // message makes a message that can be told from all others.
 func (s *sim) message(kind string, data []byte) (Message, *simSend) {
-	s.broadcasts++
+	s.messages++
 	m := Message{Type: Binary, Policy: Policy(s.r.IntN(int(Replace) + 1))}
 	if s.chance(300) {
 		m.Policy = Close
@@ -91,16 +91,16 @@ func (s *sim) message(kind string, data []byte) (Message, *simSend) {
 	if data == nil {
 		data = simBytes[:s.size()]
 	}
-	m.Data = append(append(s.scratch2[:0], fmt.Sprintf("%s%d ", kind, s.broadcasts)...), data...)
-	if s.scratch2 = m.Data; s.chance(100) {
+	m.Data = append(append(s.payload[:0], fmt.Sprintf("%s%d ", kind, s.messages)...), data...)
+	if s.payload = m.Data; s.chance(100) {
 		m.Type = Text
-		m.Data = append(s.scratch2[:0], fmt.Sprintf("%s%d text", kind, s.broadcasts)...)
+		m.Data = append(s.payload[:0], fmt.Sprintf("%s%d text", kind, s.messages)...)
 	}
 	p := m.Policy
 	if p == 0 {
 		p = s.e.cfg.Policy
 	}
-	return m, &simSend{message: simMessage{protocol.Opcode(m.Type), string(m.Data)}, seq: s.broadcasts, policy: p}
+	return m, &simSend{message: simMessage{protocol.Opcode(m.Type), string(m.Data)}, seq: s.messages, policy: p}
 }
 
 // send sends a message of which data is the end.

@@ -12,7 +12,7 @@ import (
 var (
 	simSeed  = flag.Uint64("sim.seed", 0, "run this one simulation")
 	simTrace = flag.Bool("sim.trace", false, "print what happens in it")
-	simRuns  = flag.Uint64("sim.runs", 300, "how many simulations to run")
+	simRuns  = flag.Uint64("sim.runs", 0, "how many simulations to run; 0 is 300, within seconds")
 	simTime  = flag.Duration("sim.time", 0, "run simulations with seeds never used before, for so long")
 )
 
@@ -24,13 +24,16 @@ func TestSimulation(t *testing.T) {
 		simulateSeed(t, *simSeed)
 		return
 	}
-	first, began := uint64(1), time.Now()
-	if *simTime > 0 {
+	first, began, n := uint64(1), time.Now(), uint64(0)
+	more := func() bool { return n < *simRuns }
+	switch {
+	case *simTime > 0:
 		first = rand.Uint64() >> 16
+		more = func() bool { return time.Since(began) < *simTime }
+	case *simRuns == 0: // fewer where the machine is slow, or the race detector looks on
+		more = func() bool { return n < 300 && time.Since(began) < 6*time.Second }
 	}
-	n := uint64(0)
-	// Where the machine is slow, or the race detector looks on, fewer must do.
-	for ; *simTime > 0 && time.Since(began) < *simTime || *simTime == 0 && n < *simRuns && (*simRuns != 300 || time.Since(began) < 6*time.Second); n++ {
+	for ; more(); n++ {
 		simulateSeed(t, first+n)
 	}
 	t.Logf("%d simulations, the first with seed %d", n, first)
@@ -61,14 +64,15 @@ type sim struct {
 	conns []*simConn // all there were, by time of arrival
 	of    map[*Conn]*simConn
 
-	cfg        simConfig
-	calm       bool // no more faults
-	stopped    bool // the loops were stopped with what was on them
-	nested     int  // functions of Go on the stack
-	calling    int  // calls of the API on the stack
-	broadcasts int
-	scratch    []byte
-	scratch2   []byte
+	cfg      simConfig
+	calm     bool // no more faults
+	stopped  bool // the loops were stopped with what was on them
+	nested   int  // functions of Go on the stack
+	writes   int  // since the last check
+	calling  int  // calls of the API on the stack
+	messages int
+	gathered []byte // scratch of SendVec
+	payload  []byte // scratch of message
 }
 
 // simConfig is what differs from one simulation to the next beside Config.

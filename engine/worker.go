@@ -60,6 +60,7 @@ func (w *worker) Woken(ready []*loop.Socket) {
 	for _, s := range ready {
 		c := s.Owner().(*Conn)
 		if s.HungUp() {
+			_ = c.Context() // made by now, so that it stays ended for functions yet to begin
 			c.endContext()
 		}
 		w.mark(c)
