@@ -43,8 +43,8 @@ func (p *Buffers) Put(b []byte) {
 	p.lent--
 	p.reclaim(b)
 	size := cap(b)
-	if size > bufferBytesMax || size&(size-1) != 0 || p.freeBytes+size > freeBytesMax {
-		return // the garbage collector's: too much, or moved by an append elsewhere
+	if size < bufferBytesMin || size > bufferBytesMax || size&(size-1) != 0 || p.freeBytes+size > freeBytesMax {
+		return // the garbage collector's: too much, or not from here but moved by an append elsewhere
 	}
 	class := bufferClass(size)
 	p.free[class] = append(p.free[class], b[:0])
@@ -60,6 +60,17 @@ func (p *Buffers) Grow(b []byte, n int) []byte {
 	moved := append(p.Get(max(len(b)+n, 2*cap(b))), b...)
 	p.Put(b)
 	return moved
+}
+
+// Trim lets go of all that is kept free.
+func (p *Buffers) Trim() {
+	for class, list := range p.free {
+		for _, b := range list {
+			p.lend(b)
+		}
+		p.free[class] = nil
+	}
+	p.freeBytes = 0
 }
 
 // Lent is the number of slices that were taken and not given back.

@@ -61,9 +61,19 @@ func TestBuffersBounded(t *testing.T) {
 	if p.Lent() != len(lent) {
 		t.Errorf("%d lent, want %d", p.Lent(), len(lent))
 	}
-	p.Put(make([]byte, 600)) // moved by an append elsewhere: no class
+	for _, n := range []int{0, 256, 600} { // moved by an append elsewhere: no class
+		p.Put(make([]byte, n))
+	}
 	if counted, kept := p.FreeBytes(); counted != kept || kept%512 != 0 {
 		t.Errorf("%d bytes kept, %d counted", kept, counted)
+	}
+	if b := p.Get(512); cap(b) != 512 {
+		t.Errorf("room for %d", cap(b))
+	}
+	lentBefore := p.Lent()
+	p.Trim()
+	if counted, kept := p.FreeBytes(); counted != 0 || kept != 0 || p.Lent() != lentBefore {
+		t.Errorf("trimmed, %d bytes kept, %d counted, %d lent", kept, counted, p.Lent())
 	}
 }
 
