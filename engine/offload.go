@@ -34,6 +34,7 @@ func (c *Conn) Go(m Message, f func(ctx context.Context, m Message)) error {
 	r.jobs = append(r.jobs, job{m.Clone(), f})
 	if len(r.jobs) == 1 {
 		c.pause(pausedOffload)
+		_ = c.Context()          // made now, so that a hang-up before f runs finds it
 		_ = c.sock.WatchHangup() // for ctx: while reading is paused nothing else would show it
 		c.runFirst()
 	}

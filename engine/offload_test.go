@@ -97,6 +97,43 @@ func TestGoAndTheEnd(t *testing.T) {
 	}
 }
 
+// TestGoHangupBeforeTheFunction: a peer that leaves while the function waits for
+// its turn is not waited for.
+func TestGoHangupBeforeTheFunction(t *testing.T) {
+	first, release := make(chan struct{}), make(chan struct{})
+	conns, returned := make(chan *Conn, 2), make(chan struct{})
+	s := serve(t, Config{Loops: 1, OffloadMax: 1}, Handler{OnMessage: func(c *Conn, m Message) {
+		hold := m.Text() == "hold"
+		_ = c.Go(m, func(ctx context.Context, _ Message) {
+			if hold {
+				close(first)
+				<-release
+				return
+			}
+			<-ctx.Done()
+			close(returned)
+		})
+		conns <- c
+	}})
+	s.dial("/", nil).send(protocol.OpText, "hold")
+	<-first
+	<-conns
+	cl := s.dial("/", nil)
+	cl.send(protocol.OpText, "leave")
+	c := <-conns
+	_ = cl.Conn.Close()
+	s.await("the hang-up", func() (hung bool) {
+		s.onLoop(c, func() { hung = c.sock.HungUp() })
+		return hung
+	})
+	close(release)
+	select {
+	case <-returned:
+	case <-time.After(patience):
+		t.Fatal("the context of a connection that is gone did not end")
+	}
+}
+
 func TestGoPanics(t *testing.T) {
 	s := serve(t, Config{}, Handler{OnMessage: func(c *Conn, m Message) {
 		_ = c.Go(m, func(context.Context, Message) { panic("off the loop") })
