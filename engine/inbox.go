@@ -89,6 +89,9 @@ func (w *worker) takePosts() {
 func (b *inbox) take() bool {
 	clear(b.taken)
 	b.taken, b.next = b.taken[:0], 0
+	if cap(b.taken) > postsPerTurn { // after a flood
+		b.taken = nil
+	}
 	if cap(b.takenArena) > arenaKeepMax {
 		b.takenArena = nil
 	}
