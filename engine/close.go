@@ -177,6 +177,9 @@ func (c *Conn) Closed(err error) {
 		w.env.Buffers.Put(c.rare.parked)
 		c.rare.parked = nil
 	}
+	if len(w.conns) == 0 {
+		w.trim()
+	}
 	if !c.handed {
 		c.countOut()
 	}

@@ -147,6 +147,12 @@ func (w *worker) remove(c *Conn) {
 	w.mu.Unlock()
 }
 
+// trim lets go of what the loop keeps for connections, when the last has left.
+func (w *worker) trim() {
+	w.env.Buffers.Trim()
+	w.env.Out, w.spare, w.free = nil, nil, nil
+}
+
 // snapshot lists the open connections. Any goroutine may call it.
 func (w *worker) snapshot() []*Conn {
 	w.mu.Lock()
