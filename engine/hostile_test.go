@@ -244,7 +244,7 @@ func (s *siege) ends(who string, nc net.Conn) string {
 	if err == nil {
 		_, err = io.Copy(io.Discard, nc)
 	}
-	if ne, ok := err.(net.Error); ok && ne.Timeout() {
+	if cutOff(err) != nil {
 		s.t.Errorf("%q: the server did not end the stream after %d bytes: %.200q", who, len(b), b)
 	}
 	return string(b)

@@ -257,9 +257,7 @@ type holding struct {
 
 // take counts. Nothing may be under way.
 func (s *soak) take() holding {
-	h := holding{heap: heap(), rss: 0}
-	h.goroutines, h.descriptors = runtime.NumGoroutine(), descriptors()
-	h.connections = s.Stats().Connections
+	h := holding{heap: heap(), goroutines: runtime.NumGoroutine(), descriptors: descriptors(), connections: s.Stats().Connections}
 	for _, w := range s.running() {
 		done := make(chan struct{})
 		_ = w.post(post{do: func() { h.lent += w.env.Buffers.Lent(); close(done) }})
