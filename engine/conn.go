@@ -197,16 +197,15 @@ func (c *Conn) Close(code protocol.CloseCode, reason string) error {
 	if c.w.loop.On() {
 		return c.close(info)
 	}
-	return c.postClose(post{c: c, closing: info})
+	return c.postClose(func() { _ = c.close(info) })
 }
 
 // postClose posts one close at most, whatever the number of those who ask.
-func (c *Conn) postClose(p post) error {
+func (c *Conn) postClose(do func()) error {
 	if !c.closing.CompareAndSwap(false, true) {
 		return ErrClosed
 	}
-	p.own = true
-	return c.w.post(p)
+	return c.w.post(post{c: c, do: do, own: true})
 }
 
 // connContext is a context with its end.

@@ -6,28 +6,77 @@
 //	if err != nil { … }
 //	err = e.Run(ctx)
 //
-// # Contract
+// # Callbacks
 //
 // Every connection lives on one loop, which is one goroutine. Its callbacks run
 // there: one at a time, in order, never two at once. OnUpgrade comes first,
 // then OnOpen, then messages, pings and pongs, and OnClose exactly once and
-// last, if OnOpen ran. OnClose never runs inside the program's own Send or
-// Close. A callback that blocks holds up every connection of its loop.
+// last, if OnOpen ran. No callback runs inside the program's own Send or Close.
+// (One exception: if a shutdown cuts a connection while a function of Conn.Go
+// runs, its OnClose comes on another goroutine, perhaps after the shutdown.)
 //
 // Message.Data, and the data of a ping or pong, are valid until the callback
-// returns; Message.Clone keeps a message. Conn.Request is valid until OnOpen
-// returns; strings taken from it stay valid, but keep the whole head alive.
+// returns; Message.Clone keeps a message. Built with the tag sockmill_debug, a
+// program that reads such data later sees 0xDB in its place. Conn.Request is
+// valid until OnOpen returns; strings taken from it stay valid, but keep the
+// whole head alive.
+//
+// A panic in a callback is recovered and logged with its stack; it closes that
+// connection with 1011 and touches no other.
+//
+// # Blocking
+//
+// A callback that blocks holds up every connection of its loop. A watchdog logs
+// which callback held which loop, and counts it in Stats.LoopHeld, when that
+// takes longer than Config.CallbackWarnAfter. Conn.Go runs a function off the
+// loop, with a copy of the message. Reading from that connection pauses until it
+// has returned; the context it gets ends with the connection, or when the peer
+// ends its stream; OnClose comes after it.
+//
+// # Sending
 //
 // Send, Close and Ping may be called from any goroutine. They copy, never
 // block, and return an error that says what happened: ErrClosed,
 // ErrBackpressure, ErrStopped. On the connection's loop the output of one
 // callback batch leaves in one write; from elsewhere it goes through the loop's
-// queue. What one goroutine sends to one connection arrives in that order.
+// queue. What one goroutine sends to one connection arrives in that order,
+// except that a message with the policy Replace takes the place of an older one.
 //
-// A panic in a callback is recovered and logged with its stack; it closes that
-// connection with 1011 and touches no other.
+// Message.Policy, or else Config.Policy, says what becomes of a message while
+// SendBytesMax bytes wait for its connection: Close, the default, closes it with
+// 1013; DropNewest and DropOldest drop; Replace leaves the latest of each
+// Message.Key, from the moment when the kernel takes no more. What is dropped is
+// counted in ConnStats. Control frames have no policy, and a message of which a
+// part is written is finished.
 //
-// Every buffer has a bound, and every bound has a finite default; see Config.
-// The engine takes no signals, never exits the process, and logs only to
-// Config.Logger.
+// Above SendBytesHigh, reading from that connection pauses and OnBackpressure is
+// called; at SendBytesLow it resumes and OnDrain is called. A peer that takes
+// nothing of its backlog for WriteStallTimeout is cut.
+//
+// # Pausing
+//
+// Reading from a connection stops while there is any reason for it: its
+// backlog, PauseReading, a function of Conn.Go, or more messages, bytes or
+// control frames in a second than Config allows. TCP then makes the peer wait.
+// Its pings are answered when reading resumes; until then its silence is not
+// held against it. Where the system cannot pause reading (macOS) it goes on.
+//
+// # Compression
+//
+// permessage-deflate (RFC 7692) is agreed with every client that offers it,
+// unless Config.Deflate is DeflateOff. Message.Plain leaves a message as it is.
+// A message that a policy may remove from a queue is not compressed either.
+//
+// # Addresses
+//
+// Conn.RemoteAddr is the peer of the TCP connection. Conn.ClientAddr is the
+// client's address: what a proxy says of it (a PROXY header, Forwarded,
+// X-Forwarded-For) is believed if the proxy is one of Config.TrustedProxies, and
+// never otherwise. The limits per address count ClientAddr.
+//
+// # Bounds
+//
+// Every buffer has a bound, and every bound has a finite default; see Config and
+// docs/LIMITS.md. All buffers together are bounded by BufferBytesMax. The engine
+// takes no signals, never exits the process, and logs only to Config.Logger.
 package engine

@@ -113,10 +113,9 @@ func blocking(*siege) Handler {
 // blocks holds up a loop while the whole program sends to its connections and
 // they talk on. The other loop serves; nothing is lost, and all is in order.
 func blocks(s *siege) {
-	const senders = 4
+	const senders, messages = 4, 10_000
 	clients := make([]*client, 10)
 	for range s.n(1, 20) {
-		messages := s.n(10_000, 40_000)
 		for i := range clients {
 			clients[i] = s.open()
 		}

@@ -137,7 +137,7 @@ func unread(s *siege) {
 		greedy = append(greedy, c)
 		header := protocol.AppendHeader(nil, protocol.Header{Fin: true, Opcode: protocol.OpBinary, Masked: true, Length: message})
 		writing.Go(func() {
-			frame := append(header, make([]byte, message)...)
+			frame := slices.Concat(header, make([]byte, message))
 			for i := range total {
 				binary.BigEndian.PutUint32(frame[len(header):], uint32(i))
 				if _, err := c.Write(frame); err != nil {

@@ -125,7 +125,7 @@ func mutation(r *rand.Rand, b []byte) []byte {
 // the 101, if not "".
 func (s *siege) play(r *rand.Rand, wire []byte, want string) error {
 	nc := s.connect()
-	defer s.forget(nc)
+	defer s.drop(nc)
 	for rest := wire; len(rest) > 0; {
 		n := min(len(rest), 1+r.IntN(1<<r.IntN(18)))
 		if _, err := nc.Write(rest[:n]); err != nil {
@@ -174,8 +174,8 @@ func (s *siege) play(r *rand.Rand, wire []byte, want string) error {
 	return nil
 }
 
-// forget closes a connection before the attack is over.
-func (s *siege) forget(nc net.Conn) {
+// drop closes a connection before the attack is over.
+func (s *siege) drop(nc net.Conn) {
 	_ = nc.Close()
 	s.mu.Lock()
 	defer s.mu.Unlock()

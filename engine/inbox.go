@@ -18,13 +18,11 @@ const (
 // post is one thing that another goroutine asks of a loop.
 type post struct {
 	c       *Conn
-	message outgoing    // to send to c, if it has an opcode; its data may lie in the arena
-	at, n   int         // where in the arena
-	shared  *broadcast  // or the frames of message, to send to every connection
-	slow    bool        // or to close c, which does not read
-	closing *CloseError // or how to close c
-	do      func()      // or anything else
-	own     bool        // the engine's, at most a few for each connection: always taken
+	message outgoing   // to send to c, if it has an opcode; its data may lie in the arena
+	at, n   int32      // where in the arena
+	shared  *broadcast // or the frames of message, to send to every connection
+	do      func()     // or anything else
+	own     bool       // the engine's, at most a few for each connection: always taken
 }
 
 // inbox is the queue of posts of a loop, in the order of their coming. Payloads
@@ -65,7 +63,7 @@ func (w *worker) postData(p post, payload []byte) error {
 		p.message.data = append([]byte(nil), payload...)
 	default:
 		p.message.data = nil
-		p.at, p.n = len(b.arena), len(payload)
+		p.at, p.n = int32(len(b.arena)), int32(len(payload))
 		b.arena = append(b.arena, payload...)
 	}
 	b.bytes += len(payload)
@@ -124,10 +122,6 @@ func (w *worker) carryOut(p *post) {
 		p.do()
 	case p.shared != nil:
 		w.sendAll(p.shared, p.message)
-	case p.slow:
-		p.c.closeSlow()
-	case p.closing != nil:
-		_ = p.c.close(p.closing)
 	default:
 		if p.message.data == nil {
 			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]

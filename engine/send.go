@@ -36,7 +36,7 @@ func (c *Conn) dispatch(m outgoing) error {
 	if !m.op.Control() && c.queued.Load() >= int64(c.e.cfg.SendBytesMax) {
 		switch m.policy {
 		case Close:
-			_ = c.postClose(post{c: c, slow: true})
+			_ = c.postClose(c.closeSlow)
 			c.lost.Add(1)
 			return ErrBackpressure
 		case DropNewest:

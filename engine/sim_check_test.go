@@ -22,7 +22,7 @@ func (s *sim) check(l *simLoop) {
 	for _, list := range [][]post{w.inbox.taken[w.inbox.next:], w.inbox.posts} {
 		for _, p := range list {
 			if p.c != nil && p.message.op != 0 {
-				waiting[p.c] += int64(max(p.n, len(p.message.data)))
+				waiting[p.c] += int64(max(int(p.n), len(p.message.data)))
 			}
 		}
 	}

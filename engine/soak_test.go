@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"flag"
@@ -44,7 +43,7 @@ type soak struct {
 // TestSoak has a crowd join, chat, stall and die by every means. When it has
 // gone, everything that a process can lose is where it was.
 func TestSoak(t *testing.T) {
-	s := &soak{siege: &siege{seed: *soakSeed, known: map[*Conn]bool{}}}
+	s := &soak{siege: &siege{seed: *soakSeed, known: map[*Conn]bool{}, forget: true}}
 	s.server = serve(t, Config{Loops: 2, Logger: zap.NewNop(), SendBytesHigh: 256 << 10, SendBytesMax: mib}, s.counting(s.chat()))
 	// The first crowd brings what stays for good: the runtime's threads and
 	// stacks, gnet's workers. The second is measured.
@@ -258,9 +257,7 @@ type holding struct {
 
 // take counts. Nothing may be under way.
 func (s *soak) take() holding {
-	h := holding{heap: heap(), rss: 0}
-	h.goroutines, h.descriptors = goroutines(), descriptors()
-	h.connections = s.Stats().Connections
+	h := holding{heap: heap(), goroutines: runtime.NumGoroutine(), descriptors: descriptors(), connections: s.Stats().Connections}
 	for _, w := range s.running() {
 		done := make(chan struct{})
 		_ = w.post(post{do: func() { h.lent += w.env.Buffers.Lent(); close(done) }})
@@ -299,24 +296,4 @@ func table(a, b holding) string {
 	row("heap KiB", a.heap>>10, b.heap>>10)
 	row("resident KiB", a.rss>>10, b.rss>>10)
 	return out.String()
-}
-
-// goroutines counts those that live, but for gnet's pool, whose idle workers
-// stay for seconds.
-func goroutines() (n int) {
-	stacks := make([]byte, 1<<20)
-	for {
-		k := runtime.Stack(stacks, true)
-		if k < len(stacks) {
-			stacks = stacks[:k]
-			break
-		}
-		stacks = make([]byte, 2*len(stacks))
-	}
-	for one := range bytes.SplitSeq(stacks, []byte("\n\n")) {
-		if !bytes.Contains(one, []byte("panjf2000/ants")) {
-			n++
-		}
-	}
-	return n
 }

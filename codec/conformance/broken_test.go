@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// bulk are the cases that move hundreds of megabytes. Under the race detector they
-// are left out: they would take a minute and show it no goroutine that others do
-// not.
-var bulk = regexp.MustCompile(`^10\.4-(4m|16m|bomb)-|^10-hostile-(.*fragments|garbage)$`)
+// bulk are the cases that move or compress many megabytes. Under the race detector
+// they are left out: they would take a minute and show it no goroutine that others
+// do not.
+var bulk = regexp.MustCompile(`^10\.4-(4m|16m|bomb)-|^10-hostile-(.*fragments|garbage)$|^7692-(7\.2-sizes|6\.2-megabyte|6-many)`)
 
 // runAll runs the cases that match, and fails the test for each that fails.
 func runAll(t *testing.T, target Target, match string) []Result {

@@ -14,7 +14,7 @@ func controlCases() []Case {
 		{"binary", "\x00\x01\xff\xfe\x80"},
 	}
 	for _, p := range pings {
-		cases = append(cases, newCase("5.5.2-ping-"+p.id, Must, fmt.Sprintf("a ping with %d bytes is answered by a pong with the same", len(p.payload)), func(t *T) {
+		cases = append(cases, newCase("5.5.2-ping-"+p.id, Must, fmt.Sprintf("a ping of length %d is answered by a pong with the same payload", len(p.payload)), func(t *T) {
 			c := t.open()
 			c.send(ping(p.payload))
 			c.wantPong([]byte(p.payload))

@@ -1,9 +1,6 @@
 package conformance
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // sizeCases echo messages around the borders of the length field (RFC 6455 §5.2)
 // and with all kinds of masks (§5.3).
@@ -11,10 +8,10 @@ func sizeCases() []Case {
 	var cases []Case
 	for _, n := range []int{0, 1, 2, 124, 125, 126, 127, 128, 255, 256, 32767, 32768, 65534, 65535, 65536, 65537} {
 		cases = append(cases,
-			newCase(fmt.Sprintf("5.2-text-%d", n), Must, fmt.Sprintf("a text message of %d bytes is echoed", n), func(t *T) {
+			newCase(fmt.Sprintf("5.2-text-%d", n), Must, fmt.Sprintf("a text message of length %d is echoed", n), func(t *T) {
 				t.open().echo(opText, t.letters(n))
 			}),
-			newCase(fmt.Sprintf("5.2-binary-%d", n), Must, fmt.Sprintf("a binary message of %d bytes is echoed", n), func(t *T) {
+			newCase(fmt.Sprintf("5.2-binary-%d", n), Must, fmt.Sprintf("a binary message of length %d is echoed", n), func(t *T) {
 				t.open().echo(opBinary, t.noise(n))
 			}))
 	}
@@ -165,7 +162,7 @@ func lengthCases() []Case {
 		{"2e40", 1 << 40, Should, []int{1009}},
 	}
 	for _, l := range lengths {
-		doc := fmt.Sprintf("a length of %d is refused by its header: %s", l.length, strings.Trim(fmt.Sprint(l.codes), "[]"))
+		doc := fmt.Sprintf("a length of %d is refused by its header: %s", l.length, statusList(l.codes))
 		one := func(where string, before ...frame) {
 			cases = append(cases, newCase("5.2-length-"+l.id+where, l.severity, doc, func(t *T) {
 				c := t.open()
