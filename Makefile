@@ -11,7 +11,7 @@ MODULES  := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod))
 MODULES  := $(MODULES:go.mod=.)
 each      = for m in $(MODULES); do echo "$$m: $(1)"; (cd $$m && $(1)); done
 
-.PHONY: help run test race lint fuzz e2e e2e-deps bench cover ci
+.PHONY: help run test race debug lint fuzz conform hostile soak e2e e2e-deps bench cover ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "%-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: ## all Go tests; needs nothing but Go
 
 race: ## all Go tests under the race detector; needs a C compiler
 	@$(call each,CGO_ENABLED=1 go test -race ./...)
+
+debug: ## all Go tests with released memory poisoned (build tag sockmill_debug)
+	go test -tags sockmill_debug ./...
 
 lint: ## gofmt, vet, go.mod tidiness, the build for darwin, golangci-lint
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "run gofmt on: $$files" >&2; exit 1; }
@@ -44,6 +47,28 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 		one() { go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x "$$pkg" </dev/null 2>&1 | tee "$$log"; }; \
 		one || { grep -q '^ *context deadline exceeded$$' "$$log" && one; }; \
 	done
+
+# examples/echo is the server, with compression and without.
+conform: ## the conformance suite against examples/echo
+	@dir=$$(mktemp -d); trap 'kill $$pid 2>/dev/null || true; rm -rf "$$dir"' EXIT; \
+	go build -o "$$dir" ./examples/echo ./codec/conformance/cmd/wsconform; \
+	for deflate in true false; do \
+		"$$dir/echo" -listen ws://127.0.0.1:0 -deflate=$$deflate >"$$dir/out" 2>"$$dir/log" & pid=$$!; \
+		until grep -q ' on ' "$$dir/out"; do kill -0 $$pid; done; \
+		echo "examples/echo -deflate=$$deflate"; \
+		"$$dir/wsconform" -addr "$$(sed 's/.* on //' "$$dir/out")" >"$$dir/cases" || { grep -v '^passed ' "$$dir/cases"; exit 1; }; \
+		tail -1 "$$dir/cases"; \
+		kill $$pid; wait $$pid; \
+	done
+
+HOSTILE ?= 5m
+hostile: ## hostile peers and simulations, each for HOSTILE (5m)
+	go test ./engine -run '^TestHostile$$' -count=1 -timeout 0 -v -hostile=$(HOSTILE)
+	go test ./engine -run '^TestSimulation$$' -count=1 -timeout 0 -v -sim.time=$(HOSTILE)
+
+SOAK ?= 10m
+soak: ## mixed clients for SOAK (10m), and whether all is where it was
+	go test ./engine -run '^TestSoak$$' -count=1 -timeout 0 -v -soak=$(SOAK)
 
 e2e: ## the example programs against browsers and other people's clients
 	cd examples/e2e && node --test --test-concurrency=1 --test-timeout=300000 --test-reporter=spec

@@ -126,7 +126,11 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 	if c.w.cur == c {
 		c.uncork() // what was sent before goes before
 	}
-	q.addRemovable(b, m.key)
+	key := m.key
+	if m.policy != Replace {
+		key = 0
+	}
+	q.addRemovable(b, key)
 	c.stats.messagesOut.add(1)
 	c.grew(q, len(b)+removableOverhead)
 	return true, nil
