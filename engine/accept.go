@@ -81,21 +81,24 @@ func (e *Engine) take(nc net.Conn, head []byte) error {
 	addr := hostAddr(nc.RemoteAddr())
 	counted := !e.exempt(addr)
 	if counted {
-		if err := e.addresses.enter(addr, time.Since(e.began).Milliseconds()); err != nil {
-			e.refused.Add(1)
-			e.turnAway(nc, err.Status, err.Reason)
-			return nil
+		if refusal := e.addresses.enter(addr, time.Since(e.began).Milliseconds()); refusal != nil {
+			return e.deny(nc, refusal.Status, refusal.Reason)
 		}
 	}
-	if e.halfOpen.Load() >= int64(e.cfg.HalfOpenMax) || e.buffered.Load() >= int64(e.cfg.BufferBytesMax) || e.admit(false) != nil {
+	if full := e.halfOpen.Load() >= int64(e.cfg.HalfOpenMax) || e.buffered.Load() >= int64(e.cfg.BufferBytesMax) || e.admit(false) != nil; full {
 		if counted {
 			e.addresses.leave(addr)
 		}
-		e.refused.Add(1)
-		e.turnAway(nc, 503, "the server is full, try again later")
-		return nil
+		return e.deny(nc, 503, "the server is full, try again later")
 	}
 	return e.enroll(nc, head, counted)
+}
+
+// deny turns a connection away for the peer's own sake: nothing failed here.
+func (e *Engine) deny(nc net.Conn, status int, reason string) error {
+	e.refused.Add(1)
+	e.turnAway(nc, status, reason)
+	return nil
 }
 
 // turnAway answers a connection that cannot be taken with an HTTP error. It

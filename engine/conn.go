@@ -88,13 +88,13 @@ const (
 )
 
 // newCodec makes a codec of the program's and survives its panic.
-func newCodec(make func() codec.Codec) (c codec.Codec, err error) {
+func newCodec(factory func() codec.Codec) (c codec.Codec, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("engine: Config.Codec panicked: %v", v)
 		}
 	}()
-	return make(), nil
+	return factory(), nil
 }
 
 func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {

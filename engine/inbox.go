@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"slices"
 	"sync"
 )
 
@@ -154,7 +155,7 @@ func (b *inbox) close() []post {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	left := append(b.taken[b.next:], b.posts...)
+	left := slices.Concat(b.taken[b.next:], b.posts)
 	b.posts, b.arena = nil, nil
 	return left
 }

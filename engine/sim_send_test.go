@@ -94,7 +94,7 @@ func (s *sim) message(kind string, data []byte) (Message, *simSend) {
 	m.Data = append(append(s.payload[:0], fmt.Sprintf("%s%d ", kind, s.messages)...), data...)
 	if s.payload = m.Data; s.chance(100) {
 		m.Type = Text
-		m.Data = append(s.payload[:0], fmt.Sprintf("%s%d text", kind, s.messages)...)
+		m.Data = fmt.Appendf(s.payload[:0], "%s%d text", kind, s.messages)
 	}
 	p := m.Policy
 	if p == 0 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"testing"
 	"time"
 )
@@ -170,7 +171,7 @@ func (s *sim) runJob() bool {
 	}
 	i := s.r.IntN(len(waiting))
 	f := waiting[i]
-	s.e.offload.waiting = append(waiting[:i:i], waiting[i+1:]...)
+	s.e.offload.waiting = slices.Delete(slices.Clone(waiting), i, i+1)
 	s.nested++
 	f()
 	s.nested--

@@ -48,14 +48,14 @@ func (c *Conn) Expire(t *wheel.Timer) {
 // limitLife starts the time of Config.LifetimeMax, with a jitter, so that those
 // who came together do not go together.
 func (c *Conn) limitLife() {
-	max := c.e.cfg.LifetimeMax
-	if max >= forever {
+	longest := c.e.cfg.LifetimeMax
+	if longest >= forever {
 		return
 	}
 	r := c.seldom()
 	r.life.Owner = c
-	jitter := time.Duration(c.w.env.Random() % uint64(max/10+1))
-	c.w.arm(&r.life, max-jitter)
+	jitter := time.Duration(c.w.env.Random() % uint64(longest/10+1))
+	c.w.arm(&r.life, longest-jitter)
 }
 
 func (c *Conn) handshakeTimeout() {
