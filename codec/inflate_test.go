@@ -117,10 +117,11 @@ func TestRFC7692Section7_2_3_4_Final(t *testing.T) {
 	inflates(t, o, frame(0xc2, fixed), corrupt) // no block follows
 
 	// Takeover goes on behind a final block.
+	a, b := text(300), strings.Repeat("another part, ", 20)
+	third := packedAfter(a+b+b+a, a+b)
 	r := verdict(t, func() *side { return openDeflate(t, o, takeover) },
-		frame(0xc1, packed("one two"))+frame(0xc1, final("three")+packedAfter("one twothree", "one twothree four"))+
-			frame(0xc1, packedAfter("one twothreeone twothree four", "one two three four")))
-	if r.log != `text "one two"; text "threeone twothree four"; text "one two three four"` {
+		frame(0xc1, packed(a))+frame(0xc1, final(b)+packedAfter(a+b, b+a))+frame(0xc1, third))
+	if r.log != show("text", []byte(a))+"; "+show("text", []byte(b+b+a))+"; "+show("text", []byte(a+b)) || len(third) > 50 {
 		t.Error(r.log)
 	}
 }
@@ -130,21 +131,23 @@ func TestCorrupt(t *testing.T) {
 	const hello = "\xf2\x48\xcd\xc9\xc9\x07\x00"
 	dynamic := packed(text(20) + "the quick brown fox jumps over the lazy dog" + text(400) + strings.Repeat("THE DOG", 9))
 	for name, in := range map[string]string{
-		"nothing":                      "",
-		"reserved block type":          "\x06",
-		"reserved final block type":    "\x07",
-		"garbage":                      "\xff\xff\xff\xff",
-		"truncated":                    hello[:5],
-		"truncated by the padding":     hello[:6],
-		"stored without its end":       "\x00\x05\x00\xfa\xffHel",
-		"stored, the tail as its data": "\x00\x08\x00\xf7\xffHell\x00",
-		"stored final, so too":         "\x01\x0a\x00\xf5\xffHell\x00",
-		"stored length":                "\x00\x05\x00\xfa\xfeHello\x00",
-		"no end of block":              "\xf2\x48\xcd",
-		"distance before the start":    "\xf2\x00\x11\x00\x00",
-		"dynamic, cut in its codes":    dynamic[:20],
-		"dynamic, cut in its data":     dynamic[:len(dynamic)-9],
-		"bytes behind":                 hello + "\x05",
+		"nothing":                       "",
+		"reserved block type":           "\x06",
+		"reserved final block type":     "\x07",
+		"garbage":                       "\xff\xff\xff\xff",
+		"truncated":                     hello[:5],
+		"truncated by the padding":      hello[:6],
+		"stored without its end":        "\x00\x05\x00\xfa\xffHel",
+		"stored, the tail as its data":  "\x00\x08\x00\xf7\xffHell\x00",
+		"stored final, so too":          "\x01\x0a\x00\xf5\xffHell\x00",
+		"stored length":                 "\x00\x05\x00\xfa\xfeHello\x00",
+		"no end of block":               "\xf2\x48\xcd",
+		"distance before the start":     "\xf2\x00\x11\x00\x00",
+		"dynamic, cut in its codes":     dynamic[:20],
+		"dynamic, cut in its data":      dynamic[:len(dynamic)-9],
+		"bytes behind":                  hello + "\x05",
+		"stored, cut as a window ends":  "\x00\x40\x9c\xbf\x63" + text(1<<15-4),
+		"dynamic, the tail as its data": dynamicBlock(),
 	} {
 		x := openDeflate(t, with(limits(), all()), takeover)
 		x.feed(frame(0xc2, in) + frame(0x81, "late"))
@@ -167,6 +170,39 @@ func TestCorrupt(t *testing.T) {
 			x.finish()
 		}
 	}
+}
+
+// dynamicBlock is the beginning of a block whose code words are 0 for 'a', 10 for
+// its end and 11 for three bytes from a distance of 1 or 2, which follows as a
+// bit; and some of its data, with which the tail goes on.
+func dynamicBlock() string {
+	var b []byte
+	at := 0
+	write := func(n, v int) {
+		for i := range n {
+			if at%8 == 0 {
+				b = append(b, 0)
+			}
+			b[at/8] |= byte(v>>i&1) << (at % 8)
+			at++
+		}
+	}
+	write(3, 0b100) // not final, dynamic
+	write(5, 1)     // 258 lengths of literals
+	write(5, 1)     // 2 of distances
+	write(4, 14)    // 18 of lengths: for 18, 1 and 2
+	for i := range 18 {
+		write(3, map[int]int{2: 1, 15: 2, 17: 2}[i])
+	}
+	zeros := func(n int) { write(1, 0); write(7, n-11) } // 18: n times 0
+	zeros('a')
+	write(2, 0b01) // 1
+	zeros(138)
+	zeros(255 - 'a' - 138)
+	write(4, 0b1111) // 2, 2
+	write(4, 0b0101) // 1, 1
+	write(8, 0)      // aaaaaaaa
+	return string(b)
 }
 
 func TestRFC6455Section8_1_InflatedText(t *testing.T) {
