@@ -51,19 +51,22 @@ func announce(s *siege) {
 
 // beginMessages announces as much as it may, many times, and sends little of it.
 func beginMessages(s *siege) {
-	for range s.n(200, 1000) { // 3.2 GiB announced
-		c := s.open()
-		_, _ = io.WriteString(c, announcement(0x82, 16<<20)+strings.Repeat("x", 1000))
+	before, n := heap(), s.n(200, 1000) // 3.2 GiB announced
+	for _, nc := range s.connectMany(n) {
+		_, _ = io.WriteString(nc, upgradeHead()+announcement(0x82, 16<<20)+strings.Repeat("x", 1000))
 	}
 	s.await("what was sent", func() bool {
 		held := 0
 		for _, w := range s.running() {
-			n := make(chan int, 1)
-			_ = w.post(post{do: func() { n <- w.env.Buffers.Lent() }})
-			held += <-n
+			lent := make(chan int, 1)
+			_ = w.post(post{do: func() { lent <- w.env.Buffers.Lent() }})
+			held += <-lent
 		}
-		return held == s.n(200, 1000)
+		return held == n
 	})
+	if each := (heap() - before) / n; each > 8<<10 { // both ends
+		s.t.Errorf("%d bytes of heap for 1,000 that came of 16 MiB announced", each)
+	}
 }
 
 // fragments sends a message of very many very small pieces.
