@@ -120,14 +120,19 @@ func (s *server) dial(target string, subprotocols []string, fields ...protocol.F
 }
 
 func (s *server) tryDial(target string, subprotocols []string, fields ...protocol.Field) (*client, error) {
-	c := newClient(s.t, s.connect(), &codec.Options{
-		Role: codec.Client, HandshakeBytesMax: 1 << 16, HeaderFieldsMax: 100, MessageBytesMax: 1 << 30, FragmentsMax: 1 << 20,
-		Host: s.Addr().String(), Target: target, Subprotocols: subprotocols, Fields: fields,
-	})
+	return s.open(s.connect(), target, subprotocols, fields...)
+}
+
+// open opens a session on a connection.
+func (s *server) open(nc net.Conn, target string, subprotocols []string, fields ...protocol.Field) (*client, error) {
+	host := s.Addr().String()
 	if s.Addr().Network() == "unix" {
-		c.session.Init(&codec.Options{Role: codec.Client, HandshakeBytesMax: 1 << 16, HeaderFieldsMax: 100,
-			MessageBytesMax: 1 << 30, FragmentsMax: 1 << 20, Host: "localhost", Target: target})
+		host = "localhost"
 	}
+	c := newClient(s.t, nc, &codec.Options{
+		Role: codec.Client, HandshakeBytesMax: 1 << 16, HeaderFieldsMax: 100, MessageBytesMax: 1 << 30, FragmentsMax: 1 << 20,
+		Host: host, Target: target, Subprotocols: subprotocols, Fields: fields,
+	})
 	c.session.Start(&c.env)
 	if _, err := c.Write(c.env.Out); err != nil {
 		return nil, err

@@ -85,6 +85,11 @@ type Config struct {
 	// is over.
 	ControlFramesPerSecond, MessagesPerSecond, BytesPerSecond int
 
+	// NotSentBytesMax bounds what the kernel takes of a connection beyond what
+	// is on its way to the peer (TCP_NOTSENT_LOWAT): what it took no Policy can
+	// drop or replace. NoLimit leaves it to the kernel: megabytes.
+	NotSentBytesMax int
+
 	SendBytesHigh int // queued for a connection: above, its reading pauses
 	SendBytesLow  int // queued for a connection: below, its reading resumes
 	SendBytesMax  int // queued for a connection: above, Policy says what becomes of a Send
@@ -173,6 +178,7 @@ var limits = []limit{
 	{"BufferBytesMax", func(c *Config) any { return &c.BufferBytesMax }, gib, mib, most << 20, most << 20},
 	{"MessageBytesMax", func(c *Config) any { return &c.MessageBytesMax }, 16 * mib, 1, most, most},
 	{"FragmentsMax", func(c *Config) any { return &c.FragmentsMax }, 128 * kib, 1, most, most},
+	{"NotSentBytesMax", func(c *Config) any { return &c.NotSentBytesMax }, 64 * kib, kib, gib, most},
 	{"SendBytesHigh", func(c *Config) any { return &c.SendBytesHigh }, mib, 1, most, most},
 	{"SendBytesLow", func(c *Config) any { return &c.SendBytesLow }, 0, 1, most, 0},
 	{"SendBytesMax", func(c *Config) any { return &c.SendBytesMax }, 4 * mib, 1, most, most},

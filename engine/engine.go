@@ -20,20 +20,21 @@ import (
 // Engine is a server: a listener, its acceptors, and the event loops on which
 // the connections live. Its methods may be called from any goroutine.
 type Engine struct {
-	cfg      Config
-	handler  Handler
-	log      *zap.Logger
-	options  codec.Options
-	takeover budget
-	raw      bool // the protocol has no HTTP handshake
-	high     int  // SendBytesHigh and SendBytesLow, or 0: see New
-	low      int
-	began    time.Time
-	clock    func() int64 // milliseconds since then; nil: the real time
-	listener net.Listener
-	http     *httpServer // nil without Config.HTTP
-	group    *loop.Group
-	offload  pool
+	cfg       Config
+	handler   Handler
+	log       *zap.Logger
+	options   codec.Options
+	takeover  budget
+	raw       bool // the protocol has no HTTP handshake
+	high      int  // SendBytesHigh and SendBytesLow, or 0: see New
+	low       int
+	began     time.Time
+	clock     func() int64 // milliseconds since then; nil: the real time
+	listener  net.Listener
+	inherited bool        // its connections have its options
+	http      *httpServer // nil without Config.HTTP
+	group     *loop.Group
+	offload   pool
 
 	proxies   []netip.Prefix // Config.TrustedProxies
 	addresses addresses
@@ -230,6 +231,11 @@ func (e *Engine) enroll(nc net.Conn, head []byte, counted bool) error {
 		}
 		e.leave()
 		return err
+	}
+	if !e.inherited || len(head) > 0 {
+		if err := e.limitKernel(nc); err != nil {
+			e.log.Debug("going on without", zap.Error(err))
+		}
 	}
 	c.half, c.counted = true, counted
 	e.halfOpen.Add(1)

@@ -46,7 +46,8 @@ func (e *Engine) listen() error {
 	e.listener, err = loop.Listen(network, address)
 	switch {
 	case err == nil:
-		return nil
+		e.inherited = true
+		return e.limitKernel(e.listener)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("engine: Config.Addr %s is taken: stop what listens there or choose another port (0 for a free one): %w", e.cfg.Addr, err)
 	case errors.Is(err, syscall.EACCES):
@@ -54,4 +55,16 @@ func (e *Engine) listen() error {
 	default:
 		return fmt.Errorf("engine: Config.Addr %s: %w", e.cfg.Addr, err)
 	}
+}
+
+// limitKernel keeps the queue of a connection in our hands rather than the
+// kernel's, or a Policy would come too late.
+func (e *Engine) limitKernel(s any) error {
+	if e.cfg.NotSentBytesMax >= most {
+		return nil
+	}
+	if err := loop.SetNotSent(s, e.cfg.NotSentBytesMax); err != nil {
+		return fmt.Errorf("engine: Config.NotSentBytesMax: setting TCP_NOTSENT_LOWAT: %w", err)
+	}
+	return nil
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -131,6 +133,49 @@ func span(from, to int) (s []int) {
 		s = append(s, i)
 	}
 	return s
+}
+
+// TestNotSentBytesMax shows how many bytes stand before a replaced key: the
+// latest position is behind what the kernel took, and that is what
+// NotSentBytesMax bounds.
+func TestNotSentBytesMax(t *testing.T) {
+	before := func(limit int) (bytes int) {
+		conns := make(chan *Conn, 1)
+		s := serve(t, Config{Loops: 1, NotSentBytesMax: limit, SendBytesHigh: 1 << 30, SendBytesMax: 1 << 30}, Handler{OnOpen: func(c *Conn) { conns <- c }})
+		small := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { // a window of a few KiB
+			return c.Control(func(fd uintptr) { _ = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 8<<10) })
+		}}
+		nc, err := small.Dial("tcp", s.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		_ = nc.SetDeadline(time.Now().Add(patience))
+		cl, err := s.open(nc, "/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := <-conns
+		s.onLoop(c, func() {
+			for i := 0; !c.congested || i%100 != 0; i++ { // positions of player 7, of which only the latest matters
+				_ = c.Send(Message{Type: Text, Data: fmt.Appendf(nil, "%01000d", i), Policy: Replace, Key: 7})
+				c.flush()
+			}
+			_ = c.Send(Message{Type: Text, Data: []byte("latest"), Policy: Replace, Key: 7})
+		})
+		for {
+			_, m := cl.receive()
+			if m == "latest" {
+				return bytes
+			}
+			bytes += len(m)
+		}
+	}
+	bounded, unbounded := before(16<<10), before(NoLimit)
+	t.Logf("%d bytes with NotSentBytesMax of 16 KiB, %d without", bounded, unbounded)
+	if bounded > 100<<10 || unbounded < 4*bounded {
+		t.Errorf("%d bytes stand before the latest message with NotSentBytesMax of 16 KiB, %d without", bounded, unbounded)
+	}
 }
 
 // TestPolicyCloseDiscards: whole messages that wait are discarded and counted,

@@ -25,6 +25,7 @@ func limitFlags(c *engine.Config) {
 	number(&c.ControlFramesPerSecond, "control-frames-per-second", "pings and pongs of one client; above, reading pauses")
 	number(&c.MessagesPerSecond, "messages-per-second", "messages of one client; above, reading pauses")
 	number(&c.BytesPerSecond, "bytes-per-second", "bytes of one client; above, reading pauses")
+	number(&c.NotSentBytesMax, "not-sent-bytes-max", "bytes the kernel takes beyond what is on its way")
 	number(&c.SendBytesHigh, "send-bytes-high", "bytes queued for one client; above, its reading pauses")
 	number(&c.SendBytesLow, "send-bytes-low", "bytes queued for one client; below, its reading resumes")
 	number(&c.SendBytesMax, "send-bytes-max", "bytes queued for one client; above: 1013")

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"errors"
 	"net"
 	"syscall"
 
@@ -16,6 +17,26 @@ func Listen(network, address string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1}
 	lc.SetMultipathTCP(false)
 	return lc.Listen(context.Background(), network, address)
+}
+
+// SetNotSent bounds what the kernel takes of a TCP connection beyond what is on
+// its way to the peer (TCP_NOTSENT_LOWAT). Connections inherit it from a
+// listener that Listen made. It does nothing for other kinds of sockets.
+func SetNotSent(s any, bytes int) error {
+	switch s.(type) {
+	case *net.TCPConn, *net.TCPListener:
+	default:
+		return nil
+	}
+	raw, err := s.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, bytes)
+	})
+	return errors.Join(err, failed)
 }
 
 // Descriptors returns how many descriptors this process may open.
