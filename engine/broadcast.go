@@ -8,8 +8,9 @@ import (
 )
 
 // Broadcast sends a message to every open connection. It is encoded once, and
-// compressed once for all that can take it; each loop gets one task. A connection that cannot take it is treated as by Send.
-// The error tells only that the message, or a loop's task, was not accepted.
+// compressed once for all that can take it; each loop gets one task. A
+// connection that cannot take it is treated as by Send. The error tells only
+// that the message, or a loop's task, was not accepted.
 func (e *Engine) Broadcast(m Message) error {
 	op, err := m.opcode()
 	if err != nil {
@@ -17,7 +18,9 @@ func (e *Engine) Broadcast(m Message) error {
 	}
 	encoder := codec.Codec(codec.NewSession(&e.options))
 	if e.cfg.Codec != nil {
-		encoder = e.cfg.Codec()
+		if encoder, err = newCodec(e.cfg.Codec); err != nil {
+			return err
+		}
 	}
 	env := codec.Env{Random: rand.Uint64} // a server masks nothing; a codec of the program's may want it
 	frame, err := encoder.Encode(&env, make([]byte, 0, len(m.Data)+16), op, m.Data, true)

@@ -23,8 +23,8 @@ const NoLimit = -1
 
 // Config says where an Engine listens and within which bounds it works. It is
 // read by New and may be reused afterwards. The defaults and ranges of the
-// limits are in docs/ARCHITECTURE.md; New refuses a value outside its range
-// with an error that names the field.
+// limits are in docs/LIMITS.md; New refuses a value outside its range with an
+// error that names the field.
 type Config struct {
 	// Addr is a URL whose scheme picks the protocol: ws://host:port and
 	// ws+unix:///path for WebSocket, tcp://host:port and unix:///path for bytes

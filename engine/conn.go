@@ -42,6 +42,8 @@ type Conn struct {
 	lost    atomic.Uint64 // messages that DropNewest dropped off the loop
 	stats   connStats
 
+	second, controls uint32 // control frames in the running second
+
 	paused    pauseReasons // why nothing is to be read
 	halted    bool         // nothing is read
 	marked    bool         // on the worker's dirty list
@@ -60,7 +62,7 @@ type Conn struct {
 	counted   bool         // among those of its client's address
 }
 
-// rare is what only few connections have.
+// rare is what few connections have at a time.
 type rare struct {
 	head    []byte      // read before the connection came to its loop, or before start
 	proxy   bool        // a PROXY header may come first

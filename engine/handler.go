@@ -155,8 +155,8 @@ var (
 	ErrClosed = errors.New("engine: the connection is closed")
 
 	// ErrBackpressure: the peer does not read; more than SendBytesMax waits
-	// for it, or its loop is overwhelmed by sends from elsewhere. The message
-	// was not sent.
+	// for it and the message's Policy dropped it or closed the connection, or
+	// its loop is overwhelmed by sends from elsewhere. The message was not sent.
 	ErrBackpressure = errors.New("engine: too much is waiting to be sent")
 
 	// ErrStopped: the engine was shut down.

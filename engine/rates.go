@@ -6,33 +6,55 @@ import (
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 )
 
-// rates are what a peer sent in the running second.
+// rates are what a peer sent in the running second, where the program limits
+// it, and the end of a pause.
 type rates struct {
-	began                    int64 // in milliseconds
-	control, messages, bytes int
-	next                     wheel.Timer // ends a pause
+	second          uint32
+	messages, bytes int
+	next            wheel.Timer
 }
 
-// spend notes what arrived. A peer above one of the rates is not read until the
-// second is over: TCP makes it wait, nothing is lost and nobody is closed.
-func (c *Conn) spend(control, messages, bytes int) {
+// spendControl counts a ping or pong. Every connection sees some, so that the
+// count stands in Conn.
+func (c *Conn) spendControl() {
+	second := uint32(c.w.now() / 1000)
+	if c.second != second {
+		c.second, c.controls = second, 0
+	}
+	if c.controls++; int(c.controls) >= c.e.cfg.ControlFramesPerSecond {
+		c.slowDown()
+	}
+}
+
+// spend counts messages and bytes.
+func (c *Conn) spend(messages, bytes int) {
+	r := c.rates()
+	if second := uint32(c.w.now() / 1000); r.second != second {
+		r.second, r.messages, r.bytes = second, 0, 0
+	}
+	r.messages += messages
+	r.bytes += bytes
+	if r.messages >= c.e.cfg.MessagesPerSecond || r.bytes >= c.e.cfg.BytesPerSecond {
+		c.slowDown()
+	}
+}
+
+func (c *Conn) rates() *rates {
 	r := c.seldom()
 	if r.rates == nil {
 		r.rates = new(rates)
 	}
-	s, cfg := r.rates, &c.e.cfg
-	if now := c.w.now(); now-s.began >= 1000 {
-		s.began, s.control, s.messages, s.bytes = now, 0, 0, 0
+	return r.rates
+}
+
+// slowDown stops reading until the second is over: TCP makes the peer wait,
+// nothing is lost and nobody is closed.
+func (c *Conn) slowDown() {
+	if c.paused&pausedRate == 0 {
+		c.stats.rateLimited.add(1)
 	}
-	s.control += control
-	s.messages += messages
-	s.bytes += bytes
-	if s.control >= cfg.ControlFramesPerSecond || s.messages >= cfg.MessagesPerSecond || s.bytes >= cfg.BytesPerSecond {
-		if c.paused&pausedRate == 0 {
-			c.stats.rateLimited.add(1)
-		}
-		c.pause(pausedRate)
-		s.next.Owner = c
-		c.w.arm(&s.next, time.Duration(s.began+1000-c.w.now())*time.Millisecond)
-	}
+	c.pause(pausedRate)
+	next := &c.rates().next
+	next.Owner = c
+	c.w.arm(next, time.Duration(1000-c.w.now()%1000)*time.Millisecond)
 }

@@ -58,7 +58,7 @@ func (c *Conn) arrived(b []byte) {
 	c.stats.bytesIn.add(uint64(len(b)))
 	c.alive = true
 	if c.e.cfg.BytesPerSecond < most {
-		c.spend(0, 0, len(b))
+		c.spend(0, len(b))
 	}
 	switch {
 	case c.phase.Load() >= phaseEnding:
@@ -109,7 +109,7 @@ func (c *Conn) decode() (done bool) {
 		case codec.Message:
 			w.got++
 			if c.e.cfg.MessagesPerSecond < most {
-				c.spend(0, 1, 0)
+				c.spend(1, 0)
 			}
 			if f := c.h.OnMessage; f != nil {
 				w.calling(onMessage, c)
@@ -117,14 +117,14 @@ func (c *Conn) decode() (done bool) {
 				codec.Poison(ev.Data)
 			}
 		case codec.Ping:
-			c.spend(1, 0, 0)
+			c.spendControl()
 			if f := c.h.OnPing; f != nil {
 				w.calling(onPing, c)
 				f(c, ev.Data)
 				codec.Poison(ev.Data)
 			}
 		case codec.Pong:
-			c.spend(1, 0, 0)
+			c.spendControl()
 			if f := c.h.OnPong; f != nil {
 				w.calling(onPong, c)
 				f(c, ev.Data)

@@ -7,7 +7,7 @@ type Stats struct {
 	Connections   int    // in use now, handshakes and plain HTTP included
 	Open          int    // of these, open WebSocket connections
 	Accepted      uint64 // connections that reached a loop
-	Refused       uint64 // connections turned away by ConnectionsMax
+	Refused       uint64 // connections turned away by a limit of Config, or during a shutdown
 	TakeoverBytes int    // of DeflateTakeoverBytes that are granted
 	LoopHeld      uint64 // callbacks that held a loop longer than CallbackWarnAfter
 	ConnStats            // of all open connections, past and present

@@ -11,7 +11,7 @@ type readySocket struct {
 	e events
 }
 
-// readyList gathers the watched sockets that became writable. It is drained
+// readyList gathers the watched sockets of which the watcher has news. It is drained
 // before anything that programs post, so that a tight poster cannot starve it.
 type readyList struct {
 	mu    sync.Mutex
