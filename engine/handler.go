@@ -163,6 +163,6 @@ var (
 	ErrStopped = errors.New("engine: the engine is stopped")
 
 	// ErrTimeout is found in CloseError.Err if the peer was silent too long: no
-	// pong, or no answer to a close frame.
+	// pong, no answer to a close frame, or nothing taken of a backlog.
 	ErrTimeout = errors.New("engine: the peer did not answer in time")
 )

@@ -30,8 +30,8 @@ const LoopsMax = 256
 
 // Driver is the owner of a loop. It is called on the loop's goroutine.
 type Driver interface {
-	// Woken follows a Wake. ready are the watched sockets that became
-	// writable; the slice is valid during the call.
+	// Woken follows a Wake. ready are the watched sockets that became writable
+	// or whose peer hung up; the slice is valid during the call.
 	Woken(ready []*Socket)
 }
 
