@@ -24,6 +24,9 @@
 // callback batch leaves in one write; from elsewhere it goes through the loop's
 // queue. What one goroutine sends to one connection arrives in that order.
 //
+// Messages are compressed for clients that offer it (RFC 7692): see
+// Config.Deflate, and Message.Plain for what should not be.
+//
 // A panic in a callback is recovered and logged with its stack; it closes that
 // connection with 1011 and touches no other.
 //
