@@ -63,47 +63,49 @@ func (s *siege) pushedBack(c *client) {
 }
 
 // pings are sent on, 10,000 at a time, until the server reads no more. Then
-// every pong comes, in order.
+// every pong comes, in order, and behind them the echo of a last message.
 func pings(s *siege) {
-	var one [125]byte
-	var sent atomic.Int32
 	for range s.n(1, 10) {
 		c := s.open()
-		sent.Store(0)
-		enough, written := make(chan struct{}), make(chan struct{})
-		writer := newClient(s.t, c.Conn, &codec.Options{Role: codec.Client})
+		enough, sent := make(chan struct{}), make(chan uint32, 1)
 		go func() {
-			defer close(written)
-			var out []byte
+			writer := newClient(s.t, c.Conn, &codec.Options{Role: codec.Client})
+			var one [125]byte
+			n, out := uint32(0), []byte(nil)
+			defer func() { sent <- n }()
 			for more := true; more; {
-				out = out[:0]
 				for range 10_000 {
-					binary.BigEndian.PutUint32(one[:], uint32(sent.Add(1)))
+					n++
+					binary.BigEndian.PutUint32(one[:], n)
 					out, _ = writer.session.Encode(&writer.env, out, protocol.OpPing, one[:], false)
 				}
 				if _, err := c.Write(out); err != nil {
 					s.t.Errorf("pinging: %v", err)
 					return
 				}
+				out = out[:0]
 				select {
 				case <-enough:
 					more = false
 				default:
 				}
 			}
+			writer.send(protocol.OpText, "end")
 		}()
 		s.pushedBack(c)
 		s.serves()
 		s.pushedBack(c) // still
 		close(enough)
-		for i, over := uint32(1), false; !over; i++ {
-			if ev, err := c.next(); err != nil || ev.Kind != codec.Pong || binary.BigEndian.Uint32(ev.Data) != i {
-				s.t.Fatalf("instead of pong %d: %+v %v", i, ev.Kind, err)
+		for i := uint32(1); ; i++ {
+			ev, err := c.next()
+			if err == nil && ev.Kind == codec.Message {
+				if n := <-sent; i != n+1 {
+					s.t.Errorf("%d pongs for %d pings", i-1, n)
+				}
+				break
 			}
-			select {
-			case <-written:
-				over = i == uint32(sent.Load())
-			default:
+			if err != nil || ev.Kind != codec.Pong || binary.BigEndian.Uint32(ev.Data) != i {
+				s.t.Fatalf("instead of pong %d: %+v %v", i, ev.Kind, err)
 			}
 		}
 		c.close(protocol.CloseNormal, "")

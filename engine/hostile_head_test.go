@@ -14,7 +14,7 @@ import (
 // headAttacks never get beyond the opening handshake, or slowly.
 var headAttacks = []hostile{
 	{name: "head byte by byte", ceiling: 16, attack: dribble},
-	{name: "endless head", ceiling: 16, attack: endlessHead},
+	{name: "endless head", ceiling: 32, attack: endlessHead},
 	{name: "1,000 silent", ceiling: 32, cfg: Config{HandshakeTimeout: time.Second}, attack: silence},
 	{name: "other protocols", ceiling: 16, attack: otherProtocols},
 }
