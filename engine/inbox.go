@@ -102,9 +102,6 @@ func (b *inbox) take() bool {
 		b.taken = nil
 	}
 	b.taken, b.next = b.taken[:0], 0
-	if cap(b.taken) > postsPerTurn { // after a flood
-		b.taken = nil
-	}
 	if cap(b.takenArena) > arenaKeepMax {
 		b.takenArena = nil
 	}
