@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -23,19 +22,18 @@ func main() {
 	}
 }
 
-func run() error {
-	listen := flag.String("listen", "ws://127.0.0.1:8091", "URL to listen on")
-	mode := flag.String("mode", "echo", "echo: answer each message with itself; broadcast: send it to every connection")
-	cfg := engine.Config{DrainTimeout: 5 * time.Second}
+func run() (err error) {
+	var cfg engine.Config
 	limitFlags(&cfg)
+	flag.StringVar(&cfg.Addr, "listen", "ws://127.0.0.1:8091", "URL to listen on")
+	mode := flag.String("mode", "echo", "echo: answer each message with itself; broadcast: send it to every connection")
 	deflate := flag.Bool("deflate", true, "compress messages for clients that offer it (RFC 7692)")
 	flag.Parse()
-	cfg.Addr = *listen
-
-	logger, err := zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel))
-	if err != nil {
-		return err
+	if !*deflate {
+		cfg.Deflate = engine.DeflateOff
 	}
+	cfg.Logger = zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel)))
+
 	var e *engine.Engine
 	answer := func(c *engine.Conn, m engine.Message) {
 		_ = c.Send(m) // fails only if c is closing: nobody is left to answer
@@ -45,18 +43,13 @@ func run() error {
 	case "broadcast":
 		answer = func(_ *engine.Conn, m engine.Message) {
 			if err := e.Broadcast(m); err != nil {
-				logger.Warn("broadcast", zap.Error(err))
+				cfg.Logger.Warn("broadcast", zap.Error(err))
 			}
 		}
 	default:
 		return fmt.Errorf("-mode is %q: it must be echo or broadcast", *mode)
 	}
-	if !*deflate {
-		cfg.Deflate = engine.DeflateOff
-	}
-	cfg.Logger = logger
-	e, err = engine.New(cfg, engine.Handler{OnMessage: answer})
-	if err != nil {
+	if e, err = engine.New(cfg, engine.Handler{OnMessage: answer}); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
