@@ -161,8 +161,8 @@ func (c *Conn) abnormal(cause error) *CloseError {
 	return &CloseError{Code: protocol.CloseAbnormal, Remote: remote, Err: cause}
 }
 
-// Closed implements loop.Owner: the descriptor is about to be closed.
-func (c *Conn) Closed(err error) {
+// gone is told that the descriptor is about to be closed.
+func (c *Conn) gone(err error) {
 	w := c.w
 	if !w.inTurn() { // the loop found the end, rather than attend
 		w.beginTurn()

@@ -105,7 +105,7 @@ func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {
 		own := *u
 		c.local = &own
 	}
-	c.timer.Owner = c
+	c.timer.Owner = (*owner)(c)
 	if e.cfg.Codec != nil {
 		if c.codec, err = newCodec(e.cfg.Codec); err != nil {
 			return nil, err

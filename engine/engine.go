@@ -239,7 +239,7 @@ func (e *Engine) enroll(nc net.Conn, head []byte, counted bool) error {
 	}
 	c.half, c.counted = true, counted
 	e.halfOpen.Add(1)
-	if err := e.group.Enroll(nc, &c.sock, c); err != nil {
+	if err := e.group.Enroll(nc, &c.sock, (*owner)(c)); err != nil {
 		e.halfOpen.Add(-1)
 		if counted {
 			e.addresses.leave(hostAddr(c.remote))

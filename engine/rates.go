@@ -55,6 +55,6 @@ func (c *Conn) slowDown() {
 	}
 	c.pause(pausedRate)
 	next := &c.rates().next
-	next.Owner = c
+	next.Owner = (*owner)(c)
 	c.w.arm(next, time.Duration(1000-c.w.now()%1000)*time.Millisecond)
 }

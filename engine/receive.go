@@ -11,8 +11,8 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// Opened implements loop.Owner: the connection has come to its loop.
-func (c *Conn) Opened(l *loop.Loop) {
+// enrolled is told that the connection has come to its loop.
+func (c *Conn) enrolled(l *loop.Loop) {
 	w := l.Driver().(*worker)
 	w.beginTurn()
 	c.w = w
@@ -36,8 +36,8 @@ func (c *Conn) Opened(l *loop.Loop) {
 	w.endTurn()
 }
 
-// Readable implements loop.Owner: b lies in the loop's read buffer.
-func (c *Conn) Readable(b []byte) {
+// readable brings input; b lies in the loop's read buffer.
+func (c *Conn) readable(b []byte) {
 	c.w.beginTurn()
 	c.arrived(b)
 	c.w.endTurn()

@@ -146,7 +146,7 @@ func (s *sim) SetReading(fd int, on bool) error {
 
 // Watch implements loop.System.
 func (s *sim) Watch(sock *loop.Socket) error {
-	k := s.of[sock.Owner().(*Conn)].sock
+	k := s.of[(*Conn)(sock.Owner().(*owner))].sock
 	if k.closed {
 		s.failf("%v: watched after its end", k.c)
 	}
@@ -156,12 +156,12 @@ func (s *sim) Watch(sock *loop.Socket) error {
 
 // Forget implements loop.System.
 func (s *sim) Forget(sock *loop.Socket) {
-	k := s.of[sock.Owner().(*Conn)].sock
+	k := s.of[(*Conn)(sock.Owner().(*owner))].sock
 	k.watchW, k.watchH = false, false
 }
 
 // Close implements loop.System.
-func (s *sim) Close(sock *loop.Socket) { s.of[sock.Owner().(*Conn)].sock.close(nil) }
+func (s *sim) Close(sock *loop.Socket) { s.of[(*Conn)(sock.Owner().(*owner))].sock.close(nil) }
 
 // Dup implements loop.System; no connection here goes to an http.Server.
 func (s *sim) Dup(*loop.Socket) (int, error) { return 0, unix.EMFILE }

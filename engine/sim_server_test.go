@@ -121,7 +121,7 @@ func (s *sim) arrive() {
 	s.conns = append(s.conns, c)
 	s.of[c.c] = c
 	s.tracef("%v: arrives, descriptor %d", c, c.sock.fd)
-	s.onLoop(c.l, func() { c.l.Opened(&c.c.sock, c.c, c.sock.fd) })
+	s.onLoop(c.l, func() { c.l.Opened(&c.c.sock, (*owner)(c.c), c.sock.fd) })
 	s.e.arriving.Done()
 	s.e.accepted.Add(1)
 	s.check(c.l)

@@ -12,14 +12,14 @@ import (
 // the time runs.
 func (c *Conn) stall(progress bool) {
 	r := c.seldom()
-	if r.stall.Owner = c; progress || !r.stall.Armed() {
+	if r.stall.Owner = (*owner)(c); progress || !r.stall.Armed() {
 		c.w.arm(&r.stall, c.e.cfg.WriteStallTimeout)
 	}
 }
 
-// Expire implements wheel.Expirer. A connection has one timer; what it is for
+// expire is told that a timer of the connection ran out. A connection has one timer; what it is for
 // follows from the phase. Few have others beside it.
-func (c *Conn) Expire(t *wheel.Timer) {
+func (c *Conn) expire(t *wheel.Timer) {
 	defer c.recoverPanic()
 	if r := c.rare; r != nil {
 		switch t {
@@ -53,7 +53,7 @@ func (c *Conn) limitLife() {
 		return
 	}
 	r := c.seldom()
-	r.life.Owner = c
+	r.life.Owner = (*owner)(c)
 	jitter := time.Duration(c.w.env.Random() % uint64(longest/10+1))
 	c.w.arm(&r.life, longest-jitter)
 }

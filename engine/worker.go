@@ -58,7 +58,7 @@ func newWorker(e *Engine, l *loop.Loop) *worker {
 func (w *worker) Woken(ready []*loop.Socket) {
 	w.beginTurn()
 	for _, s := range ready {
-		c := s.Owner().(*Conn)
+		c := (*Conn)(s.Owner().(*owner))
 		if s.HungUp() {
 			_ = c.Context() // made by now, so that it stays ended for functions yet to begin
 			c.endContext()
