@@ -116,8 +116,12 @@ func (e *CloseError) Error() string {
 	if e.Remote {
 		side = "the peer"
 	}
-	s := fmt.Sprintf("closed by %s: %d %s", side, uint16(e.Code), e.Reason)
-	if e.Err != nil {
+	s := fmt.Sprintf("closed by %s: %d", side, uint16(e.Code))
+	if e.Reason != "" {
+		s += " " + e.Reason
+	}
+	var violation *protocol.Error
+	if e.Err != nil && !(errors.As(e.Err, &violation) && violation.Reason == e.Reason) {
 		s += ": " + e.Err.Error()
 	}
 	return s

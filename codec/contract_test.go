@@ -148,7 +148,7 @@ func TestCloseError(t *testing.T) {
 		want string
 	}{
 		{codec.CloseError{Code: 1000, Reason: "bye", Remote: true}, "closed by the peer: 1000 bye"},
-		{codec.CloseError{Code: 1002, Reason: "why", Err: violation}, "closed by this side: 1002 why: websocket: 1002 protocol error: why"},
+		{codec.CloseError{Code: 1002, Reason: "why", Err: violation}, "closed by this side: 1002 why"},
 	} {
 		if got := tt.e.Error(); got != tt.want {
 			t.Errorf("%q, want %q", got, tt.want)

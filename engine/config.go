@@ -45,7 +45,9 @@ type Config struct {
 	// handshake, on a real http.Server. Nil: they are answered with 426.
 	HTTP http.Handler
 
-	// Logger gets what an operator should know. Nil: nothing is logged.
+	// Logger gets what an operator should know: panics of callbacks, failed
+	// OnUpgrades, refused origins, callbacks that hold up a loop. Nil: nothing is
+	// logged.
 	Logger *zap.Logger
 
 	// Loops is the number of event loops, at most 256; 0 is GOMAXPROCS.
@@ -54,7 +56,7 @@ type Config struct {
 	// Origins are the allowed values of the Origin field (RFC 6455 §10.2), as
 	// patterns: "https://example.com", "https://*.example.com",
 	// "http://localhost:*", "*". Nil allows the same origin only: host and port
-	// of Origin equal Host. A request without Origin, which no browser sends,
+	// of Origin equal Host. A list replaces that rule: name your own origin too. A request without Origin, which no browser sends,
 	// is allowed.
 	Origins []string
 

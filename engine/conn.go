@@ -178,7 +178,7 @@ func (c *Conn) SendBinary(b []byte) error {
 // engine pings silent peers by itself: see Config.PingInterval.
 func (c *Conn) Ping(data []byte) error {
 	if len(data) > protocol.ControlBytesMax {
-		return codec.ErrOpcode
+		return fmt.Errorf("engine: a ping carries at most %d bytes, not %d", protocol.ControlBytesMax, len(data))
 	}
 	return c.dispatch(outgoing{op: protocol.OpPing, data: data})
 }

@@ -129,7 +129,7 @@ func (e *Engine) Addr() net.Addr {
 // Run serves until ctx ends or Shutdown is called. When ctx ends it shuts
 // down within Config.DrainTimeout. It returns nil after a clean end, a
 // *CutError if connections had to be cut, or what kept it from starting. An
-// Engine runs once.
+// Engine runs once, and accepts nothing before it runs.
 func (e *Engine) Run(ctx context.Context) error {
 	if err := e.start(); err != nil {
 		return err

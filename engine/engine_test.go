@@ -291,6 +291,39 @@ func TestSendAndCloseInsideEveryCallback(t *testing.T) {
 	}
 }
 
+// TestShutdownInACallback would wait for itself.
+func TestShutdownInACallback(t *testing.T) {
+	got := make(chan error, 1)
+	s := serve(t, Config{Loops: 2}, Handler{OnMessage: func(c *Conn, m Message) {
+		got <- c.e.Shutdown(context.Background())
+		_ = c.Send(m)
+	}})
+	c := s.dial("/", nil)
+	c.send(protocol.OpText, "x")
+	if err := <-got; err == nil || !strings.Contains(err.Error(), "in a callback") {
+		t.Errorf("Shutdown: %v", err)
+	}
+	c.expect("x")
+}
+
+// TestMisuse: wrong arguments are named.
+func TestMisuse(t *testing.T) {
+	conns := make(chan *Conn, 1)
+	s := serve(t, Config{}, Handler{OnOpen: func(c *Conn) { conns <- c }})
+	_ = s.dial("/", nil)
+	c := <-conns
+	for want, err := range map[string]error{
+		"Message.Type is 7":   c.Send(Message{Type: 7}),
+		"Message.Policy is 9": c.Send(Message{Policy: 9}),
+		"at most 125 bytes":   c.Ping(make([]byte, 126)),
+		"may not be sent":     c.Close(1005, ""),
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
+}
+
 // TestOnCloseMaySendToOthers: what OnClose sends leaves at once, however the
 // connection ended.
 func TestOnCloseMaySendToOthers(t *testing.T) {

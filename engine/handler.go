@@ -53,7 +53,8 @@ type Upgrade struct {
 	// ClientAddr is the client's IP address: see Conn.ClientAddr.
 	ClientAddr netip.Addr
 
-	// Subprotocol is to be set to one that the client offered, or left empty.
+	// Subprotocol is to be set to one that the client offered, or left empty:
+	// then a browser that offered any fails the connection.
 	Subprotocol string
 
 	// Header are more fields for the response.
@@ -87,7 +88,8 @@ type Message struct {
 
 	// Data of a received message is valid until the callback returns, and may
 	// be changed by it. Data of a sent message is copied by Send; of a Text it
-	// must be UTF-8, or the peer will close with 1007.
+	// must be UTF-8, or the peer will close the
+	// connection (1007, some browsers 1002).
 	Data []byte
 
 	// Plain asks that a sent message is not compressed: it is known not to get
@@ -122,8 +124,8 @@ const (
 	// there is room.
 	DropOldest
 	// Replace puts the message in the place of a waiting one with the same Key,
-	// also while there is room; without one, and without room, it is dropped
-	// as by DropNewest. It is for state of which only the latest matters.
+	// also while there is room; without one it is sent as by DropOldest. It is
+	// for state of which only the latest matters.
 	Replace
 )
 
@@ -137,6 +139,9 @@ func (m Message) Clone() Message {
 }
 
 func (m Message) opcode() (protocol.Opcode, error) {
+	if m.Policy > Replace {
+		return 0, fmt.Errorf("engine: Message.Policy is %d: it must be Close, DropNewest, DropOldest, Replace, or 0 for Config.Policy", m.Policy)
+	}
 	switch m.Type {
 	case Text, Binary:
 		return protocol.Opcode(m.Type), nil
@@ -159,8 +164,8 @@ var (
 	// its loop is overwhelmed by sends from elsewhere. The message was not sent.
 	ErrBackpressure = errors.New("engine: too much is waiting to be sent")
 
-	// ErrStopped: the engine was shut down.
-	ErrStopped = errors.New("engine: the engine is stopped")
+	// ErrStopped: the engine was shut down, or Run has not been called.
+	ErrStopped = errors.New("engine: the engine does not run")
 
 	// ErrTimeout is found in CloseError.Err if the peer was silent too long: no
 	// pong, no answer to a close frame, or nothing taken of a backlog.

@@ -24,13 +24,13 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 		"Config.SendBytesLow is 2000000: it must be at most":             {SendBytesLow: 2_000_000},
 		"Config.SendBytesMax is 5: it must be at least SendBytesHigh":    {SendBytesMax: 5},
 		"Config.Addr and Config.Listener are both set":                   {Addr: "ws://127.0.0.1:0", Listener: failing{}},
-		"Config.Origins":                                      {Origins: []string{"https://"}},
-		`Config.Addr "127.0.0.1:80" is no URL`:                {Addr: "127.0.0.1:80"},
-		`Config.Addr "http://a:80" must begin with ws://`:     {Addr: "http://a:80"},
-		`Config.Addr "wss://a:443": wss is not served`:        {Addr: "wss://a:443"},
-		`Config.Addr "ws://a" must be ws://host:port`:         {Addr: "ws://a"},
-		`Config.Addr "ws://a:80/chat" must be`:                {Addr: "ws://a:80/chat"},
-		`Config.Addr "ws+unix://a/b" must be ws+unix:///path`: {Addr: "ws+unix://a/b"},
+		"Config.Origins": {Origins: []string{"https://"}},
+		`Config.Addr "127.0.0.1:80" is no URL: write it like ws://`: {Addr: "127.0.0.1:80"},
+		`Config.Addr "http://a:80" must begin with ws://`:           {Addr: "http://a:80"},
+		`Config.Addr "wss://a:443": wss is not served`:              {Addr: "wss://a:443"},
+		`Config.Addr "ws://a" must be ws://host:port`:               {Addr: "ws://a"},
+		`Config.Addr "ws://a:80/chat" must be`:                      {Addr: "ws://a:80/chat"},
+		`Config.Addr "ws+unix://a/b" must be ws+unix:///path`:       {Addr: "ws+unix://a/b"},
 	} {
 		if _, err := New(cfg, Handler{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %s", err, want)
@@ -85,6 +85,24 @@ func TestPingFindsTheDead(t *testing.T) {
 	}
 	_ = alive.Conn.Close()
 	<-stop
+}
+
+// TestSecondLook: the first look after PongTimeout cuts nobody, for the pong may
+// wait unread; the second does.
+func TestSecondLook(t *testing.T) {
+	conns := make(chan *Conn, 1)
+	s := serve(t, Config{Loops: 1}, Handler{OnOpen: func(c *Conn) { conns <- c }})
+	_ = s.dial("/", nil)
+	c := <-conns
+	s.onLoop(c, func() {
+		c.alive, c.pinged = false, true
+		if c.lookForLife(); c.doomed {
+			t.Error("cut at the first look")
+		}
+		if c.lookForLife(); !c.doomed {
+			t.Error("not cut at the second look")
+		}
+	})
 }
 
 // TestPingsWithoutPongTimeout go on, for proxies that cut the silent.

@@ -20,14 +20,14 @@ func (e *Engine) listen() error {
 	}
 	u, err := url.Parse(e.cfg.Addr)
 	if err != nil {
-		return fmt.Errorf("engine: Config.Addr %q is no URL such as ws://127.0.0.1:8090: %w", e.cfg.Addr, err)
+		return fmt.Errorf("engine: Config.Addr %q is no URL: write it like ws://127.0.0.1:8090", e.cfg.Addr)
 	}
 	var network, address string
 	switch u.Scheme {
 	case "ws", "tcp":
 		port, err := strconv.ParseUint(u.Port(), 10, 16)
 		if err != nil || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
-			return fmt.Errorf("engine: Config.Addr %q must be %s://host:port with a port from 0 to 65535", e.cfg.Addr, u.Scheme)
+			return fmt.Errorf("engine: Config.Addr %q must be %s://host:port, with a port from 0 to 65535 and without a path (OnUpgrade sees the path of each request)", e.cfg.Addr, u.Scheme)
 		}
 		network, address = "tcp", net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10))
 	case "ws+unix", "unix":

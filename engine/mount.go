@@ -17,7 +17,9 @@ import (
 // program that runs its own http.Server (or gin, echo, chi): it hijacks the
 // connection and puts it on a loop, where the handshake is judged like any
 // other. The loops must run: see Run. Bytes that the client sent after its
-// request are not lost. It cannot serve HTTP/2, nor TLS that this process ends.
+// request are not lost. OnUpgrade sees the request as the client sent it: what
+// middleware did to it (StripPrefix, values in its context) is lost. It cannot
+// serve HTTP/2, nor TLS that this process ends.
 func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !upgradeRequested(r) {
 		w.Header().Set("Upgrade", "websocket")
@@ -56,6 +58,11 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if counted && !own.gone.CompareAndSwap(false, true) {
 		_ = nc.Close() // by a shutdown, meanwhile
+		return
+	}
+	if e.running() == nil {
+		e.log.Error("a handshake came through net/http, but Engine.Run has not been called")
+		e.turnAway(nc, 503, "the server does not run yet")
 		return
 	}
 	if !counted {

@@ -23,7 +23,8 @@ type job struct {
 // other connections of the loop go on. Called more than once before that, the
 // functions run one after the other. ctx ends when the connection does, and
 // OnClose follows only after f has returned. If the peer ends its stream
-// meanwhile, ctx ends too; what it sent before is still delivered. A panic in f
+// meanwhile, ctx ends too; what it sent before is still delivered. A close frame
+// of the peer is read, and its pings are answered, only after f. A panic in f
 // is like one in a callback. At most Config.OffloadMax functions run at once,
 // the others wait. Go is for callbacks of c.
 func (c *Conn) Go(m Message, f func(ctx context.Context, m Message)) error {

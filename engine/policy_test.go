@@ -178,6 +178,31 @@ func TestNotSentBytesMax(t *testing.T) {
 	}
 }
 
+// TestReplaceAmongDroppable: the latest of a key finds its place although
+// messages that may be dropped fill the queue.
+func TestReplaceAmongDroppable(t *testing.T) {
+	conns := make(chan *Conn, 1)
+	s := serve(t, Config{Loops: 1, SendBytesHigh: 1 << 30, SendBytesMax: 1 << 30}, Handler{OnOpen: func(c *Conn) { conns <- c }})
+	cl, c, filler := congest(t, s, conns)
+	s.onLoop(c, func() {
+		c.e.cfg.SendBytesMax = c.queue.bytes + 10_000
+		for range 100 {
+			_ = c.Send(Message{Type: Text, Data: make([]byte, 1000), Policy: DropOldest})
+		}
+		for i := range 100 {
+			if err := c.Send(Message{Type: Text, Data: fmt.Append(nil, "typing ", i), Policy: Replace, Key: 1}); err != nil {
+				t.Error(err)
+			}
+		}
+		c.e.cfg.SendBytesMax = 1 << 30
+		_ = c.send(outgoing{op: protocol.OpText, policy: Close, data: []byte("end")})
+	})
+	got := received(cl, filler)
+	if len(got) == 0 || got[len(got)-1] != "typing 99" || c.Stats().Replaced != 99 {
+		t.Errorf("received %d messages, %+v", len(got), c.Stats())
+	}
+}
+
 // TestPolicyCloseDiscards: whole messages that wait are discarded and counted,
 // one partly written is finished, and 1013 follows at once.
 func TestPolicyCloseDiscards(t *testing.T) {

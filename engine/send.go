@@ -105,6 +105,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 		if old := q.find(m.key); m.key != 0 && old != nil {
 			return true, c.replace(q, old, m)
 		}
+		fallthrough
 	case DropOldest:
 		before := q.bytes
 		for full && q.removeOldest(&c.w.env.Buffers) {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -21,9 +22,16 @@ func (e *CutError) Error() string {
 // Shutdown stops accepting, sends the close code 1001 to every connection,
 // flushes what is queued, waits for the peers to close, and cuts what is left
 // when ctx ends; then it returns a *CutError. Plain HTTP requests are served to
-// their end. Called again, it waits for the first call. It must not be called
-// in a callback.
+// their end. Called again, it waits for the first call. Called in a callback, it
+// fails, since it would wait for that callback: end the context of Run instead,
+// or call it in a goroutine. A callback that holds its loop, or a peer that is
+// being turned away, may make it overrun ctx.
 func (e *Engine) Shutdown(ctx context.Context) error {
+	for _, w := range e.running() {
+		if w.loop.On() {
+			return errors.New("engine: Shutdown was called in a callback: end the context of Run, or call it in a goroutine")
+		}
+	}
 	e.mu.Lock()
 	before := e.phase
 	e.phase = engineStopping

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -53,6 +54,9 @@ func (e *Engine) refusal(err error) *codec.HandshakeError {
 	if errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599 && !slices.ContainsFunc(refused.Fields, malformed) {
 		return refused
 	}
+	if refused != nil {
+		err = fmt.Errorf("engine: Refuse takes a status from 400 to 599 and well-formed fields: %w", err)
+	}
 	e.log.Error("OnUpgrade failed; the client gets 500", zap.Error(err))
 	return &codec.HandshakeError{Status: 500, Reason: "internal server error"}
 }
@@ -82,7 +86,7 @@ func (e *Engine) checkOrigin(r *protocol.Request) *codec.HandshakeError {
 			}
 		}
 	}
-	e.log.Warn("a handshake from a foreign origin is refused; Config.Origins lists those to allow",
+	e.log.Warn("a handshake is refused for its origin; Config.Origins lists those to allow",
 		zap.String("origin", short(origin)), zap.String("host", short(r.Host)))
 	return &codec.HandshakeError{Status: 403, Reason: "this origin is not allowed"}
 }

@@ -78,9 +78,8 @@ type Group struct {
 	watcher *watcher
 }
 
-// Logger is where gnet reports. Its methods are those of zap's SugaredLogger.
+// Logger is where gnet reports what is wrong. zap's SugaredLogger is one.
 type Logger interface {
-	Debugf(format string, args ...any)
 	Errorf(format string, args ...any)
 }
 
@@ -254,12 +253,13 @@ func (*handler) OnClose(c gnet.Conn, err error) gnet.Action {
 	return gnet.None
 }
 
-// quiet drops what gnet says in passing: it warns of every event for a socket
-// that was closed earlier in the same batch, which is no irregularity here.
+// quiet passes on what gnet finds wrong. It drops the rest: among it a warning
+// of every event for a socket that was closed earlier in the same batch, which
+// is no irregularity here.
 type quiet struct{ log Logger }
 
-func (q quiet) Debugf(format string, args ...any) { q.log.Debugf(format, args...) }
-func (q quiet) Infof(format string, args ...any)  { q.log.Debugf(format, args...) }
-func (q quiet) Warnf(format string, args ...any)  { q.log.Debugf(format, args...) }
+func (quiet) Debugf(string, ...any)               {}
+func (quiet) Infof(string, ...any)                {}
+func (quiet) Warnf(string, ...any)                {}
 func (q quiet) Errorf(format string, args ...any) { q.log.Errorf(format, args...) }
 func (q quiet) Fatalf(format string, args ...any) { q.log.Errorf(format, args...) }
