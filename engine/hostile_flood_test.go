@@ -40,26 +40,30 @@ func (s *siege) of(c *client) *Conn {
 func (s *siege) pushedBack(c *client) {
 	s.t.Helper()
 	conn := s.of(c)
-	s.await("pushing back", func() bool { return conn.queued.Load() > floodHigh })
-	done := make(chan struct{})
-	_ = conn.w.post(post{do: func() {
-		defer close(done)
-		if conn.queue == nil || !conn.halted {
-			s.t.Errorf("%d bytes wait, and reading goes on", conn.queued.Load())
-			return
-		}
-		held := 0
-		for _, ch := range conn.queue.chunks {
-			held += cap(ch.b)
-		}
-		if conn.rare != nil {
-			held += cap(conn.rare.parked)
-		}
-		if conn.queue.bytes > floodHigh+2*corkBytesMax || held > 4*floodHigh {
-			s.t.Errorf("%d bytes wait, in %d bytes of memory", conn.queue.bytes, held)
-		}
-	}})
-	<-done
+	s.await("pushing back", func() (back bool) {
+		s.onLoop(conn, func() {
+			// After a pause the kernel may still take some: what waits may be
+			// less than the watermark, until it is the lower one.
+			if back = conn.halted && conn.queue != nil && conn.queue.bytes > conn.e.low; back {
+				s.bounded(conn)
+			}
+		})
+		return back
+	})
+}
+
+// bounded checks, on its loop, what a connection that is pushed back holds.
+func (s *siege) bounded(conn *Conn) {
+	held := 0
+	for _, ch := range conn.queue.chunks {
+		held += cap(ch.b)
+	}
+	if conn.rare != nil {
+		held += cap(conn.rare.parked)
+	}
+	if conn.queue.bytes > floodHigh+2*corkBytesMax || held > 4*floodHigh {
+		s.t.Errorf("%d bytes wait, in %d bytes of memory", conn.queue.bytes, held)
+	}
 }
 
 // pings are sent on, 10,000 at a time, until the server reads no more. Then

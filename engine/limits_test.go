@@ -158,7 +158,10 @@ func TestSlowReaderIsPushedBack(t *testing.T) {
 				}
 			}
 		}()
-		s.await("pushing back", func() bool { return conn.queued.Load() >= 64<<10 })
+		s.await("pushing back", func() (back bool) {
+			s.onLoop(conn, func() { back = conn.halted })
+			return back
+		})
 		other := s.dial("/", nil)
 		for range 100 { // while the loop serves others
 			other.send(protocol.OpText, "x")
