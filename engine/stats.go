@@ -5,6 +5,7 @@ import "sync/atomic"
 // Stats are counters of an Engine since it was made.
 type Stats struct {
 	Connections   int    // in use now, handshakes and plain HTTP included
+	Most          int    // that may be in use: ConnectionsMax, or what the descriptors allow
 	Open          int    // of these, open WebSocket connections
 	Accepted      uint64 // connections that reached a loop
 	Refused       uint64 // connections turned away by a limit of Config, or during a shutdown
@@ -66,7 +67,7 @@ func (c *Conn) Stats() ConnStats {
 
 // Stats returns the counters of the engine. It visits every connection.
 func (e *Engine) Stats() Stats {
-	s := Stats{Accepted: e.accepted.Load(), Refused: e.refused.Load(), TakeoverBytes: int(e.takeover.used.Load())}
+	s := Stats{Most: e.cfg.ConnectionsMax, Accepted: e.accepted.Load(), Refused: e.refused.Load(), TakeoverBytes: int(e.takeover.used.Load())}
 	e.mu.Lock()
 	s.Connections = e.active
 	e.mu.Unlock()

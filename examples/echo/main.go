@@ -55,5 +55,6 @@ func run() (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	fmt.Printf("%s on %s\n", *mode, e.Addr())
+	fmt.Printf("up to %d connections\n", e.Stats().Most)
 	return e.Run(ctx)
 }
