@@ -56,7 +56,7 @@ conform: ## the conformance suite against examples/echo
 		"$$dir/echo" -listen ws://127.0.0.1:0 -deflate=$$deflate >"$$dir/out" 2>"$$dir/log" & pid=$$!; \
 		until grep -q ' on ' "$$dir/out"; do kill -0 $$pid; done; \
 		echo "examples/echo -deflate=$$deflate"; \
-		"$$dir/wsconform" -addr "$$(sed 's/.* on //' "$$dir/out")" >"$$dir/cases" || { grep -v '^passed ' "$$dir/cases"; exit 1; }; \
+		"$$dir/wsconform" -addr "$$(sed -n 's/.* on //p' "$$dir/out")" >"$$dir/cases" || { grep -v '^passed ' "$$dir/cases"; exit 1; }; \
 		tail -1 "$$dir/cases"; \
 		kill $$pid; wait $$pid; \
 	done
