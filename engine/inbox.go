@@ -41,8 +41,6 @@ type inbox struct {
 	next       int // the first of taken that is not done
 }
 
-func (b *inbox) init() { b.posts = make([]post, 0, 16) }
-
 // post queues p and wakes the loop. It fails when the loop has ended.
 func (w *worker) post(p post) error { return w.postData(p, nil) }
 

@@ -49,7 +49,6 @@ func newWorker(e *Engine, l *loop.Loop) *worker {
 	_, _ = rand.Read(seed[:]) // never fails
 	w := &worker{e: e, loop: l}
 	w.env.Random = mrand.NewChaCha8(seed).Uint64 // cryptographically strong
-	w.inbox.init()
 	return w
 }
 
