@@ -29,6 +29,7 @@ var (
 
 const (
 	soakPeople   = 500 // at once
+	soakRounds   = 4   // at most, while each leaves more memory resident
 	soakProgress = 10 * time.Second
 )
 
@@ -49,12 +50,19 @@ func TestSoak(t *testing.T) {
 	// stacks, gnet's workers. The second is measured.
 	s.crowd(min(*soakFor/4, 30*time.Second))
 	before := s.take()
-	s.crowd(*soakFor)
-	after := s.take()
-	for tries := 0; tries < 50 && !after.back(before); tries++ {
+	var after holding
+	for round := 1; ; round++ {
+		s.crowd(*soakFor)
 		after = s.take()
+		for tries := 0; tries < 50 && !after.back(before); tries++ {
+			after = s.take()
+		}
+		fmt.Fprint(os.Stderr, table(before, after))
+		if after.resides(before) || round == soakRounds {
+			break
+		}
+		before.rss = after.rss // more came at once than ever before: does it rise again?
 	}
-	fmt.Fprint(os.Stderr, table(before, after))
 	if !after.back(before) {
 		t.Errorf("not where it was: %+v, now %+v", before, after)
 	}
@@ -281,8 +289,13 @@ const (
 
 func (h holding) back(to holding) bool {
 	return h.goroutines <= to.goroutines && h.descriptors <= to.descriptors && h.connections == 0 && h.lent == 0 && h.queued == 0 &&
-		h.heap <= to.heap+soakHeapSlack && h.rss <= to.rss+soakRSSSlack*raceFactor
+		h.heap <= to.heap+soakHeapSlack && h.resides(to)
 }
+
+// resides reports whether no more memory is resident than was. The crowd's
+// largest moment differs from round to round, and what it took then the race
+// detector never gives back: only what rises in every round is lost.
+func (h holding) resides(to holding) bool { return h.rss <= to.rss+soakRSSSlack*raceFactor }
 
 func table(a, b holding) string {
 	var out strings.Builder

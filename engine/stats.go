@@ -65,6 +65,11 @@ func (c *Conn) Stats() ConnStats {
 	}
 }
 
+// QueuedBytes is how many bytes wait to be written to the peer, those that wait
+// in the loop's inbox included: 0 if the kernel has taken all that was sent. Any
+// goroutine may call it.
+func (c *Conn) QueuedBytes() int { return int(c.queued.Load()) }
+
 // Stats returns the counters of the engine. It visits every connection.
 func (e *Engine) Stats() Stats {
 	s := Stats{Most: e.cfg.ConnectionsMax, Accepted: e.accepted.Load(), Refused: e.refused.Load(), TakeoverBytes: int(e.takeover.used.Load())}
