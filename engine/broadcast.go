@@ -3,58 +3,232 @@ package engine
 import (
 	"math/rand/v2"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/protocol"
 )
 
 // Broadcast sends a message to every open connection. It is encoded once, and
 // compressed once for all that can take it; each loop gets one task. A
 // connection that cannot take it is treated as by Send. The error tells only
-// that the message, or a loop's task, was not accepted.
-func (e *Engine) Broadcast(m Message) error {
+// that the message, or a loop's task, was not accepted. Any goroutine may call
+// it; m.Data is the caller's again when it returns.
+func (e *Engine) Broadcast(m Message) error { return e.share(m, "") }
+
+// Prepared is a message that is encoded, and compressed, once for any number of
+// sends. It may be kept and used from any goroutine.
+type Prepared struct{ b *broadcast }
+
+// Prepare encodes a message, of which it keeps a copy.
+func (e *Engine) Prepare(m Message) (*Prepared, error) {
+	b, err := e.encode(m)
+	if err != nil {
+		return nil, err
+	}
+	return &Prepared{b}, nil // with the first reference, which is never given back
+}
+
+// Send is Conn.Send of the prepared message. A connection of another engine
+// gets it encoded anew.
+func (p *Prepared) Send(c *Conn) error {
+	switch b := p.b; {
+	case c.phase.Load() != phaseOpen:
+		return ErrClosed
+	case c.e != b.e:
+		m := b.m
+		m.policy = 0 // was the other engine's, perhaps
+		return c.dispatch(m)
+	case c.w.loop.On():
+		return c.sendShared(b, false)
+	default:
+		return c.dispatchShared(b)
+	}
+}
+
+// Broadcast is Engine.Broadcast of the prepared message.
+func (p *Prepared) Broadcast() error { return p.b.spread("") }
+
+// Publish is Engine.Publish of the prepared message.
+func (p *Prepared) Publish(topic string) error { return p.b.spread(topic) }
+
+// broadcast is a message in the frames that many connections share. Nobody
+// changes them as long as there are references: of tasks on their way to loops,
+// of queues, of a Prepared.
+type broadcast struct {
+	e     *Engine
+	refs  atomic.Int32
+	m     outgoing // its data is the engine's own
+	plain []byte
+
+	once   sync.Once
+	packed []byte // after once: compressed, or empty if that does not pay
+}
+
+const (
+	frameKeepMax       = 64 << 10 // the memory of larger frames is not used again
+	spareBroadcastsMax = 64
+)
+
+// encode makes a broadcast with one reference, for the caller.
+func (e *Engine) encode(m Message) (*broadcast, error) {
 	op, err := m.opcode()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	encoder := codec.Codec(codec.NewSession(&e.options))
+	encoder, env := e.encoder, (*codec.Env)(nil) // a server's session needs none for a plain message
 	if e.cfg.Codec != nil {
 		if encoder, err = newCodec(e.cfg.Codec); err != nil {
-			return err
+			return nil, err
 		}
+		env = &codec.Env{Random: rand.Uint64}
 	}
-	env := codec.Env{Random: rand.Uint64} // a server masks nothing; a codec of the program's may want it
-	frame, err := encoder.Encode(&env, make([]byte, 0, len(m.Data)+16), op, m.Data, true)
+	b := e.spare.get()
+	if b == nil {
+		b = &broadcast{e: e}
+	}
+	frame, err := encoder.Encode(env, slices.Grow(b.plain[:0], len(m.Data)+protocol.HeaderBytesMax), op, m.Data, true)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	workers := e.running()
-	if len(workers) == 0 {
-		return ErrStopped
-	}
-	out := outgoing{op: op, policy: m.Policy, plain: m.Plain, key: m.Key}
-	if out.policy == 0 {
-		out.policy = e.cfg.Policy
+	b.plain = frame
+	b.m = outgoing{op: op, policy: m.Policy, plain: m.Plain, key: m.Key}
+	if b.m.policy == 0 {
+		b.m.policy = e.cfg.Policy
 	}
 	// It may be compressed, or encoded again for a congested connection, when
 	// m.Data is no longer ours.
 	if e.cfg.Codec == nil {
-		out.data = frame[len(frame)-len(m.Data):]
-	} else if out.policy != Close {
-		out.data = slices.Clone(m.Data)
+		b.m.data = frame[len(frame)-len(m.Data):]
+	} else {
+		b.m.data = slices.Clone(m.Data)
 	}
-	shared := &broadcast{plain: frame}
+	b.refs.Store(1)
+	return b, nil
+}
+
+// share sends m to a topic, or to all if that is empty.
+func (e *Engine) share(m Message, topic string) error {
+	b, err := e.encode(m)
+	if err != nil {
+		return err
+	}
+	defer b.release()
+	return b.spread(topic)
+}
+
+// spread has every loop deliver b: at once on the caller's own.
+func (b *broadcast) spread(topic string) (err error) {
+	workers := b.e.running()
+	if len(workers) == 0 {
+		return ErrStopped
+	}
 	for _, w := range workers {
 		if w.loop.On() {
-			w.sendAll(shared, out)
-		} else if e := w.post(post{shared: shared, message: out}); e != nil {
+			w.deliver(b, topic)
+			continue
+		}
+		b.refs.Add(1)
+		if e := w.post(post{shared: b, topic: topic}); e != nil {
+			b.release()
 			err = e
 		}
 	}
 	return err
 }
 
-func (w *worker) sendAll(b *broadcast, m outgoing) {
-	for _, c := range w.conns {
-		c.sendShared(b, m)
+// release gives a reference back; with the last one the memory serves again.
+func (b *broadcast) release() {
+	switch n := b.refs.Add(-1); {
+	case n < 0:
+		panic("engine: the references of a broadcast do not balance")
+	case n > 0:
+		return
 	}
+	codec.Poison(b.plain)
+	codec.Poison(b.packed)
+	if cap(b.plain) > frameKeepMax {
+		b.plain = nil
+	}
+	if cap(b.packed) > frameKeepMax {
+		b.packed = nil
+	}
+	b.m, b.once, b.packed = outgoing{}, sync.Once{}, b.packed[:0]
+	b.e.spare.put(b)
+}
+
+// spareBroadcasts are those without references, which serve again.
+type spareBroadcasts struct {
+	mu   sync.Mutex
+	list []*broadcast
+}
+
+func (s *spareBroadcasts) get() *broadcast {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := len(s.list) - 1
+	if last < 0 {
+		return nil
+	}
+	b := s.list[last]
+	s.list[last] = nil
+	s.list = s.list[:last]
+	return b
+}
+
+func (s *spareBroadcasts) put(b *broadcast) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.list) < spareBroadcastsMax {
+		s.list = append(s.list, b)
+	}
+}
+
+// fanOutMin is from how many connections on a delivery is a fan-out: they are
+// written to in slices, between which other events have their turn.
+const fanOutMin = 32
+
+// deliver sends b to the loop's members of a topic, or to all of its connections.
+func (w *worker) deliver(b *broadcast, topic string) {
+	to := w.conns
+	if topic != "" {
+		t := w.topics[topic]
+		if t == nil {
+			return
+		}
+		to = t.members
+	}
+	many := len(to) >= fanOutMin
+	for _, c := range to {
+		_ = c.sendShared(b, many) // what was dropped is counted
+	}
+}
+
+// frame is what c may be sent. The first connection that can take the
+// compressed frame has it made; a loop that needs it meanwhile waits for no
+// longer than it would take to make it.
+func (b *broadcast) frame(c *Conn) (frame []byte, compressed bool) {
+	if b.m.plain || !c.ws.CanShare(len(b.m.data)) {
+		return b.plain, false
+	}
+	b.once.Do(func() { b.pack(c) })
+	if len(b.packed) == 0 {
+		return b.plain, false
+	}
+	c.ws.Shared(&c.w.env, b.m.data)
+	return b.packed, true
+}
+
+func (b *broadcast) pack(c *Conn) {
+	room := slices.Grow(b.packed[:0], len(b.m.data)/2+protocol.HeaderBytesMax)
+	b.packed, _ = codec.EncodeShared(&c.w.env, &c.e.options, room, b.m.op, b.m.data)
+}
+
+// frameOf is the one of its frames that waits in Conn.shared.
+func (b *broadcast) frameOf(compressed bool) []byte {
+	if compressed {
+		return b.packed
+	}
+	return b.plain
 }

@@ -48,10 +48,8 @@ func (w *worker) relieve(excess int64) {
 }
 
 // holds is what the connection has in buffers.
-func (c *Conn) holds() (bytes int64) {
-	if c.queue != nil {
-		bytes += int64(c.queue.bytes)
-	}
+func (c *Conn) holds() int64 {
+	bytes := int64(c.waiting())
 	if c.rare != nil {
 		bytes += int64(len(c.rare.parked))
 	}

@@ -54,6 +54,7 @@ func (c *Conn) closeSlow() {
 		c.stats.dropped.add(uint64(countMessages(c.codec, w.env.Out[w.head:])))
 		w.env.Out, w.sent = w.env.Out[:w.head], 0
 	}
+	c.takeShared()
 	if q := c.queue; q != nil {
 		before := q.bytes
 		c.stats.removed(q.discard(c.codec, &w.env.Buffers))
@@ -115,10 +116,7 @@ func (c *Conn) attend() {
 
 // tellBacklog lets the program know when the backlog crosses the watermarks.
 func (c *Conn) tellBacklog() {
-	bytes := 0
-	if c.queue != nil {
-		bytes = c.queue.bytes
-	}
+	bytes := c.waiting()
 	if bytes <= c.e.low {
 		c.paused &^= pausedBacklog
 	}
@@ -142,7 +140,7 @@ func (c *Conn) tellBacklog() {
 // pauses: at the peer's end of stream the loop would close the descriptor over
 // what is still queued.
 func (c *Conn) sayFarewell() {
-	if c.queue != nil {
+	if c.queue != nil || c.shared != nil {
 		c.halted = c.sock.Pause()
 		return
 	}
@@ -185,12 +183,15 @@ func (c *Conn) gone(err error) {
 	}
 	w.remove(c)
 	c.guard(func() { c.codec.Release(&w.env) })
-	if c.queue != nil {
+	if n := int64(c.waiting()); n > 0 {
 		if c.e.cutting.Load() {
-			w.unsent += int64(c.queue.bytes)
+			w.unsent += n
 		}
-		c.queued.Add(-int64(c.queue.bytes))
-		c.freeQueue()
+		c.queued.Add(-n)
+	}
+	c.freeQueue()
+	if c.rare != nil {
+		c.leaveTopics()
 	}
 	if c.rare != nil && c.rare.parked != nil {
 		w.env.Buffers.Put(c.rare.parked)

@@ -115,6 +115,8 @@ type Config struct {
 	CloseTimeout time.Duration // for the peer's answer to a close frame; then the connection is cut
 	DrainTimeout time.Duration // for all of a shutdown that Run began; then what is left is cut
 
+	TopicsPerConnectionMax int // subscriptions of a connection; above: ErrTopics
+
 	OffloadMax int // functions of Conn.Go that run at once, all connections together
 
 	CallbackWarnAfter time.Duration // that a callback holds its loop: then it is logged; NoLimit: never
@@ -193,6 +195,7 @@ var limits = []limit{
 	{"PongTimeout", func(c *Config) any { return &c.PongTimeout }, 20 * sec, 10 * ms, day, ever},
 	{"CloseTimeout", func(c *Config) any { return &c.CloseTimeout }, 5 * sec, ms, day, ever},
 	{"DrainTimeout", func(c *Config) any { return &c.DrainTimeout }, 10 * sec, ms, day, ever},
+	{"TopicsPerConnectionMax", func(c *Config) any { return &c.TopicsPerConnectionMax }, kib, 1, most, most},
 	{"OffloadMax", func(c *Config) any { return &c.OffloadMax }, 256, 1, 1_000_000, most},
 	{"CallbackWarnAfter", func(c *Config) any { return &c.CallbackWarnAfter }, 100 * ms, ms, day, ever},
 	{"HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10 * sec, ms, day, ever},

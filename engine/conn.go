@@ -24,8 +24,11 @@ type Conn struct {
 	codec codec.Codec
 	ws    codec.Session // what codec is, unless Config.Codec made another
 	timer wheel.Timer
-	queue *queue // nil: nothing waits
+	queue *queue // nil: nothing waits but, perhaps, shared
 	rare  *rare  // nil for nearly all
+
+	shared     *broadcast // waits alone: a frame of a fan-out that is to be written
+	compressed bool       // of shared, the compressed frame
 
 	id            uint64
 	remote, local net.Addr
@@ -40,13 +43,14 @@ type Conn struct {
 	queued  atomic.Int64  // bytes in the inbox and in queue
 	closing atomic.Bool   // a close is posted
 	lost    atomic.Uint64 // messages that DropNewest dropped off the loop
+	topics  atomic.Int32  // subscriptions, those on their way included
 	stats   connStats
 
 	second, controls uint32 // control frames in the running second
 
 	paused    pauseReasons // why nothing is to be read
 	halted    bool         // nothing is read
-	marked    bool         // on the worker's dirty list
+	marked    mark         // on which of the worker's lists it is
 	opened    bool         // OnOpen was due, so that OnClose is
 	framed    bool         // it was, once: output consists of frames
 	alive     bool         // something arrived since the last look
@@ -75,6 +79,7 @@ type rare struct {
 	stall   wheel.Timer // runs while a backlog makes no progress
 	life    wheel.Timer // runs if there is a LifetimeMax
 	rates   *rates      // what the peer sent lately, if there is a limit
+	topics  []membership
 	jobs    []job       // functions of Go; the first is running
 	ended   *CloseError // what OnClose is told once they returned
 	gone    bool        // the connection is, and is counted out once they returned

@@ -2,11 +2,9 @@ package engine
 
 import (
 	"fmt"
-	"sync"
 	"sync/atomic"
 
 	"github.com/sockmill/sockmill/codec"
-	"github.com/sockmill/sockmill/protocol"
 )
 
 // DeflateMode says whether messages are compressed (RFC 7692): it takes a
@@ -67,32 +65,3 @@ func (b *budget) Take(n int) bool {
 
 // Give implements codec.Budget.
 func (b *budget) Give(n int) { b.used.Add(-int64(n)) }
-
-// broadcast is a message in the frames that many connections share.
-type broadcast struct {
-	plain  []byte
-	once   sync.Once
-	packed []byte // after once: compressed, or nil if that does not pay
-}
-
-// frame is what c may be sent. The first connection that can take the
-// compressed frame has it made; a loop that needs it meanwhile waits for no
-// longer than it would take to make it.
-func (b *broadcast) frame(c *Conn, m outgoing) []byte {
-	if m.plain || !c.ws.CanShare(len(m.data)) {
-		return b.plain
-	}
-	b.once.Do(func() { b.pack(c, m) })
-	if b.packed == nil {
-		return b.plain
-	}
-	c.ws.Shared(&c.w.env, m.data)
-	return b.packed
-}
-
-func (b *broadcast) pack(c *Conn, m outgoing) {
-	room := make([]byte, 0, len(m.data)/2+protocol.HeaderBytesMax)
-	if frame, ok := codec.EncodeShared(&c.w.env, &c.e.options, room, m.op, m.data); ok {
-		b.packed = frame
-	}
-}

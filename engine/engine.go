@@ -24,6 +24,7 @@ type Engine struct {
 	handler   Handler
 	log       *zap.Logger
 	options   codec.Options
+	encoder   codec.Codec // a session that encodes for many, on any goroutine
 	takeover  budget
 	raw       bool // the protocol has no HTTP handshake
 	high      int  // SendBytesHigh and SendBytesLow, or 0: see New
@@ -42,6 +43,8 @@ type Engine struct {
 	halfOpen  atomic.Int64 // connections whose handshake is under way
 	buffered  atomic.Int64 // bytes in buffers, all loops together
 	workers   []*worker
+
+	spare spareBroadcasts
 
 	lastID   atomic.Uint64
 	accepted atomic.Uint64
@@ -92,6 +95,7 @@ func New(cfg Config, h Handler) (*Engine, error) {
 		},
 	}
 	e.options.Deflate = e.deflate()
+	e.encoder = codec.NewSession(&e.options)
 	e.offload.max = cfg.OffloadMax
 	e.proxies = cfg.proxies
 	e.addresses.connectionsMax = cfg.ConnectionsPerAddressMax

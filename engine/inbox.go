@@ -21,9 +21,10 @@ type post struct {
 	c       *Conn
 	message outgoing   // to send to c, if it has an opcode; its data may lie in the arena
 	at, n   int32      // where in the arena
-	shared  *broadcast // or the frames of message, to send to every connection
-	do      func()     // or anything else
-	own     bool       // the engine's, at most a few for each connection: always taken
+	shared  *broadcast // or one to send to c if that is set, else to topic, else to every connection
+	topic   string
+	do      func() // or anything else
+	own     bool   // the engine's, at most a few for each connection: always taken
 }
 
 // inbox is the queue of posts of a loop, in the order of their coming. Payloads
@@ -116,21 +117,35 @@ func (w *worker) carryOut(p *post) {
 	switch {
 	case p.do != nil:
 		p.do()
+	case p.shared != nil && p.c != nil:
+		defer p.shared.release()
+		p.c.queued.Add(-int64(len(p.shared.plain)))
+		p.c.overtaken(p.c.sendShared(p.shared, false))
 	case p.shared != nil:
-		w.sendAll(p.shared, p.message)
+		defer p.shared.release()
+		w.deliver(p.shared, p.topic)
 	default:
 		if p.message.data == nil {
 			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]
 		}
 		p.c.queued.Add(-int64(len(p.message.data)))
-		if errors.Is(p.c.send(p.message), ErrClosed) && !p.message.op.Control() { // meanwhile
-			p.c.stats.dropped.add(1)
-			if p.c.phase.Load() == phaseGone { // and is summed up
-				w.mu.Lock()
-				w.past.Dropped++
-				w.mu.Unlock()
-			}
+		if err := p.c.send(p.message); !p.message.op.Control() {
+			p.c.overtaken(err)
 		}
+	}
+}
+
+// overtaken counts a message that came from elsewhere when the connection had
+// begun to close.
+func (c *Conn) overtaken(err error) {
+	if !errors.Is(err, ErrClosed) {
+		return
+	}
+	c.stats.dropped.add(1)
+	if c.phase.Load() == phaseGone { // and is summed up
+		c.w.mu.Lock()
+		c.w.past.Dropped++
+		c.w.mu.Unlock()
 	}
 }
 

@@ -362,6 +362,8 @@ func TestQueueModel(t *testing.T) {
 		var o codec.Options
 		session := codec.NewSession(&o)
 		q := new(queue)
+		held := new(broadcast)
+		held.refs.Store(1)
 		var model []item
 		var out, want []byte
 		n := 0
@@ -394,7 +396,8 @@ func TestQueueModel(t *testing.T) {
 				model = append(model, item{frame: f})
 			case 2: // shared
 				f := frame()
-				q.add(chunk{b: f, kind: shared})
+				held.refs.Add(1)
+				q.add(chunk{b: f, kind: shared, owner: held})
 				q.bytes += len(f)
 				model = append(model, item{frame: f})
 			case 3: // removable, or in the place of one of its key
@@ -485,7 +488,7 @@ func TestQueueModel(t *testing.T) {
 			q.wrote(k, &env.Buffers)
 			advance(k)
 		}
-		if string(out) != string(want) || len(model) != 0 || q.bytes != 0 || q.removable != 0 || len(q.keys) != 0 || env.Buffers.Lent() != 0 {
+		if string(out) != string(want) || len(model) != 0 || q.bytes != 0 || q.removable != 0 || len(q.keys) != 0 || env.Buffers.Lent() != 0 || held.refs.Load() != 1 {
 			t.Fatalf("seed %d: at the end %d bytes, %d removable, %d keys, %d buffers, model %d", seed, q.bytes, q.removable, len(q.keys), env.Buffers.Lent(), len(model))
 		}
 	}

@@ -30,6 +30,8 @@ type chunk struct {
 	done int // bytes of b that are written
 	kind chunkKind
 	key  uint64 // of a removable chunk: see Message.Key
+
+	owner *broadcast // of a shared chunk: it holds a reference
 }
 
 type chunkKind uint8
@@ -105,7 +107,11 @@ func (q *queue) free(i int, buffers *codec.Buffers) {
 			delete(q.keys, c.key)
 		}
 	}
-	if c.kind != shared && c.kind != removed {
+	switch c.kind {
+	case shared:
+		c.owner.release()
+	case removed:
+	default:
 		buffers.Put(c.b)
 	}
 	*c = chunk{kind: removed}

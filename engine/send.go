@@ -32,25 +32,45 @@ func (c *Conn) dispatch(m outgoing) error {
 	if c.w.loop.On() {
 		return c.send(m)
 	}
-	n := len(m.data)
-	if !m.op.Control() && c.queued.Load() >= int64(c.e.cfg.SendBytesMax) {
-		switch m.policy {
-		case Close:
-			_ = c.postClose(c.closeSlow)
-			c.lost.Add(1)
-			return ErrBackpressure
-		case DropNewest:
-			c.lost.Add(1)
-			return ErrBackpressure
-		}
-		// The loop makes room, if the inbox itself has some.
+	if !m.op.Control() && c.dropOffLoop(m.policy) {
+		return ErrBackpressure
 	}
-	c.queued.Add(int64(n))
+	n := int64(len(m.data))
+	c.queued.Add(n)
 	err := c.w.postData(post{c: c, message: m}, m.data)
 	if err != nil {
-		c.queued.Add(-int64(n))
+		c.queued.Add(-n)
 	}
 	return err
+}
+
+// dispatchShared is dispatch off the loop, of a message encoded already.
+func (c *Conn) dispatchShared(b *broadcast) error {
+	if c.dropOffLoop(b.m.policy) {
+		return ErrBackpressure
+	}
+	n := int64(len(b.plain))
+	c.queued.Add(n)
+	b.refs.Add(1)
+	err := c.w.post(post{c: c, shared: b})
+	if err != nil {
+		b.release()
+		c.queued.Add(-n)
+	}
+	return err
+}
+
+// dropOffLoop carries out a policy off the loop if too much waits already. For
+// the policies that make room the loop does, if its inbox has some.
+func (c *Conn) dropOffLoop(p Policy) bool {
+	if c.queued.Load() < int64(c.e.cfg.SendBytesMax) || p != Close && p != DropNewest {
+		return false
+	}
+	if p == Close {
+		_ = c.postClose(c.closeSlow)
+	}
+	c.lost.Add(1)
+	return true
 }
 
 // send sends on the loop: into the cork if the connection's own batch is being
@@ -148,34 +168,108 @@ func (c *Conn) replace(q *queue, old *chunk, m outgoing) error {
 	return err
 }
 
-// sendShared sends a frame that many connections share and nobody changes.
-func (c *Conn) sendShared(b *broadcast, m outgoing) {
+// sendShared sends a message that many connections share. If it is one of many,
+// their turn to be written to comes later.
+func (c *Conn) sendShared(b *broadcast, many bool) error {
 	if c.phase.Load() != phaseOpen {
-		return
+		return ErrClosed
 	}
 	if c.congested {
-		if m.policy != Close {
-			_, _ = c.sendCongested(m)
-			return
+		if b.m.policy != Close {
+			_, err := c.sendCongested(b.m)
+			return err
 		}
 		if c.queue.bytes >= c.e.cfg.SendBytesMax {
 			c.stats.dropped.add(1)
 			c.closeSlow()
-			return
+			return ErrBackpressure
 		}
 	}
-	if c.w.cur == c {
+	w := c.w
+	frame, compressed := b.frame(c)
+	small := len(frame) <= shareBytesMin // a chunk of its own would cost more than the copy
+	if w.cur == c {
+		if small {
+			w.env.Out = append(w.env.Out, frame...)
+			if w.sent++; len(w.env.Out) >= corkBytesMax {
+				c.uncork()
+			}
+			return nil
+		}
 		c.uncork() // what was sent before goes before
 	}
 	c.stats.messagesOut.add(1)
-	frame := b.frame(c, m)
-	if len(frame) <= shareBytesMin { // a chunk of its own would cost more than the copy
+	if many {
+		w.markLater(c)
+	}
+	switch {
+	case c.queue == nil && c.shared == nil && len(frame) < corkBytesMax: // nothing else waits
+		b.refs.Add(1)
+		c.shared, c.compressed = b, compressed
+		c.queued.Add(int64(len(frame)))
+		w.mark(c)
+	case small:
 		c.enqueue(frame)
+	default:
+		q := c.ensureQueue()
+		b.refs.Add(1)
+		q.add(chunk{b: frame, kind: shared, owner: b})
+		c.grew(q, len(frame))
+	}
+	return nil
+}
+
+// takeShared moves a shared frame that waits alone into the queue.
+func (c *Conn) takeShared() {
+	b := c.shared
+	if b == nil {
+		return
+	}
+	c.shared = nil
+	frame := b.frameOf(c.compressed)
+	c.queued.Add(-int64(len(frame))) // counted anew
+	if len(frame) <= shareBytesMin {
+		c.enqueue(frame)
+		b.release()
 		return
 	}
 	q := c.ensureQueue()
-	q.add(chunk{b: frame, kind: shared})
+	q.add(chunk{b: frame, kind: shared, owner: b})
 	c.grew(q, len(frame))
+}
+
+// flushShared writes a shared frame that waits alone; what the kernel does not
+// take is queued.
+func (c *Conn) flushShared() {
+	b := c.shared
+	frame := b.frameOf(c.compressed)
+	n, err := c.sock.Write(frame)
+	c.stats.bytesOut.add(uint64(n))
+	if err != nil {
+		c.doom(err)
+		return
+	}
+	c.shared = nil
+	c.queued.Add(-int64(len(frame)))
+	if n == len(frame) {
+		b.release()
+		return
+	}
+	c.congested = true
+	q := c.ensureQueue()
+	q.add(chunk{b: frame, done: n, kind: shared, owner: b})
+	c.grew(q, len(frame)-n)
+}
+
+// waiting is how many bytes wait on the loop for the peer.
+func (c *Conn) waiting() (bytes int) {
+	if c.queue != nil {
+		bytes = c.queue.bytes
+	}
+	if c.shared != nil {
+		bytes += len(c.shared.frameOf(c.compressed))
+	}
+	return bytes
 }
 
 // say lets the codec append to the output of c, whichever connection's batch
@@ -217,8 +311,11 @@ func (c *Conn) uncork() {
 	defer func() { w.head = 0 }()
 	switch {
 	case c.doomed:
-	case c.queue != nil:
+	case c.queue != nil || c.shared != nil:
 		c.enqueue(out)
+		if !c.congested && !c.doomed { // a fan-out that waits for its turn leaves with it
+			c.flush()
+		}
 	default:
 		n, err := c.sock.Write(out)
 		if err != nil {
@@ -260,7 +357,9 @@ func (c *Conn) enqueue(b []byte) {
 	c.grew(q, len(b))
 }
 
+// ensureQueue returns the queue, in which all that waits is from then on.
 func (c *Conn) ensureQueue() *queue {
+	c.takeShared()
 	if c.queue == nil {
 		w := c.w
 		if n := len(w.free); n > 0 {
@@ -292,6 +391,15 @@ func (c *Conn) grew(q *queue, n int) {
 // flush writes what is queued until the kernel is full, then has the socket
 // watched.
 func (c *Conn) flush() {
+	if c.shared != nil {
+		c.flushShared()
+		if c.doomed {
+			return
+		}
+	}
+	if c.congested && c.sock.AwaitsWritable() {
+		return
+	}
 	w, q := c.w, c.queue
 	for q != nil && q.bytes > 0 {
 		w.pieces = q.pieces(w.pieces[:0])
@@ -319,6 +427,10 @@ func (c *Conn) flush() {
 }
 
 func (c *Conn) freeQueue() {
+	if b := c.shared; b != nil { // the connection is gone
+		c.shared = nil
+		b.release()
+	}
 	q := c.queue
 	if q == nil {
 		return

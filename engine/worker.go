@@ -23,7 +23,9 @@ type worker struct {
 	head  int       // bytes of the cork that are no frames: the handshake's answer
 	sent  uint64    // messages encoded into the cork
 	dirty []*Conn   // to be attended to at the end of this turn
+	later fifo      // to be attended to after other events had their turn
 
+	topics map[string]*topic
 	free   []*queue // free list
 	pieces [][]byte // scratch of flush
 	spare  []byte   // scratch of say
@@ -66,15 +68,38 @@ func (w *worker) Woken(ready []*loop.Socket) {
 	}
 	w.wheel.Advance(w.now())
 	w.takePosts()
+	w.attendLater()
 	w.endTurn()
 }
+
+// mark is the list of connections to be attended to that a connection is on.
+type mark uint8
+
+const (
+	unmarked mark = iota
+	markedDirty
+	markedLater
+)
+
+// attendMax is how many connections a loop attends to, that is, writes to,
+// before other events have their turn.
+const attendMax = 256
 
 // mark puts c on the list of connections to be attended to at the end of the
 // turn: to write what was queued, to close what is over.
 func (w *worker) mark(c *Conn) {
-	if !c.marked {
-		c.marked = true
+	if c.marked == unmarked {
+		c.marked = markedDirty
 		w.dirty = append(w.dirty, c)
+	}
+}
+
+// markLater is mark for one of many: a fan-out must not hold up the loop, and
+// what else is sent to c before its turn comes leaves in the same write.
+func (w *worker) markLater(c *Conn) {
+	if c.marked == unmarked {
+		c.marked = markedLater
+		w.later.push(c)
 	}
 }
 
@@ -86,6 +111,9 @@ func (w *worker) endTurn() {
 		w.attendDirty()
 	}
 	w.setAlarm()
+	if w.later.len() > 0 {
+		w.loop.Wake()
+	}
 	w.watch.turn.Add(1)
 }
 
@@ -93,10 +121,43 @@ func (w *worker) attendDirty() {
 	for i := 0; i < len(w.dirty); i++ {
 		c := w.dirty[i]
 		w.dirty[i] = nil
-		c.marked = false
-		c.attend()
+		c.marked = unmarked
+		if i < attendMax {
+			c.attend()
+		} else {
+			w.markLater(c)
+		}
 	}
 	w.dirty = w.dirty[:0]
+}
+
+// attendLater attends to the first of those who wait for it.
+func (w *worker) attendLater() {
+	for range min(w.later.len(), attendMax) {
+		c := w.later.pop()
+		c.marked = unmarked
+		c.attend()
+	}
+}
+
+// fifo is a queue of connections.
+type fifo struct {
+	conns []*Conn
+	first int
+}
+
+func (q *fifo) len() int     { return len(q.conns) - q.first }
+func (q *fifo) push(c *Conn) { q.conns = append(q.conns, c) }
+
+func (q *fifo) pop() *Conn {
+	c := q.conns[q.first]
+	q.conns[q.first] = nil
+	if q.first++; q.first >= attendMax && 2*q.first >= len(q.conns) || q.first == len(q.conns) {
+		kept := copy(q.conns, q.conns[q.first:])
+		clear(q.conns[kept:])
+		q.conns, q.first = q.conns[:kept], 0
+	}
+	return c
 }
 
 // now is the wheel's time: milliseconds since the engine was made.
@@ -167,6 +228,9 @@ func (w *worker) remove(c *Conn) {
 func (w *worker) trim() {
 	w.env.Buffers.Trim()
 	w.env.Out, w.spare, w.free = nil, nil, nil
+	if w.later.len() == 0 {
+		w.later = fifo{}
+	}
 }
 
 // snapshot lists the open connections. Any goroutine may call it.

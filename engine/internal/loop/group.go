@@ -68,9 +68,11 @@ func (l *Loop) Driver() Driver { return l.driver }
 // runs. Any goroutine may call it.
 func (l *Loop) Wake() {
 	if l.woken.CompareAndSwap(false, true) {
-		_, _ = l.wake.Write([]byte{0}) // fails only once the loop has ended
+		_, _ = l.wake.Write(wakeByte) // fails only once the loop has ended
 	}
 }
+
+var wakeByte = []byte{0} // here, or each Wake would allocate it
 
 // Group is a set of running loops.
 type Group struct {

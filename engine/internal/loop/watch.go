@@ -73,6 +73,10 @@ func (s *Socket) WatchHangup() error { return s.await(hangup) }
 // HungUp reports, in Woken, that the peer has ended its stream.
 func (s *Socket) HungUp() bool { return s.told&hangup != 0 }
 
+// AwaitsWritable reports whether a Watch is under way: until its news, a Write
+// would be in vain.
+func (s *Socket) AwaitsWritable() bool { return s.watchID != 0 && s.awaited&writable != 0 }
+
 func (s *Socket) await(e events) error {
 	if s.awaited&e != 0 && s.watchID != 0 || s.closing {
 		return nil
