@@ -23,6 +23,9 @@ const (
 
 	refuseTimeout  = time.Second
 	refuseBytesMax = 64 << 10
+
+	// turnedAwayMax bounds those who are waited for after they were refused.
+	turnedAwayMax = 64
 )
 
 var errFull = errors.New("engine: Config.ConnectionsMax connections are open")
@@ -82,30 +85,42 @@ func (e *Engine) take(nc net.Conn, head []byte) error {
 	counted := !e.exempt(addr)
 	if counted {
 		if refusal := e.addresses.enter(addr, time.Since(e.began).Milliseconds()); refusal != nil {
-			return e.deny(nc, refusal.Status, refusal.Reason)
+			return e.deny(nc, head != nil, refusal.Status, refusal.Reason)
 		}
 	}
 	if full := e.halfOpen.Load() >= int64(e.cfg.HalfOpenMax) || e.buffered.Load() >= int64(e.cfg.BufferBytesMax) || e.admit(false) != nil; full {
 		if counted {
 			e.addresses.leave(addr)
 		}
-		return e.deny(nc, 503, "the server is full, try again later")
+		return e.deny(nc, head != nil, 503, "the server is full, try again later")
 	}
 	return e.enroll(nc, head, counted)
 }
 
 // deny turns a connection away for the peer's own sake: nothing failed here.
-func (e *Engine) deny(nc net.Conn, status int, reason string) error {
+// An acceptor does not wait for it: whoever is refused and stays would keep
+// everybody else out.
+func (e *Engine) deny(nc net.Conn, mounted bool, status int, reason string) error {
 	e.refused.Add(1)
-	e.turnAway(nc, status, reason)
+	switch {
+	case mounted: // on a goroutine of its own already
+		e.turnAway(nc, status, reason)
+	case e.turning.Add(1) > turnedAwayMax:
+		e.turning.Add(-1)
+		e.answer(nc, status, reason)
+		_ = nc.Close()
+	default:
+		e.acceptors.Go(func() {
+			defer e.turning.Add(-1)
+			e.turnAway(nc, status, reason)
+		})
+	}
 	return nil
 }
 
-// turnAway answers a connection that cannot be taken with an HTTP error. It
-// reads what arrives meanwhile, so that the answer is not destroyed by a reset.
-// Acceptors do it one by one: what comes on top waits in the kernel.
-func (e *Engine) turnAway(nc net.Conn, status int, reason string) {
-	defer nc.Close()
+// answer writes an HTTP error to a connection that no loop has, and ends the
+// stream. It does not wait for the peer: the answer is short.
+func (e *Engine) answer(nc net.Conn, status int, reason string) {
 	_ = nc.SetDeadline(time.Now().Add(refuseTimeout))
 	if !e.raw {
 		if _, err := nc.Write(protocol.AppendReply(nil, status, reason, nil)); err != nil {
@@ -115,5 +130,12 @@ func (e *Engine) turnAway(nc net.Conn, status int, reason string) {
 	if cw, ok := nc.(interface{ CloseWrite() error }); ok {
 		_ = cw.CloseWrite()
 	}
+}
+
+// turnAway answers a connection that cannot be taken with an HTTP error. It
+// reads what arrives meanwhile, so that the answer is not destroyed by a reset.
+func (e *Engine) turnAway(nc net.Conn, status int, reason string) {
+	defer nc.Close()
+	e.answer(nc, status, reason)
 	_, _ = io.CopyN(io.Discard, nc, refuseBytesMax)
 }

@@ -100,6 +100,7 @@ func (c *Conn) attend() {
 	r := c.rare
 	switch {
 	case c.doomed:
+		c.noteCut()
 		c.end(c.abnormal(r.cause))
 		c.sock.Close()
 	case r != nil && r.over && phase == phaseClosing:
@@ -111,6 +112,18 @@ func (c *Conn) attend() {
 	}
 	if c.halted && c.phase.Load() < phaseEnding && (c.paused == 0 || phase == phaseClosing) {
 		c.resume()
+	}
+}
+
+// noteCut counts what a drain had to cut before its own end.
+func (c *Conn) noteCut() {
+	w := c.w
+	if !w.draining || c.farewell || c.e.cutting.Load() || !errors.Is(c.rare.cause, ErrTimeout) {
+		return
+	}
+	w.cut++
+	if c.queue != nil {
+		w.unsent += int64(c.queue.bytes)
 	}
 }
 

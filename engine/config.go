@@ -112,7 +112,7 @@ type Config struct {
 
 	PingInterval time.Duration // of silence, after which the peer is pinged; NoLimit: never
 	PongTimeout  time.Duration // of silence after that ping; then the connection is cut
-	CloseTimeout time.Duration // for the peer's answer to a close frame; then the connection is cut
+	CloseTimeout time.Duration // for the peer's answer to a close frame, from when it took the last byte; then the connection is cut
 	DrainTimeout time.Duration // for all of a shutdown that Run began; then what is left is cut
 
 	TopicsPerConnectionMax int // subscriptions of a connection; above: ErrTopics

@@ -49,6 +49,7 @@ type Engine struct {
 	lastID   atomic.Uint64
 	accepted atomic.Uint64
 	refused  atomic.Uint64
+	turning  atomic.Int64 // refused, and still waited for
 
 	mu        sync.Mutex
 	phase     enginePhase

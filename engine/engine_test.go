@@ -429,23 +429,30 @@ func TestDrain(t *testing.T) {
 }
 
 func TestDrainCutsWhoDoesNotClose(t *testing.T) {
-	var closes atomic.Int32
-	s := serve(t, Config{Loops: 2, DrainTimeout: 50 * time.Millisecond, CloseTimeout: NoLimit}, Handler{
-		OnMessage: func(c *Conn, _ Message) { _ = c.SendBinary(make([]byte, 8<<20)) },
-		OnClose:   func(*Conn, *CloseError) { closes.Add(1) },
-	})
-	silent, deaf := s.dial("/", nil), s.dial("/", nil)
-	deaf.send(protocol.OpText, "flood me") // and never read
-	s.await("the flood", func() bool { return s.Stats().MessagesOut == 1 })
-	var cut *CutError
-	if err := s.end(); !errors.As(err, &cut) || cut.Connections != 2 || cut.Bytes == 0 {
-		t.Errorf("Run: %v", err)
+	for name, cfg := range map[string]Config{
+		"at the end of the drain": {Loops: 2, DrainTimeout: 50 * time.Millisecond, CloseTimeout: NoLimit},
+		"by CloseTimeout":         {Loops: 2, DrainTimeout: 2 * patience, CloseTimeout: 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var closes atomic.Int32
+			s := serve(t, cfg, Handler{
+				OnMessage: func(c *Conn, _ Message) { _ = c.SendBinary(make([]byte, 8<<20)) },
+				OnClose:   func(*Conn, *CloseError) { closes.Add(1) },
+			})
+			silent, deaf := s.dial("/", nil), s.dial("/", nil)
+			deaf.send(protocol.OpText, "flood me") // and never read
+			s.await("the flood", func() bool { return s.Stats().MessagesOut == 1 })
+			var cut *CutError
+			if err := s.end(); !errors.As(err, &cut) || cut.Connections != 2 || cut.Bytes == 0 {
+				t.Errorf("Run: %v", err)
+			}
+			if closes.Load() != 2 {
+				t.Errorf("%d calls of OnClose", closes.Load())
+			}
+			_ = silent
+			s.balanced()
+		})
 	}
-	if closes.Load() != 2 {
-		t.Errorf("%d calls of OnClose", closes.Load())
-	}
-	_ = silent
-	s.balanced()
 }
 
 func TestShutdownAndRunInEveryOrder(t *testing.T) {

@@ -61,6 +61,7 @@ func TestLimitsDocumented(t *testing.T) {
 		"acceptorsPerListener": showCount(acceptorsPerListener),
 		"acceptDelayMax":       showDuration(int64(acceptDelayMax)),
 		"refuseTimeout":        showDuration(int64(refuseTimeout)),
+		"turnedAwayMax":        showCount(turnedAwayMax),
 		"refuseBytesMax":       showSize(refuseBytesMax),
 		"handoverMax":          showCount(handoverMax),
 		"loop.ReadBytesMax":    showSize(loop.ReadBytesMax),

@@ -260,6 +260,32 @@ func TestConnectionsMax(t *testing.T) {
 	}
 }
 
+// TestRefusedPeersThatStay: whoever is refused and does not leave keeps nobody
+// else waiting. One after the other they would take far longer than patience.
+func TestRefusedPeersThatStay(t *testing.T) {
+	s := serve(t, Config{ConnectionsMax: 1}, Handler{OnMessage: echo})
+	a := s.dial("/", nil)
+	const stay = 2 * acceptorsPerListener * int(patience/refuseTimeout)
+	refused := make([]net.Conn, stay)
+	for i := range refused {
+		refused[i] = s.connect()
+	}
+	for i, nc := range refused {
+		if r, _ := s.response(nc); r.StatusCode != 503 {
+			t.Fatalf("%d: %s", i, r.Status)
+		}
+	}
+	a.close(1000, "")
+	_ = a.closed()
+	s.await("the place", func() bool { return s.Stats().Connections == 0 })
+	b := s.dial("/", nil)
+	b.send(protocol.OpText, "x")
+	b.expect("x")
+	if st := s.Stats(); st.Refused != uint64(stay) {
+		t.Errorf("%+v", st)
+	}
+}
+
 // failing is a listener whose Accept fails as if descriptors had run out, now
 // and then.
 type failing struct {

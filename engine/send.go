@@ -418,6 +418,9 @@ func (c *Conn) flush() {
 			c.doom(err)
 			return
 		}
+		if n > 0 && c.phase.Load() >= phaseClosing {
+			w.arm(&c.timer, c.e.cfg.CloseTimeout) // the close frame has only now come so far
+		}
 		if c.congested {
 			c.stall(n > 0)
 			return

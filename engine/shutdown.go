@@ -96,7 +96,9 @@ func (e *Engine) stop(ctx context.Context) {
 	e.guards.Wait()
 	var unsent int64
 	for _, w := range e.workers {
-		unsent += w.end()
+		cut, bytes := w.end()
+		left += cut
+		unsent += bytes
 	}
 	if e.http != nil {
 		served.Wait()

@@ -137,7 +137,7 @@ func (c *simConn) checkTimeout() {
 	}
 	quiet := s.now-k.quietAt >= cfg.PongTimeout.Milliseconds() && (k.reading || k.pausedAt == s.now)
 	stalled := s.now-k.progressAt >= cfg.WriteStallTimeout.Milliseconds()
-	unanswered := c.closingAt >= 0 && s.now-c.closingAt >= cfg.CloseTimeout.Milliseconds()
+	unanswered := c.closingAt >= 0 && s.now-max(c.closingAt, k.tookAt) >= cfg.CloseTimeout.Milliseconds()
 	unanswered = unanswered || k.outFin && s.now-k.finAt >= lingerTimeout.Milliseconds()
 	if !quiet && !stalled && !unanswered {
 		s.failf("%v: cut after %d ms of silence, reading %v, %d ms without progress, closing since %d", c, s.now-k.quietAt, k.reading, s.now-k.progressAt, c.closingAt)

@@ -48,6 +48,7 @@ type simSock struct {
 	hung           bool // it told of a hang-up
 	sent, received uint64
 	progressAt     int64 // the kernel took something, or nothing waited
+	tookAt         int64 // the kernel took something
 	quietAt        int64 // something was read, or reading began
 	pausedAt       int64
 	finAt          int64 // the server ended its stream
@@ -103,7 +104,7 @@ func (s *sim) Send(fd int, b []byte) (int, unix.Errno) {
 	}
 	k.out = append(k.out, b[:n]...)
 	k.sent += uint64(n)
-	k.progressAt = s.now
+	k.progressAt, k.tookAt = s.now, s.now
 	s.tracef("%v: the kernel takes %d of %d", k.c, n, len(b))
 	return n, 0
 }

@@ -32,7 +32,8 @@ type worker struct {
 
 	held     int64 // bytes in buffers, as account told it last
 	draining bool
-	unsent   int64 // bytes dropped when the loop ended
+	cut      int   // connections that a drain cut before its end
+	unsent   int64 // bytes dropped by that, and when the loop ended
 
 	wheel   wheel.Wheel
 	alarm   *time.Timer // the loop's one runtime timer
@@ -246,8 +247,9 @@ func (w *worker) snapshot() []*Conn {
 	return open
 }
 
-// end is called after the loop ended, and reports the bytes that were dropped.
-func (w *worker) end() int64 {
+// end is called after the loop ended, and reports what a drain cut before that,
+// and the bytes that were dropped.
+func (w *worker) end() (cut int, unsent int64) {
 	if w.alarm != nil {
 		w.alarm.Stop()
 	}
@@ -256,5 +258,5 @@ func (w *worker) end() int64 {
 			p.do()
 		}
 	}
-	return w.unsent
+	return w.cut, w.unsent
 }
