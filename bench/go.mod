@@ -2,9 +2,13 @@ module github.com/sockmill/sockmill/bench
 
 go 1.25
 
-require github.com/sockmill/sockmill v0.0.0
+require (
+	github.com/lxzan/gws v1.8.9
+	github.com/sockmill/sockmill v0.0.0
+)
 
 require (
+	github.com/dolthub/maphash v0.1.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/panjf2000/ants/v2 v2.12.1 // indirect
 	github.com/panjf2000/gnet/v2 v2.9.8 // indirect
