@@ -25,7 +25,7 @@ import (
 func main() { peer.Main("github.com/lxzan/gws", serve) }
 
 func serve(o peer.Options, l net.Listener) error {
-	server := gws.NewServer(&handler{mode: o.Mode}, &gws.ServerOption{
+	server := gws.NewServer(&handler{mode: o.Mode, deflate: o.Deflate}, &gws.ServerOption{
 		ReadMaxPayloadSize:  peer.MessageBytesMax,
 		WriteMaxPayloadSize: peer.MessageBytesMax,
 		PermessageDeflate: gws.PermessageDeflate{
@@ -49,8 +49,9 @@ func serve(o peer.Options, l net.Listener) error {
 type handler struct {
 	gws.BuiltinEventHandler
 
-	mode string
-	hub  peer.Hub[*gws.Conn]
+	mode    string
+	deflate bool
+	hub     peer.Hub[*gws.Conn]
 }
 
 // OnOpen implements gws.Event.
@@ -65,6 +66,15 @@ func (h *handler) OnClose(c *gws.Conn, _ error) {
 	if h.mode != peer.Echo {
 		h.hub.Leave(c)
 	}
+}
+
+// OnPing implements gws.Event. With context takeover gws (v1.8.9) takes a pong's
+// payload for a part of the history, and the client inflates rubbish from then on.
+func (h *handler) OnPing(c *gws.Conn, payload []byte) {
+	if h.deflate {
+		payload = nil
+	}
+	_ = c.WritePong(payload)
 }
 
 // OnMessage implements gws.Event. The errors of gws are handled by gws: it
