@@ -46,7 +46,7 @@ const server = Bun.serve({
     backpressureLimit: messageBytesMax,
     idleTimeout: 0,
     sendPings: false,
-    perMessageDeflate: o.deflate && {compress: '4KB', decompress: '4KB'},
+    perMessageDeflate: o.deflate && {compress: '32KB', decompress: '4KB'},
   },
 })
 console.log(`${o.mode} on ${o.hostname}:${server.port}`)
