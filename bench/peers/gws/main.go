@@ -1,0 +1,101 @@
+// Command gws is a peer: github.com/lxzan/gws.
+//
+// Its own listener and upgrader without net/http, one goroutine for each
+// connection that handles messages in turn (ParallelEnabled would start one more
+// for each message and lose their order), Broadcaster for many.
+//
+// Text is validated once, as it comes: with CheckUtf8Enabled gws would validate
+// it again on its way out.
+//
+// Compression: klauspost/compress, context takeover both ways, 12 bits. With
+// less than 15 bits gws ignores the level: klauspost's NewWriterWindow has one of its own.
+// With takeover it compresses what is shorter than the threshold, too; a broadcast
+// is compressed once, without history.
+package main
+
+import (
+	"net"
+	"unicode/utf8"
+
+	"github.com/lxzan/gws"
+
+	"github.com/sockmill/sockmill/bench/peers/internal/peer"
+)
+
+func main() { peer.Main("github.com/lxzan/gws", serve) }
+
+func serve(o peer.Options, l net.Listener) error {
+	server := gws.NewServer(&handler{mode: o.Mode, deflate: o.Deflate}, &gws.ServerOption{
+		ReadMaxPayloadSize:  peer.MessageBytesMax,
+		WriteMaxPayloadSize: peer.MessageBytesMax,
+		PermessageDeflate: gws.PermessageDeflate{
+			Enabled:               o.Deflate,
+			Level:                 peer.DeflateLevel,
+			Threshold:             peer.DeflateThresholdBytes,
+			ServerContextTakeover: true,
+			ClientContextTakeover: true,
+			ServerMaxWindowBits:   peer.DeflateWindowBits,
+			ClientMaxWindowBits:   peer.DeflateWindowBits,
+		},
+	})
+	server.OnError = func(c net.Conn, _ error) {
+		if c != nil { // nil: the listener's error
+			_ = c.Close()
+		}
+	}
+	return server.RunListener(l)
+}
+
+type handler struct {
+	gws.BuiltinEventHandler
+
+	mode    string
+	deflate bool
+	hub     peer.Hub[*gws.Conn]
+}
+
+// OnOpen implements gws.Event.
+func (h *handler) OnOpen(c *gws.Conn) {
+	if h.mode != peer.Echo {
+		h.hub.Join(c)
+	}
+}
+
+// OnClose implements gws.Event.
+func (h *handler) OnClose(c *gws.Conn, _ error) {
+	if h.mode != peer.Echo {
+		h.hub.Leave(c)
+	}
+}
+
+// OnPing implements gws.Event. With context takeover gws (v1.8.9) takes a pong's
+// payload for a part of the history, and the client inflates rubbish from then on.
+func (h *handler) OnPing(c *gws.Conn, payload []byte) {
+	if h.deflate {
+		payload = nil
+	}
+	_ = c.WritePong(payload)
+}
+
+// OnMessage implements gws.Event. The errors of gws are handled by gws: it
+// closes the connection.
+func (h *handler) OnMessage(c *gws.Conn, m *gws.Message) {
+	if m.Opcode == gws.OpcodeText && !utf8.Valid(m.Bytes()) {
+		_ = c.WriteClose(1007, nil)
+		return
+	}
+	if h.mode == peer.Echo {
+		_ = c.WriteMessage(m.Opcode, m.Bytes())
+		_ = m.Close()
+		return
+	}
+	to, payload := h.hub.Fan(h.mode, c, m.Bytes())
+	if len(to) == 0 {
+		return
+	}
+	b := gws.NewBroadcaster(m.Opcode, payload) // has payload written later: m stays open
+	for _, c := range to {
+		_ = b.Broadcast(c)
+	}
+	_ = b.Close()
+}
