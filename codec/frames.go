@@ -38,6 +38,42 @@ func (s *Session) frames(env *Env, in []byte) (Event, int) {
 	}
 }
 
+// short takes the most frequent of frames from the front of in: a message in
+// one piece, of up to 65,535 bytes, not compressed, whole in the input. It takes
+// nothing, and judges nothing, if there is any other.
+func (s *Session) short(env *Env, in []byte) (ev Event, n int) {
+	const whole = 0x80 // FIN without a reserved bit
+	if s.part != nil || len(in) < 2 || in[0] != whole|byte(protocol.OpText) && in[0] != whole|byte(protocol.OpBinary) {
+		return Event{}, 0
+	}
+	at, size, masked := 2, int(in[1]&0x7f), in[1] >= 0x80
+	switch size {
+	case 126:
+		if len(in) < 4 {
+			return Event{}, 0
+		}
+		if at, size = 4, int(in[2])<<8|int(in[3]); size < 126 {
+			return Event{}, 0
+		}
+	case 127:
+		return Event{}, 0
+	}
+	key := at
+	if masked {
+		at += 4
+	}
+	if masked != (s.opts.Role == Server) || len(in) < at+size || int64(size) > s.opts.MessageBytesMax {
+		return Event{}, 0
+	}
+	payload := in[at : at+size : at+size]
+	ascii := masked && protocol.Mask(payload, [4]byte(in[key:at]), 0)
+	op := protocol.Opcode(in[0] & 0x0f)
+	if op == protocol.OpText && !ascii && !utf8.Valid(payload) {
+		return s.fail(env, errUTF8), len(in)
+	}
+	return Event{Kind: Message, Opcode: op, Data: payload}, at + size
+}
+
 // frame takes one frame from the front of in, or what there is of it.
 func (s *Session) frame(env *Env, in []byte) (ev Event, n int, more bool) {
 	p, b, kept := s.part, in, 0
@@ -69,10 +105,8 @@ func (s *Session) frame(env *Env, in []byte) (ev Event, n int, more bool) {
 		return Event{}, n, false
 	}
 	payload := in[n : n+int(h.Length)]
-	if h.Masked {
-		protocol.Mask(payload, h.Key, 0)
-	}
-	return s.whole(env, h, payload), n + len(payload), false
+	ascii := h.Masked && protocol.Mask(payload, h.Key, 0)
+	return s.whole(env, h, payload, ascii), n + len(payload), false
 }
 
 // check refuses what the header alone shows, before any memory is spent on the
@@ -106,21 +140,21 @@ func (s *Session) check(h protocol.Header, complete bool) error {
 }
 
 // whole takes a frame whose payload lies complete and unmasked in the input.
-func (s *Session) whole(env *Env, h protocol.Header, payload []byte) Event {
+func (s *Session) whole(env *Env, h protocol.Header, payload []byte, ascii bool) Event {
 	if h.Opcode.Control() {
 		return s.control(env, h.Opcode, payload)
 	}
-	if h.Fin && h.Opcode != protocol.OpContinuation && h.Rsv == 0 { // the usual case: nothing is copied
+	if h.Fin && h.Opcode != protocol.OpContinuation && h.Rsv == 0 { // nothing is copied
 		if s.state != StateOpen {
 			return Event{}
 		}
-		if h.Opcode == protocol.OpText && !utf8.Valid(payload) {
+		if h.Opcode == protocol.OpText && !ascii && !utf8.Valid(payload) {
 			return s.fail(env, errUTF8)
 		}
 		return Event{Kind: Message, Opcode: h.Opcode, Data: payload}
 	}
 	s.beginFrame(env, h)
-	if err := s.keep(env, s.part, payload); err != nil {
+	if err := s.keep(env, s.part, payload, ascii); err != nil {
 		return s.fail(env, err)
 	}
 	return s.endFrame(env, s.part)
@@ -145,13 +179,11 @@ func (s *Session) beginFrame(env *Env, h protocol.Header) {
 func (s *Session) piece(env *Env, p *partial, in []byte) (ev Event, n int, more bool) {
 	n = int(min(int64(len(in)), p.frame.Length-p.got))
 	in = in[:n]
-	if p.frame.Masked {
-		protocol.Mask(in, p.frame.Key, int(p.got&3))
-	}
+	ascii := p.frame.Masked && protocol.Mask(in, p.frame.Key, int(p.got&3))
 	if p.frame.Opcode.Control() {
 		p.got += int64(n)
 		p.control = append(p.control, in...)
-	} else if err := s.keep(env, p, in); err != nil {
+	} else if err := s.keep(env, p, in, ascii); err != nil {
 		return s.fail(env, err), n, true
 	}
 	if p.got < p.frame.Length {
@@ -160,14 +192,15 @@ func (s *Session) piece(env *Env, p *partial, in []byte) (ev Event, n int, more 
 	return s.endFrame(env, p), n, false
 }
 
-// keep adds a piece of a data message, unmasked already. In the state Closing
-// the message will not be delivered, so nothing is kept of it.
-func (s *Session) keep(env *Env, p *partial, piece []byte) error {
+// keep adds a piece of a data message, unmasked already and known, perhaps, to be
+// ASCII. In the state Closing the message will not be delivered, so nothing is
+// kept of it.
+func (s *Session) keep(env *Env, p *partial, piece []byte, ascii bool) error {
 	p.got += int64(len(piece))
 	if s.state != StateOpen || len(piece) == 0 {
 		return nil
 	}
-	if p.opcode == protocol.OpText && !p.packed && !p.text.Write(piece) {
+	if p.opcode == protocol.OpText && !p.packed && !(ascii && p.text.Complete()) && !p.text.Write(piece) {
 		return errUTF8
 	}
 	if p.message == nil {

@@ -149,7 +149,12 @@ func (s *Session) Decode(env *Env, in []byte) (Event, int) {
 			return s.openClient(env, in)
 		}
 		return s.openServer(env, in)
-	case StateOpen, StateClosing:
+	case StateOpen:
+		if ev, n := s.short(env, in); n > 0 {
+			return ev, n
+		}
+		fallthrough
+	case StateClosing:
 		return s.frames(env, in)
 	default:
 		return Event{}, len(in)
@@ -182,6 +187,9 @@ func (*Session) Unit(b []byte) (n int, message bool) {
 }
 
 func (s *Session) appendFrame(env *Env, dst []byte, op protocol.Opcode, rsv byte, payload []byte) []byte {
+	if s.opts.Role == Server && len(payload) <= 125 { // the usual case
+		return append(append(dst, 0x80|rsv<<4|byte(op), byte(len(payload))), payload...)
+	}
 	h := protocol.Header{Fin: true, Rsv: rsv, Opcode: op, Length: int64(len(payload))}
 	if s.opts.Role == Server {
 		return append(protocol.AppendHeader(dst, h), payload...)

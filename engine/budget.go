@@ -13,7 +13,7 @@ import (
 
 // account tells the engine what the loop's buffers hold, if that has changed.
 func (w *worker) account() {
-	held := int64(w.env.Buffers.LentBytes()) + int64(w.inbox.held())
+	held := int64(w.env.Buffers.LentBytes()) + w.inbox.bytes.Load()
 	if held == w.held {
 		return
 	}

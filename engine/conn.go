@@ -17,36 +17,17 @@ import (
 // Conn is a connection. Its methods may be called from any goroutine, at any
 // time, unless said otherwise.
 type Conn struct {
-	e     *Engine
+	// What a message touches comes first: in few cache lines, which are cold when
+	// connections are many.
 	w     *worker // set before Opened
+	e     *Engine
 	h     *Handler
-	sock  loop.Socket
 	codec codec.Codec
-	ws    codec.Session // what codec is, unless Config.Codec made another
-	timer wheel.Timer
 	queue *queue // nil: nothing waits but, perhaps, shared
 	rare  *rare  // nil for nearly all
 
 	shared     *broadcast // waits alone: a frame of a fan-out that is to be written
 	compressed bool       // of shared, the compressed frame
-
-	id            uint64
-	remote, local net.Addr
-	proxied       netip.Addr        // the client's, if a proxy named it
-	request       *protocol.Request // until OnOpen returned
-	subprotocol   string
-	state         any
-	ctx           atomic.Pointer[connContext]
-
-	phase   atomic.Uint32 // a phase, changed by the loop only
-	index   int           // in worker.conns
-	queued  atomic.Int64  // bytes in the inbox and in queue
-	closing atomic.Bool   // a close is posted
-	lost    atomic.Uint64 // messages that DropNewest dropped off the loop
-	topics  atomic.Int32  // subscriptions, those on their way included
-	stats   connStats
-
-	second, controls uint32 // control frames in the running second
 
 	paused    pauseReasons // why nothing is to be read
 	halted    bool         // nothing is read
@@ -64,6 +45,28 @@ type Conn struct {
 	handed    bool         // the http.Server has it now
 	half      bool         // the handshake is under way
 	counted   bool         // among those of its client's address
+
+	phase atomic.Uint32 // a phase, changed by the loop only
+	id    uint64
+	sock  loop.Socket
+	ws    codec.Session // what codec is, unless Config.Codec made another
+	stats connStats
+
+	queued  atomic.Int64  // bytes in the inbox and in queue
+	lost    atomic.Uint64 // messages that DropNewest dropped off the loop
+	closing atomic.Bool   // a close is posted
+	topics  atomic.Int32  // subscriptions, those on their way included
+	index   int           // in worker.conns
+	timer   wheel.Timer
+
+	second, controls uint32 // control frames in the running second
+
+	remote, local net.Addr
+	proxied       netip.Addr        // the client's, if a proxy named it
+	request       *protocol.Request // until OnOpen returned
+	subprotocol   string
+	state         any
+	ctx           atomic.Pointer[connContext]
 }
 
 // rare is what few connections have at a time.
@@ -164,6 +167,9 @@ func (c *Conn) Send(m Message) error {
 	op, err := m.opcode()
 	if err != nil {
 		return err
+	}
+	if c.corking() {
+		return c.cork(op, m.Data, m.Plain)
 	}
 	return c.dispatch(outgoing{op: op, policy: m.Policy, plain: m.Plain, key: m.Key, data: m.Data})
 }

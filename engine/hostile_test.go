@@ -212,7 +212,7 @@ func (s *siege) calm() {
 			defer close(done)
 			b := &w.inbox
 			b.mu.Lock()
-			waiting := b.bytes + len(b.posts)
+			waiting := int(b.bytes.Load()) + len(b.posts)
 			b.mu.Unlock()
 			if lent := w.env.Buffers.Lent(); lent+len(w.conns)+w.wheel.Len()+len(w.env.Out)+waiting != 0 {
 				s.t.Errorf("left on a loop: %d buffers lent, %d connections, %d timers, %d bytes of output, %d in the inbox",

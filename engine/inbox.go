@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // Bounds of what may wait between two turns of a loop.
@@ -33,7 +34,7 @@ type inbox struct {
 	mu     sync.Mutex
 	posts  []post
 	arena  []byte
-	bytes  int // of payloads, wherever they lie
+	bytes  atomic.Int64 // of payloads, wherever they lie; written under mu
 	closed bool
 
 	// What the loop works on, in turn with the above.
@@ -53,11 +54,11 @@ func (w *worker) postData(p post, payload []byte) error {
 	case b.closed:
 		b.mu.Unlock()
 		return ErrStopped
-	case !p.own && (b.bytes >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
+	case !p.own && (b.bytes.Load() >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
 		b.mu.Unlock()
 		return ErrBackpressure
 	case p.shared != nil:
-		b.bytes += len(p.shared.plain) // which its payload lies in, or is as long as
+		b.bytes.Add(int64(len(p.shared.plain))) // which its payload lies in, or is as long as
 	case len(payload) == 0: // data of p's own stays
 	case len(payload) > copyBytesMax:
 		p.message.data = append([]byte(nil), payload...)
@@ -66,18 +67,11 @@ func (w *worker) postData(p post, payload []byte) error {
 		p.at, p.n = int32(len(b.arena)), int32(len(payload))
 		b.arena = append(b.arena, payload...)
 	}
-	b.bytes += len(payload)
+	b.bytes.Add(int64(len(payload)))
 	b.posts = append(b.posts, p)
 	b.mu.Unlock()
 	w.loop.Wake()
 	return nil
-}
-
-// held is the memory of what was posted.
-func (b *inbox) held() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.bytes
 }
 
 // takePosts carries out what was posted, at most postsPerTurn; then it wakes
@@ -107,7 +101,7 @@ func (b *inbox) take() bool {
 	b.mu.Lock()
 	b.posts, b.taken = b.taken, b.posts
 	b.arena, b.takenArena = b.takenArena[:0], b.arena
-	b.bytes = 0
+	b.bytes.Store(0)
 	b.mu.Unlock()
 	return len(b.taken) > 0
 }

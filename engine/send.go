@@ -73,6 +73,24 @@ func (c *Conn) dropOffLoop(p Policy) bool {
 	return true
 }
 
+// corking reports whether the caller answers c in the midst of its own batch,
+// which is when most messages are sent.
+func (c *Conn) corking() bool {
+	return c.phase.Load() == phaseOpen && c.w.loop.On() && c.w.cur == c && !c.congested
+}
+
+// cork encodes a message behind what answers the batch already.
+func (c *Conn) cork(op protocol.Opcode, data []byte, plain bool) (err error) {
+	w := c.w
+	if w.env.Out, err = c.codec.Encode(&w.env, w.env.Out, op, data, plain); err == nil && !op.Control() {
+		w.sent++
+	}
+	if len(w.env.Out) >= corkBytesMax {
+		c.uncork()
+	}
+	return err
+}
+
 // send sends on the loop: into the cork if the connection's own batch is being
 // decoded, else into its queue, which is written at the end of this turn. Of a
 // congested connection the policy of the message is asked.
@@ -88,13 +106,7 @@ func (c *Conn) send(m outgoing) (err error) {
 		}
 	}
 	if w.cur == c {
-		if w.env.Out, err = c.codec.Encode(&w.env, w.env.Out, m.op, m.data, m.plain); err == nil && !m.op.Control() {
-			w.sent++
-		}
-		if len(w.env.Out) >= corkBytesMax {
-			c.uncork()
-		}
-		return err
+		return c.cork(m.op, m.data, m.plain)
 	}
 	q := c.ensureQueue()
 	tail := q.open(&w.env.Buffers, len(m.data)+protocol.HeaderBytesMax)

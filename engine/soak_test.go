@@ -271,7 +271,7 @@ func (s *soak) take() holding {
 		_ = w.post(post{do: func() { h.lent += w.env.Buffers.Lent(); close(done) }})
 		<-done
 		w.inbox.mu.Lock()
-		h.queued += int64(w.inbox.bytes)
+		h.queued += w.inbox.bytes.Load()
 		w.inbox.mu.Unlock()
 	}
 	g := newGauge()

@@ -43,6 +43,34 @@ func TestRFC6455Section5_3_Mask(t *testing.T) {
 	}
 }
 
+// One byte above ASCII, wherever it lies, is noticed; what lies beside is not.
+func TestMaskTellsASCII(t *testing.T) {
+	for n := range 150 {
+		for offset := range 4 {
+			b := bytes.Repeat([]byte{0xff}, n+2)
+			text := b[1 : 1+n]
+			masked := func(high int) []byte {
+				for i := range text {
+					text[i] = byte(i) & 0x7f
+				}
+				if high >= 0 {
+					text[high] |= 0x80
+				}
+				naiveMask(text, key, offset)
+				return text
+			}
+			if !protocol.Mask(masked(-1), key, offset) {
+				t.Fatalf("%d bytes of ASCII at offset %d are not recognised", n, offset)
+			}
+			for high := range n {
+				if protocol.Mask(masked(high), key, offset) {
+					t.Fatalf("byte %d of %d is above ASCII, offset %d", high, n, offset)
+				}
+			}
+		}
+	}
+}
+
 func TestRFC6455Section5_3_MaskInPieces(t *testing.T) {
 	const n = 300
 	want := pattern(n)
