@@ -40,22 +40,28 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 }
 
 // allocatesNothing runs rounds of so many messages each, warm, and holds the
-// whole process to less than one allocation in a hundred of them.
+// whole process to less than one allocation in a hundred of them. What a busy
+// machine makes the runtime or the watchdog allocate meanwhile does not come
+// every time; what a message costs does.
 func allocatesNothing(t *testing.T, messages int, round func()) {
 	t.Helper()
 	for range 50 {
 		round()
 	}
 	rounds := 300 + 2700/messages
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	for range rounds {
-		round()
+	var n uint64
+	for range 5 {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range rounds {
+			round()
+		}
+		runtime.ReadMemStats(&after)
+		if n = after.Mallocs - before.Mallocs; n*100 <= uint64(rounds*messages) {
+			return
+		}
 	}
-	runtime.ReadMemStats(&after)
-	if n := after.Mallocs - before.Mallocs; n*100 > uint64(rounds*messages) {
-		t.Errorf("%d allocations for %d messages", n, rounds*messages)
-	}
+	t.Errorf("%d allocations for %d messages", n, rounds*messages)
 }
 
 // TestSendFromElsewhereAllocatesNothing measures the off-loop path alone.

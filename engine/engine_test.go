@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -509,17 +510,27 @@ func TestRaw(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, cfg := range []Config{{Addr: "tcp://127.0.0.1:0"}, {Listener: ln, Codec: func() codec.Codec { return new(codec.Raw) }}} {
-			cfg.Loops, cfg.SendBytesMax = n, NoLimit
+			cfg.Loops, cfg.SendBytesHigh, cfg.SendBytesMax = n, NoLimit, NoLimit
 			s := serve(t, cfg, Handler{OnMessage: func(c *Conn, m Message) {
 				if m.Type != Binary {
 					t.Errorf("type %d", m.Type)
 				}
-				_ = c.SendBinary(make([]byte, 16<<20))
+				if m.Text() == "ping" {
+					_ = c.SendBinary(make([]byte, 8<<20)) // more than the kernel takes
+				}
 				_ = c.Send(m)
 			}})
 			nc := s.connect()
 			_, _ = nc.Write([]byte("ping"))
 			_ = nc.(*net.TCPConn).CloseWrite()
+			s.await("the answer", func() bool { return s.Stats().BytesOut > 0 })
+			for range 2 * n { // the loops have had time to read the end of the stream
+				other := s.connect()
+				_, _ = other.Write([]byte("pong"))
+				if _, err := io.ReadFull(other, make([]byte, 4)); err != nil {
+					t.Error(err)
+				}
+			}
 			got, end := 0, ""
 			buf := make([]byte, 1<<20)
 			for {
@@ -531,7 +542,7 @@ func TestRaw(t *testing.T) {
 					break
 				}
 			}
-			if got != 16<<20+4 || end != "ping" {
+			if got != 8<<20+4 || end != "ping" {
 				t.Errorf("received %d bytes ending in %q", got, end)
 			}
 		}

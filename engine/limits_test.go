@@ -265,7 +265,7 @@ func TestConnectionsMax(t *testing.T) {
 func TestRefusedPeersThatStay(t *testing.T) {
 	s := serve(t, Config{ConnectionsMax: 1}, Handler{OnMessage: echo})
 	a := s.dial("/", nil)
-	const stay = 2 * acceptorsPerListener * int(patience/refuseTimeout)
+	const stay = (acceptorsPerListener + 1) * int(patience/refuseTimeout)
 	refused := make([]net.Conn, stay)
 	for i := range refused {
 		refused[i] = s.connect()

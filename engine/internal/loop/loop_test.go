@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"))
 }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 type quietLog struct{}
 
