@@ -84,7 +84,7 @@ func (c *Conn) jobDone(failed *CloseError) {
 			c.tellClosed(info)
 		}
 		if r.gone {
-			c.e.leave()
+			c.leave()
 		}
 	case len(r.jobs) > 0 && c.phase.Load() == phaseOpen:
 		c.runFirst()
