@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -221,6 +222,7 @@ func (d *dialing) connect() (net.Conn, error) {
 	dialer := net.Dialer{LocalAddr: d.LocalAddr, KeepAlive: -1} // the engine pings
 	dialer.SetMultipathTCP(false)                               // like listeners: see loop.Listen
 	nc, err := dialer.DialContext(ctx, d.target.network, d.target.address)
+	var late net.Error
 	switch {
 	case err == nil:
 		return nc, nil
@@ -228,7 +230,7 @@ func (d *dialing) connect() (net.Conn, error) {
 		return nil, ErrStopped
 	case d.ctx.Err() != nil:
 		return nil, context.Cause(d.ctx)
-	case ctx.Err() != nil:
+	case errors.As(err, &late) && late.Timeout():
 		return nil, fmt.Errorf("%w: %w", ErrTimeout, err)
 	}
 	return nil, err

@@ -299,6 +299,7 @@ func TestDialFailures(t *testing.T) {
 		{"a redirect", answering(t, reply("HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n")), status(302, "")},
 		{"a head without end", answering(t, reply(switching+"X: "+strings.Repeat("x", 20_000))), status(431, "")},
 		{"the stream ends", answering(t, func(net.Conn) {}), func(err error) bool { return err != nil && !errors.Is(err, ErrTimeout) }},
+		{"no connection", unanswered(t), is(ErrTimeout)},
 		{"no answer", answering(t, reply("")), is(ErrTimeout)},
 		{"half an answer", answering(t, reply(switching)), is(ErrTimeout)},
 	} {
@@ -336,43 +337,41 @@ func TestDialFailures(t *testing.T) {
 
 // TestDialCrowd: thousands of connections, and not a goroutine for each.
 func TestDialCrowd(t *testing.T) {
-	const crowd = 2000
-	loops(t, func(t *testing.T, n int) {
-		var open, most atomic.Int64
-		s := serve(t, Config{Loops: n}, Handler{OnMessage: echo})
-		before := runtime.NumGoroutine()
-		h := &Handler{
-			OnOpen: func(c *Conn) {
-				open.Add(1)
-				if now := int64(runtime.NumGoroutine() - before); now > most.Load() {
-					most.Store(now)
-				}
-				_ = c.SendText("here")
-			},
-			OnMessage: func(c *Conn, m Message) {
-				if m.Text() == "here" {
-					open.Add(-1)
-				}
-			},
-		}
-		p := pure(t, Config{Loops: n, DialsMax: 16}, Handler{})
-		for range crowd {
-			p.mustDial(Dial{URL: s.url("/"), Handler: h})
-		}
-		p.await("all to have been answered", func() bool { st := p.Stats(); return st.Open == crowd && st.MessagesIn == crowd && open.Load() == 0 })
-		if most.Load() > 100 {
-			t.Errorf("up to %d goroutines for %d connections", most.Load(), crowd)
-		}
-		for _, w := range p.workers {
-			w.mu.Lock()
-			if len(w.conns) != crowd/n {
-				t.Errorf("%d connections on one of %d loops", len(w.conns), n)
+	const crowd, n = 2000, 2
+	var open, most atomic.Int64
+	s := serve(t, Config{Loops: n}, Handler{OnMessage: echo})
+	before := runtime.NumGoroutine()
+	h := &Handler{
+		OnOpen: func(c *Conn) {
+			open.Add(1)
+			if now := int64(runtime.NumGoroutine() - before); now > most.Load() {
+				most.Store(now)
 			}
-			w.mu.Unlock()
+			_ = c.SendText("here")
+		},
+		OnMessage: func(c *Conn, m Message) {
+			if m.Text() == "here" {
+				open.Add(-1)
+			}
+		},
+	}
+	p := pure(t, Config{Loops: n, DialsMax: 16}, Handler{})
+	for range crowd {
+		p.mustDial(Dial{URL: s.url("/"), Handler: h})
+	}
+	p.await("all to have been answered", func() bool { st := p.Stats(); return st.Open == crowd && st.MessagesIn == crowd && open.Load() == 0 })
+	if most.Load() > 100 {
+		t.Errorf("up to %d goroutines for %d connections", most.Load(), crowd)
+	}
+	for _, w := range p.workers {
+		w.mu.Lock()
+		if len(w.conns) != crowd/n {
+			t.Errorf("%d connections on one of %d loops", len(w.conns), n)
 		}
-		if err := p.end(); err != nil {
-			t.Error(err)
-		}
-		s.await("the server to see them leave", func() bool { return s.Stats().Connections == 0 })
-	})
+		w.mu.Unlock()
+	}
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+	s.await("the server to see them leave", func() bool { return s.Stats().Connections == 0 })
 }

@@ -23,8 +23,9 @@ type Engine struct {
 	cfg       Config
 	handler   Handler
 	log       *zap.Logger
-	options   codec.Options
-	encoder   codec.Codec // a session that encodes for many, on any goroutine
+	options   codec.Options  // of accepted connections
+	offered   *codec.Deflate // of dialled ones
+	encoder   codec.Codec    // a session that encodes for many, on any goroutine
 	takeover  budget
 	raw       bool // the protocol has no HTTP handshake
 	high      int  // SendBytesHigh and SendBytesLow, or 0: see New
@@ -105,6 +106,7 @@ func New(cfg Config, h Handler) (*Engine, error) {
 		},
 	}
 	e.options.Deflate = e.deflate()
+	e.offered = clientDeflate(e.options.Deflate)
 	e.encoder = codec.NewSession(&e.options)
 	e.life, e.endLife = context.WithCancel(context.Background())
 	e.offload.max, e.dials.max = cfg.OffloadMax, cfg.DialsMax

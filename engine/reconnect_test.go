@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -209,15 +211,39 @@ func TestContextLeavesOpenConnectionsAlone(t *testing.T) {
 	}
 }
 
+// unanswered is the URL of a listener whose queue is full: TCP keeps asking.
+func unanswered(t *testing.T) (url string) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Close(fd) })
+	err = errors.Join(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}), syscall.Listen(fd, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sa, err := syscall.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := fmt.Sprintf("127.0.0.1:%d", sa.(*syscall.SockaddrInet4).Port)
+	for { // until it is full
+		nc, err := net.DialTimeout("tcp", addr, 100*time.Millisecond)
+		if err != nil {
+			return "ws://" + addr
+		}
+		t.Cleanup(func() { _ = nc.Close() })
+	}
+}
+
 // TestShutdownEndsDialing, whatever it is doing, at once.
 func TestShutdownEndsDialing(t *testing.T) {
-	hold := make(chan struct{})
-	defer close(hold)
 	s := serve(t, Config{}, Handler{})
+	deaf := unanswered(t)
 	silent := answering(t, reply(""))
 	for what, d := range map[string]Dial{
-		"connecting": {URL: "ws://192.0.2.1/"}, // nobody answers, or there is no way
-		"queued":     {URL: "ws://192.0.2.1/"},
+		"connecting": {URL: deaf},
+		"queued":     {URL: deaf},
 		"handshake":  {URL: silent},
 		"open":       {URL: s.url("/")},
 		"waiting":    {URL: "ws://127.0.0.1:1"},

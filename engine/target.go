@@ -35,7 +35,7 @@ func (e *Engine) target(d *Dial) (*target, error) {
 		return t, nil
 	}
 	t := &target{full: d.URL, options: e.options}
-	t.options.Role = codec.Client
+	t.options.Role, t.options.Deflate = codec.Client, e.offered
 	t.options.Subprotocols, t.options.Fields = slices.Clone(d.Subprotocols), slices.Clone(d.Header)
 	if err := t.locate(); err != nil {
 		return nil, err
