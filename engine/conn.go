@@ -27,8 +27,7 @@ type Conn struct {
 	queue *queue // nil: nothing waits but, perhaps, shared
 	rare  *rare  // nil for nearly all
 
-	shared     *broadcast // waits alone: a frame of a fan-out that is to be written
-	compressed bool       // of shared, the compressed frame
+	shared *broadcast // waits alone: a frame of a fan-out that is to be written
 
 	id            uint64
 	remote, local net.Addr
@@ -39,34 +38,35 @@ type Conn struct {
 	dial          *dialing // of a dialled connection, once it is open only if it is to be made again
 	ctx           atomic.Pointer[connContext]
 
-	phase   atomic.Uint32 // a phase, changed by the loop only
 	index   int           // in worker.conns
 	queued  atomic.Int64  // bytes in the inbox and in queue
-	closing atomic.Bool   // a close is posted
 	lost    atomic.Uint64 // messages that DropNewest dropped off the loop
-	topics  atomic.Int32  // subscriptions, those on their way included
 	stats   connStats
+	phase   atomic.Uint32 // a phase, changed by the loop only
+	closing atomic.Bool   // a close is posted
+	topics  atomic.Int32  // subscriptions, those on their way included
 
 	second, controls uint32 // control frames in the running second
 
-	paused    pauseReasons // why nothing is to be read
-	halted    bool         // nothing is read
-	marked    mark         // on which of the worker's lists it is
-	opened    bool         // OnOpen was due, so that OnClose is
-	framed    bool         // it was, once: output consists of frames
-	alive     bool         // something arrived since the last look
-	pinged    bool         // a pong is awaited
-	late      bool         // longer than PongTimeout
-	congested bool         // the kernel did not take all: the socket is watched
-	above     bool         // OnBackpressure was told, OnDrain not yet
-	doomed    bool         // to be closed without further words
-	farewell  bool         // the stream towards the peer is ended
-	mounted   bool         // came through ServeHTTP
-	handed    bool         // the http.Server has it now
-	dialled   bool         // this side is the client
-	answered  bool         // Response tells the server's answer
-	half      bool         // the handshake is under way
-	counted   bool         // among those of its client's address
+	paused     pauseReasons // why nothing is to be read
+	halted     bool         // nothing is read
+	marked     mark         // on which of the worker's lists it is
+	opened     bool         // OnOpen was due, so that OnClose is
+	framed     bool         // it was, once: output consists of frames
+	alive      bool         // something arrived since the last look
+	pinged     bool         // a pong is awaited
+	late       bool         // longer than PongTimeout
+	compressed bool         // of shared, the compressed frame
+	congested  bool         // the kernel did not take all: the socket is watched
+	above      bool         // OnBackpressure was told, OnDrain not yet
+	doomed     bool         // to be closed without further words
+	farewell   bool         // the stream towards the peer is ended
+	mounted    bool         // came through ServeHTTP
+	handed     bool         // the http.Server has it now
+	dialled    bool         // this side is the client
+	answered   bool         // Response tells the server's answer
+	half       bool         // the handshake is under way
+	counted    bool         // among those of its client's address
 }
 
 // rare is what few connections have at a time.
