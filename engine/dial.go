@@ -108,7 +108,7 @@ type dialing struct {
 
 	attempt  int
 	conn     *Conn       // made last
-	deadline time.Time   // of the attempt
+	deadline int64       // of the attempt, by the loop's clock; 0: none
 	failure  error       // why its handshake failed
 	opened   int64       // when it had succeeded, by the loop's clock
 	over     atomic.Bool // no attempt is to follow
@@ -194,7 +194,7 @@ func (d *dialing) begin() {
 	e.arriving.Add(1)
 	d.watch()
 	d.attempt = 1
-	e.dials.submit(d.try)
+	e.dials.submit(d)
 }
 
 // try is one attempt. It runs off the loops, on a goroutine of the pool, until
@@ -210,13 +210,17 @@ func (d *dialing) try() {
 	}
 }
 
+// startClock notes when the attempt has to be over.
+func (d *dialing) startClock() {
+	if d.Timeout < forever {
+		d.deadline = d.w.now() + max(d.Timeout.Milliseconds(), 1)
+	}
+}
+
 // connect makes the TCP or unix connection.
 func (d *dialing) connect() (net.Conn, error) {
-	ctx, cancel := context.WithCancel(d.ctx)
-	if d.Timeout < forever {
-		d.deadline = time.Now().Add(d.Timeout)
-		ctx, cancel = context.WithDeadline(d.ctx, d.deadline)
-	}
+	d.startClock()
+	ctx, cancel := context.WithTimeout(d.ctx, min(d.Timeout, forever))
 	defer cancel()
 	defer context.AfterFunc(d.e.life, cancel)()
 	dialer := net.Dialer{LocalAddr: d.LocalAddr, KeepAlive: -1} // the engine pings
@@ -241,15 +245,20 @@ func (d *dialing) enroll(nc net.Conn) error {
 	if err := d.e.limitKernel(nc); err != nil {
 		d.e.log.Debug("going on without", zap.Error(err))
 	}
-	c := bareConn(d.e, nc)
-	c.h, c.dial, c.dialled = d.Handler, d, true
-	c.ws.Init(&d.target.options)
-	c.codec = &c.ws
+	c := d.newConn(nc)
 	if err := d.w.loop.Enroll(nc, &c.sock, (*owner)(c)); err != nil {
 		return err
 	}
 	d.e.dialled.Add(1)
 	return nil
+}
+
+func (d *dialing) newConn(nc net.Conn) *Conn {
+	c := bareConn(d.e, nc)
+	c.h, c.dial, c.dialled = d.Handler, d, true
+	c.ws.Init(&d.target.options)
+	c.codec = &c.ws
+	return c
 }
 
 // Dialled reports whether Engine.Dial made the connection, rather than the

@@ -36,8 +36,8 @@ type Engine struct {
 	inherited bool        // its connections have its options
 	http      *httpServer // nil without Config.HTTP
 	group     *loop.Group
-	offload   pool
-	dials     pool
+	offload   pool[func()]
+	dials     pool[*dialing]
 
 	proxies   []netip.Prefix // Config.TrustedProxies
 	addresses addresses
@@ -109,7 +109,8 @@ func New(cfg Config, h Handler) (*Engine, error) {
 	e.offered = clientDeflate(e.options.Deflate)
 	e.encoder = codec.NewSession(&e.options)
 	e.life, e.endLife = context.WithCancel(context.Background())
-	e.offload.max, e.dials.max = cfg.OffloadMax, cfg.DialsMax
+	e.offload.max, e.offload.do = cfg.OffloadMax, func(f func()) { f() }
+	e.dials.max, e.dials.do = cfg.DialsMax, (*dialing).try
 	e.proxies = cfg.proxies
 	e.addresses.connectionsMax = cfg.ConnectionsPerAddressMax
 	e.addresses.acceptsMax = cfg.AcceptsPerAddressPerSecond

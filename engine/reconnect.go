@@ -46,10 +46,10 @@ func (d *dialing) arrived(c *Conn) time.Duration {
 	case d.over.Load():
 		c.doom(ErrClosed)
 	}
-	if d.deadline.IsZero() {
+	if d.deadline == 0 {
 		return forever
 	}
-	return time.Until(d.deadline)
+	return time.Duration(d.deadline-d.w.now()) * time.Millisecond
 }
 
 // succeeded is told that the handshake is over. Who is not to reconnect needs
@@ -178,7 +178,7 @@ func (d *dialing) Expire(*wheel.Timer) {
 		return
 	}
 	d.attempt++
-	d.e.dials.submit(d.try)
+	d.e.dials.submit(d)
 }
 
 // finish ends the dialing and gives its place to another connection.
