@@ -146,6 +146,9 @@ type Env struct {
 	// Fields are overwritten by the next.
 	Request protocol.Request
 
+	// Response is the last response head parsed, by a client: like Request.
+	Response protocol.Response
+
 	// Random returns unpredictable bits, for masking keys and handshake keys
 	// (RFC 6455 §5.3, §4.1). Only the client's role needs it.
 	Random func() uint64

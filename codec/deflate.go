@@ -24,7 +24,8 @@ type Deflate struct {
 
 	// ServerMaxWindowBits, from 8 to 15, is the largest window that the server
 	// compresses with (RFC 7692 §7.1.2.1): what a server promises at most, and
-	// what a client asks for.
+	// what a client asks for. A server that cannot promise it is offered
+	// server_no_context_takeover instead.
 	ServerMaxWindowBits int
 
 	// ClientMaxWindowBits, from 8 to 15, is the largest window that the client
@@ -166,7 +167,7 @@ func (d *Deflate) offer() (offer protocol.Deflate, granted int) {
 	return offer, granted
 }
 
-// startDeflate returns a client's offer; the budget for it is noted.
+// startDeflate returns a client's offers; the budget for the first is noted.
 func (s *Session) startDeflate() (value string) {
 	d := s.opts.Deflate
 	if d == nil {
@@ -176,7 +177,12 @@ func (s *Session) startDeflate() (value string) {
 	if granted > 0 {
 		s.takeover = &takeover{granted: granted}
 	}
-	return string(protocol.AppendExtension(nil, offer.Extension()))
+	b := protocol.AppendExtension(nil, offer.Extension())
+	if offer.ServerMaxWindowBits != 0 { // a server that cannot be limited to it declines that (RFC 7692 §7.1.2.1)
+		offer.ServerMaxWindowBits, offer.ServerNoContextTakeover = 0, true
+		b = protocol.AppendExtension(append(b, ", "...), offer.Extension())
+	}
+	return string(b)
 }
 
 // openDeflate judges the server's answer to the offer (RFC 7692 §5.1, §7.1):
@@ -194,7 +200,8 @@ func (s *Session) openDeflate(answers []protocol.Extension) error {
 	noServer := !d.ServerTakeover || s.takeover == nil // as offered
 	noClient := !d.ClientTakeover || s.takeover == nil
 	serverBits := bitsOf(answer.ServerMaxWindowBits)
-	if !ok || serverBits > d.ServerMaxWindowBits || noServer && !answer.ServerNoContextTakeover {
+	// The first offer limits the window, the second needs none to be kept.
+	if !ok || (noServer || serverBits > d.ServerMaxWindowBits) && !answer.ServerNoContextTakeover {
 		return &HandshakeError{Status: 502, Reason: "the server's permessage-deflate does not answer the offer"}
 	}
 	a := agreement{bits: min(bitsOf(answer.ClientMaxWindowBits), d.ClientMaxWindowBits)}

@@ -140,12 +140,12 @@ func (s *Session) openClient(env *Env, in []byte) (Event, int) {
 	if err == nil && head == "" {
 		return Event{}, n
 	}
-	var r protocol.Response
+	r := &env.Response
 	if err == nil {
 		err = r.Parse(head, s.opts.HeaderFieldsMax)
 	}
 	if err == nil {
-		err = protocol.CheckResponse(&r, s.part.key, s.opts.Subprotocols)
+		err = protocol.CheckResponse(r, s.part.key, s.opts.Subprotocols)
 	}
 	if err == nil {
 		var answers []protocol.Extension

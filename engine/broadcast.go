@@ -10,11 +10,12 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// Broadcast sends a message to every open connection. It is encoded once, and
-// compressed once for all that can take it; each loop gets one task. A
-// connection that cannot take it is treated as by Send. The error tells only
-// that the message, or a loop's task, was not accepted. Any goroutine may call
-// it; m.Data is the caller's again when it returns.
+// Broadcast sends a message to every open connection but dialled ones, which
+// are reached through Conns or a topic. It is encoded once, and compressed once
+// for all that can take it; each loop gets one task. A connection that cannot
+// take it is treated as by Send. The error tells only that the message, or a
+// loop's task, was not accepted. Any goroutine may call it; m.Data is the
+// caller's again when it returns.
 func (e *Engine) Broadcast(m Message) error { return e.share(m, "") }
 
 // Prepared is a message that is encoded, and compressed, once for any number of
@@ -201,7 +202,9 @@ func (w *worker) deliver(b *broadcast, topic string) {
 	}
 	many := len(to) >= fanOutMin
 	for _, c := range to {
-		_ = c.sendShared(b, many) // what was dropped is counted
+		if topic != "" || !c.dialled {
+			_ = c.sendShared(b, many) // what was dropped is counted
+		}
 	}
 }
 

@@ -57,8 +57,15 @@ func serve(t testing.TB, cfg Config, h Handler) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s := run(t, e)
+	s.logs = logs
+	return s
+}
+
+func run(t testing.TB, e *Engine) *server {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	s := &server{Engine: e, t: t, logs: logs, stop: stop, done: make(chan error, 1)}
+	s := &server{Engine: e, t: t, stop: stop, done: make(chan error, 1)}
 	go func() { s.done <- e.Run(ctx) }()
 	t.Cleanup(func() { _ = s.end() })
 	s.await("the loops to run", func() bool { return len(e.running()) > 0 })

@@ -22,8 +22,12 @@ func errSlow() *CloseError {
 	return &CloseError{Code: protocol.CloseTryAgainLater, Reason: "too much is waiting to be sent", Err: ErrBackpressure}
 }
 
-func errGoingAway() *CloseError {
-	return &CloseError{Code: protocol.CloseGoingAway, Reason: "the server is going away", Err: ErrStopped}
+func (c *Conn) goingAway() *CloseError {
+	who := "server"
+	if c.dialled {
+		who = "client"
+	}
+	return &CloseError{Code: protocol.CloseGoingAway, Reason: "the " + who + " is going away", Err: ErrStopped}
 }
 
 // close begins to close from this side: the codec says its farewell behind
@@ -73,6 +77,9 @@ func (c *Conn) end(info *CloseError) {
 	c.phase.Store(phaseEnding)
 	c.noLongerHalf()
 	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
+	if c.dial != nil {
+		c.dial.ended(c, info)
+	}
 	c.finish(info)
 	c.w.mark(c)
 }
@@ -151,13 +158,19 @@ func (c *Conn) tellBacklog() {
 
 // sayFarewell ends our stream once everything is written. Until then reading
 // pauses: at the peer's end of stream the loop would close the descriptor over
-// what is still queued.
+// what is still queued. A client waits for the server to end the stream first
+// (RFC 6455 §7.1.1).
 func (c *Conn) sayFarewell() {
 	if c.queue != nil || c.shared != nil {
 		c.halted = c.sock.Pause()
 		return
 	}
 	c.farewell, c.halted = true, false
+	if c.dialled {
+		c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
+		c.sock.Resume()
+		return
+	}
 	if err := c.sock.CloseWrite(); err != nil {
 		c.doom(err)
 		return
@@ -231,6 +244,15 @@ func (c *Conn) noLongerHalf() {
 func (c *Conn) countOut() {
 	if c.rare != nil && len(c.rare.jobs) > 0 {
 		c.rare.gone = true
+		return
+	}
+	c.leave()
+}
+
+// leave gives up the connection's place, or has the dialing make another.
+func (c *Conn) leave() {
+	if c.dial != nil {
+		c.dial.lost()
 		return
 	}
 	c.e.leave()

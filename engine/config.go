@@ -30,7 +30,7 @@ type Config struct {
 	// ws+unix:///path for WebSocket, tcp://host:port and unix:///path for bytes
 	// as they come. An empty host is every address of the machine, port 0 a
 	// free port. With neither Addr nor Listener the engine serves only what
-	// ServeHTTP hands to it.
+	// ServeHTTP hands to it, and dials: see Engine.Dial.
 	Addr string
 
 	// Listener is used in place of Addr, and closed by Shutdown. It must
@@ -117,6 +117,8 @@ type Config struct {
 
 	TopicsPerConnectionMax int // subscriptions of a connection; above: ErrTopics
 
+	DialsMax int // attempts of Engine.Dial that make a TCP connection at once, each on a goroutine; the others wait
+
 	OffloadMax int // functions of Conn.Go that run at once, all connections together
 
 	CallbackWarnAfter time.Duration // that a callback holds its loop: then it is logged; NoLimit: never
@@ -196,6 +198,7 @@ var limits = []limit{
 	{"CloseTimeout", func(c *Config) any { return &c.CloseTimeout }, 5 * sec, ms, day, ever},
 	{"DrainTimeout", func(c *Config) any { return &c.DrainTimeout }, 10 * sec, ms, day, ever},
 	{"TopicsPerConnectionMax", func(c *Config) any { return &c.TopicsPerConnectionMax }, kib, 1, most, most},
+	{"DialsMax", func(c *Config) any { return &c.DialsMax }, 64, 1, 10_000, 0},
 	{"OffloadMax", func(c *Config) any { return &c.OffloadMax }, 256, 1, 1_000_000, most},
 	{"CallbackWarnAfter", func(c *Config) any { return &c.CallbackWarnAfter }, 100 * ms, ms, day, ever},
 	{"HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10 * sec, ms, day, ever},

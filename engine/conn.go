@@ -26,25 +26,27 @@ type Conn struct {
 	queue *queue // nil: nothing waits but, perhaps, shared
 	rare  *rare  // nil for nearly all
 
-	shared     *broadcast // waits alone: a frame of a fan-out that is to be written
-	compressed bool       // of shared, the compressed frame
+	shared *broadcast // waits alone: a frame of a fan-out that is to be written
 
-	paused    pauseReasons // why nothing is to be read
-	halted    bool         // nothing is read
-	marked    mark         // on which of the worker's lists it is
-	opened    bool         // OnOpen was due, so that OnClose is
-	framed    bool         // it was, once: output consists of frames
-	alive     bool         // something arrived since the last look
-	pinged    bool         // a pong is awaited
-	late      bool         // longer than PongTimeout
-	congested bool         // the kernel did not take all: the socket is watched
-	above     bool         // OnBackpressure was told, OnDrain not yet
-	doomed    bool         // to be closed without further words
-	farewell  bool         // the stream towards the peer is ended
-	mounted   bool         // came through ServeHTTP
-	handed    bool         // the http.Server has it now
-	half      bool         // the handshake is under way
-	counted   bool         // among those of its client's address
+	paused     pauseReasons // why nothing is to be read
+	halted     bool         // nothing is read
+	marked     mark         // on which of the worker's lists it is
+	opened     bool         // OnOpen was due, so that OnClose is
+	framed     bool         // it was, once: output consists of frames
+	alive      bool         // something arrived since the last look
+	pinged     bool         // a pong is awaited
+	late       bool         // longer than PongTimeout
+	compressed bool         // of shared, the compressed frame
+	congested  bool         // the kernel did not take all: the socket is watched
+	above      bool         // OnBackpressure was told, OnDrain not yet
+	doomed     bool         // to be closed without further words
+	farewell   bool         // the stream towards the peer is ended
+	mounted    bool         // came through ServeHTTP
+	handed     bool         // the http.Server has it now
+	dialled    bool         // this side is the client
+	answered   bool         // Response tells the server's answer
+	half       bool         // the handshake is under way
+	counted    bool         // among those of its client's address
 
 	phase atomic.Uint32 // a phase, changed by the loop only
 	id    uint64
@@ -66,6 +68,7 @@ type Conn struct {
 	request       *protocol.Request // until OnOpen returned
 	subprotocol   string
 	state         any
+	dial          *dialing // of a dialled connection, once it is open only if it is to be made again
 	ctx           atomic.Pointer[connContext]
 }
 
@@ -107,13 +110,19 @@ func newCodec(factory func() codec.Codec) (c codec.Codec, err error) {
 	return factory(), nil
 }
 
-func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {
-	c = &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
+// bareConn makes a Conn without a codec.
+func bareConn(e *Engine, nc net.Conn) *Conn {
+	c := &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
 	if u, ok := c.local.(*net.UnixAddr); ok { // gnet changes the one it is given
 		own := *u
 		c.local = &own
 	}
 	c.timer.Owner = (*owner)(c)
+	return c
+}
+
+func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {
+	c = bareConn(e, nc)
 	if e.cfg.Codec != nil {
 		if c.codec, err = newCodec(e.cfg.Codec); err != nil {
 			return nil, err
@@ -150,10 +159,12 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 // an idle connection keeps nothing of it. It is for that callback alone.
 func (c *Conn) Request() *protocol.Request { return c.request }
 
-// Subprotocol is what OnUpgrade chose (RFC 6455 §1.9).
+// Subprotocol is what OnUpgrade chose, or the server that was dialled (RFC 6455
+// §1.9).
 func (c *Conn) Subprotocol() string { return c.subprotocol }
 
-// State is what OnUpgrade set in Upgrade.State, or SetState after it.
+// State is what OnUpgrade set in Upgrade.State, or Dial.State, or SetState after
+// them.
 func (c *Conn) State() any { return c.state }
 
 // SetState sets what State returns. It is for the connection's callbacks; what
@@ -198,12 +209,16 @@ func (c *Conn) Ping(data []byte) error {
 // delivered, no further message is received. The code must be one that may be
 // sent, such as protocol.CloseNormal or one of 3000 to 4999; the reason is cut
 // to 123 bytes. OnClose follows when the peer has answered, or has not for
-// Config.CloseTimeout.
+// Config.CloseTimeout. A connection that was dialled with Dial.Reconnect is not
+// made again, whatever Close returns.
 func (c *Conn) Close(code protocol.CloseCode, reason string) error {
 	if !code.Valid() {
 		return &protocol.Error{Code: code, Reason: "this close code may not be sent"}
 	}
 	info := &CloseError{Code: code, Reason: reason}
+	if c.dial != nil {
+		c.dial.stop()
+	}
 	if c.phase.Load() > phaseOpen {
 		return ErrClosed
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 // DeflateMode says whether messages are compressed (RFC 7692): it takes a
-// client that offers it, as browsers do.
+// client that offers it, as browsers do, and as the engine does where it dials.
 type DeflateMode uint8
 
 // The modes.
@@ -46,6 +46,17 @@ func (m DeflateMode) check() error {
 		return fmt.Errorf("engine: Config.Deflate is %d: it must be DeflateTakeover, DeflateNoTakeover, DeflateOff, or 0 for the default", m)
 	}
 	return nil
+}
+
+// clientDeflate is what the sessions of dialled connections are told: the
+// server is asked for a window no larger than what is kept of it.
+func clientDeflate(server *codec.Deflate) *codec.Deflate {
+	if server == nil {
+		return nil
+	}
+	d := *server
+	d.ServerMaxWindowBits = d.ClientMaxWindowBits
+	return &d
 }
 
 // budget implements codec.Budget for the sessions of all loops.

@@ -1,4 +1,5 @@
-// Package engine is a callback-driven WebSocket server on event loops.
+// Package engine is a callback-driven WebSocket server, and client, on event
+// loops.
 //
 //	e, err := engine.New(engine.Config{Addr: "ws://:8090"}, engine.Handler{
 //		OnMessage: func(c *engine.Conn, m engine.Message) { c.Send(m) },
@@ -66,6 +67,13 @@
 // permessage-deflate (RFC 7692) is agreed with every client that offers it,
 // unless Config.Deflate is DeflateOff. Message.Plain leaves a message as it is.
 // A message that a policy may remove from a queue is not compressed either.
+//
+// # Dialling
+//
+// Engine.Dial makes connections to other servers, with the same callbacks, Conn
+// and limits. OnFailure, and the callbacks of all connections that one Dial makes,
+// run on one loop, one at a time: OnClose of a connection that was lost comes
+// before OnOpen of the next. Broadcast passes dialled connections by.
 //
 // # Addresses
 //

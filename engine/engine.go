@@ -23,8 +23,9 @@ type Engine struct {
 	cfg       Config
 	handler   Handler
 	log       *zap.Logger
-	options   codec.Options
-	encoder   codec.Codec // a session that encodes for many, on any goroutine
+	options   codec.Options  // of accepted connections
+	offered   *codec.Deflate // of dialled ones
+	encoder   codec.Codec    // a session that encodes for many, on any goroutine
 	takeover  budget
 	raw       bool // the protocol has no HTTP handshake
 	high      int  // SendBytesHigh and SendBytesLow, or 0: see New
@@ -35,7 +36,8 @@ type Engine struct {
 	inherited bool        // its connections have its options
 	http      *httpServer // nil without Config.HTTP
 	group     *loop.Group
-	offload   pool
+	offload   pool[func()]
+	dials     pool[*dialing]
 
 	proxies   []netip.Prefix // Config.TrustedProxies
 	addresses addresses
@@ -46,14 +48,22 @@ type Engine struct {
 
 	spare spareBroadcasts
 
-	lastID   atomic.Uint64
-	accepted atomic.Uint64
-	refused  atomic.Uint64
-	turning  atomic.Int64 // refused, and still waited for
+	turning    atomic.Int64 // refused, and still waited for
+	lastID     atomic.Uint64
+	accepted   atomic.Uint64
+	refused    atomic.Uint64
+	dialled    atomic.Uint64
+	dialFailed atomic.Uint64
+
+	life       context.Context // ends when Shutdown begins: attempts of Dial do
+	endLife    context.CancelFunc
+	lastTarget atomic.Pointer[target]
 
 	mu        sync.Mutex
 	phase     enginePhase
-	active    int            // connections in use, on loops and in the http.Server
+	active    int            // connections in use: on loops, in the http.Server, of Dial also those to come
+	early     []*dialing     // calls of Dial before Run
+	dialings  int            // that began: the next one's loop
 	idle      chan struct{}  // closed when a stopping engine has no connection left
 	arriving  sync.WaitGroup // connections on their way into a loop
 	acceptors sync.WaitGroup
@@ -96,8 +106,11 @@ func New(cfg Config, h Handler) (*Engine, error) {
 		},
 	}
 	e.options.Deflate = e.deflate()
+	e.offered = clientDeflate(e.options.Deflate)
 	e.encoder = codec.NewSession(&e.options)
-	e.offload.max = cfg.OffloadMax
+	e.life, e.endLife = context.WithCancel(context.Background())
+	e.offload.max, e.offload.do = cfg.OffloadMax, func(f func()) { f() }
+	e.dials.max, e.dials.do = cfg.DialsMax, (*dialing).try
 	e.proxies = cfg.proxies
 	e.addresses.connectionsMax = cfg.ConnectionsPerAddressMax
 	e.addresses.acceptsMax = cfg.AcceptsPerAddressPerSecond
@@ -171,6 +184,10 @@ func (e *Engine) start() (err error) {
 		e.http.start()
 	}
 	e.guards.Go(func() { e.guardLoops(e.ended) })
+	for _, d := range e.early {
+		d.begin()
+	}
+	e.early = nil
 	if e.listener != nil {
 		for range acceptorsPerListener {
 			e.acceptors.Go(e.accept)
@@ -256,7 +273,7 @@ func (e *Engine) enroll(nc net.Conn, head []byte, counted bool) error {
 	return nil
 }
 
-// Conns returns the open connections, as they are when each loop's turn comes.
+// Conns returns the open connections, dialled ones included, as they are when each loop's turn comes.
 func (e *Engine) Conns() iter.Seq[*Conn] {
 	return func(yield func(*Conn) bool) {
 		for _, w := range e.running() {

@@ -76,6 +76,38 @@ func ExampleUpgrade() {
 	// 401 Unauthorized
 }
 
+// A process that only dials: no address, any number of connections, no
+// goroutine for each of them.
+func ExampleEngine_Dial() {
+	server, err := engine.New(engine.Config{Addr: "ws://127.0.0.1:0"}, engine.Handler{
+		OnMessage: func(c *engine.Conn, m engine.Message) { _ = c.Send(m) },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer run(server)()
+
+	client, err := engine.New(engine.Config{}, engine.Handler{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer run(client)()
+	answers := make(chan string)
+	err = client.Dial(context.Background(), engine.Dial{
+		URL: "ws://" + server.Addr().String() + "/echo",
+		Handler: &engine.Handler{
+			OnOpen:    func(c *engine.Conn) { _ = c.SendText("hello") },
+			OnMessage: func(c *engine.Conn, m engine.Message) { answers <- m.Text() },
+		},
+		OnFailure: func(e *engine.DialError) { answers <- e.Error() },
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(<-answers)
+	// Output: hello
+}
+
 // Another Handler for each path.
 func ExampleUpgrade_handler() {
 	paths := map[string]*engine.Handler{

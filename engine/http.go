@@ -158,7 +158,7 @@ func (c *Conn) plainHTTP(head []byte) {
 		return
 	}
 	if c.w.draining {
-		_ = c.close(errGoingAway())
+		_ = c.close(c.goingAway())
 		return
 	}
 	fd, err := c.sock.Dup()

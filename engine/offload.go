@@ -84,7 +84,7 @@ func (c *Conn) jobDone(failed *CloseError) {
 			c.tellClosed(info)
 		}
 		if r.gone {
-			c.e.leave()
+			c.leave()
 		}
 	case len(r.jobs) > 0 && c.phase.Load() == phaseOpen:
 		c.runFirst()
@@ -94,45 +94,44 @@ func (c *Conn) jobDone(failed *CloseError) {
 	}
 }
 
-// pool runs functions on a bounded number of goroutines, which end when there
+// pool works on things on a bounded number of goroutines, which end when there
 // is nothing to do. What waits is bounded by the number of connections, each of
-// which has one function here at most.
-type pool struct {
+// which has one here at most.
+type pool[T any] struct {
 	max int
+	do  func(T)
 
 	mu      sync.Mutex
 	running int
-	waiting []func()
+	waiting []T
 }
 
-func (p *pool) submit(f func()) {
+func (p *pool[T]) submit(x T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.running >= p.max {
-		p.waiting = append(p.waiting, f)
+		p.waiting = append(p.waiting, x)
 		return
 	}
 	p.running++
-	go p.run(f)
+	go p.run(x)
 }
 
-func (p *pool) run(f func()) {
-	for f != nil {
-		f()
-		f = p.next()
+func (p *pool[T]) run(x T) {
+	for ok := true; ok; x, ok = p.next() {
+		p.do(x)
 	}
 }
 
-func (p *pool) next() (f func()) {
+func (p *pool[T]) next() (x T, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiting) == 0 {
 		p.running--
 		p.waiting = nil
-		return nil
+		return x, false
 	}
-	f = p.waiting[0]
-	p.waiting[0] = nil
+	x, p.waiting[0] = p.waiting[0], x
 	p.waiting = p.waiting[1:]
-	return f
+	return x, true
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"runtime/debug"
+	"strings"
 
 	"go.uber.org/zap"
 
@@ -16,9 +17,15 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	w := l.Driver().(*worker)
 	w.beginTurn()
 	c.w = w
-	w.arm(&c.timer, c.e.cfg.HandshakeTimeout)
 	w.add(c)
+	if c.dialled {
+		w.arm(&c.timer, c.dial.arrived(c))
+	} else {
+		w.arm(&c.timer, c.e.cfg.HandshakeTimeout)
+	}
 	switch {
+	case c.dialled: // to a trusted proxy, maybe: that is no client
+		c.guard(c.start)
 	case c.rare != nil && c.rare.head != nil:
 		head := c.rare.head
 		c.rare.head = nil
@@ -31,7 +38,7 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	}
 	w.cur = nil
 	if w.draining {
-		_ = c.close(errGoingAway())
+		_ = c.close(c.goingAway())
 	}
 	w.endTurn()
 }
@@ -158,6 +165,12 @@ func (c *Conn) park(b []byte) {
 
 // open makes the connection one that the program knows.
 func (c *Conn) open() {
+	if c.dialled {
+		c.subprotocol = strings.Clone(c.w.env.Response.Fields.Get("Sec-WebSocket-Protocol"))
+		c.dial.succeeded(c)
+		c.answered = true
+		defer func() { c.answered = false }() // also if OnOpen panics
+	}
 	c.phase.Store(phaseOpen)
 	c.opened, c.framed = true, true
 	c.noLongerHalf()
@@ -201,6 +214,8 @@ func (c *Conn) panicked(v any) {
 	err := fmt.Errorf("%w: %v", errPanic, v)
 	switch phase := c.phase.Load(); {
 	case phase >= phaseEnding:
+	case phase == phaseOpening && c.dialled:
+		c.doom(err)
 	case phase == phaseOpening && upgrader:
 		c.refuse(&codec.HandshakeError{Status: 500, Reason: "internal server error"})
 	case c.e.cfg.Codec != nil: // what panicked may be the codec: it is not asked again

@@ -186,6 +186,9 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 	if c.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
+	if c.dialled { // what others share is not masked (RFC 6455 §5.1)
+		return c.send(b.m)
+	}
 	if c.congested {
 		if b.m.policy != Close {
 			_, err := c.sendCongested(b.m)

@@ -19,13 +19,13 @@ func (e *CutError) Error() string {
 	return fmt.Sprintf("engine: the shutdown cut %d connections with %d bytes unsent", e.Connections, e.Bytes)
 }
 
-// Shutdown stops accepting, sends the close code 1001 to every connection,
-// flushes what is queued, waits for the peers to close, and cuts what is left
-// when ctx ends; then it returns a *CutError. Plain HTTP requests are served to
-// their end. Called again, it waits for the first call. Called in a callback, it
-// fails, since it would wait for that callback: end the context of Run instead,
-// or call it in a goroutine. A callback that holds its loop, or a peer that is
-// being turned away, may make it overrun ctx.
+// Shutdown stops accepting and dialling, sends the close code 1001 to every
+// connection, flushes what is queued, waits for the peers to close, and cuts
+// what is left when ctx ends; then it returns a *CutError. Plain HTTP requests
+// are served to their end. Called again, it waits for the first call. Called in
+// a callback, it fails, since it would wait for that callback: end the context
+// of Run instead, or call it in a goroutine. A callback that holds its loop, or
+// a peer that is being turned away, may make it overrun ctx.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	for _, w := range e.running() {
 		if w.loop.On() {
@@ -41,6 +41,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	e.mu.Unlock()
 	switch before {
 	case engineNew:
+		e.endLife()
 		if e.listener != nil {
 			_ = e.listener.Close()
 		}
@@ -64,6 +65,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 // connection may be on its way into a loop once the loops end.
 func (e *Engine) stop(ctx context.Context) {
 	close(e.stopping)
+	e.endLife()
 	if e.listener != nil {
 		_ = e.listener.Close()
 	}
@@ -114,7 +116,10 @@ func (e *Engine) stop(ctx context.Context) {
 // drain says goodbye to every connection of a loop, on that loop.
 func (w *worker) drain() {
 	w.draining = true
+	for d := range w.waiting {
+		d.finish()
+	}
 	for _, c := range w.conns {
-		_ = c.close(errGoingAway())
+		_ = c.close(c.goingAway())
 	}
 }

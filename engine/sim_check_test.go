@@ -138,6 +138,7 @@ func (c *simConn) checkTimeout() {
 	quiet := s.now-k.quietAt >= cfg.PongTimeout.Milliseconds() && (k.reading || k.pausedAt == s.now)
 	stalled := s.now-k.progressAt >= cfg.WriteStallTimeout.Milliseconds()
 	unanswered := c.closingAt >= 0 && s.now-max(c.closingAt, k.tookAt) >= cfg.CloseTimeout.Milliseconds()
+	unanswered = unanswered || c.d != nil && c.opens == 0 && s.now >= c.d.x.deadline
 	unanswered = unanswered || k.outFin && s.now-k.finAt >= lingerTimeout.Milliseconds()
 	if !quiet && !stalled && !unanswered {
 		s.failf("%v: cut after %d ms of silence, reading %v, %d ms without progress, closing since %d", c, s.now-k.quietAt, k.reading, s.now-k.progressAt, c.closingAt)
@@ -148,7 +149,11 @@ func (c *simConn) checkTimeout() {
 // broke, then every message and the last words are there.
 func (c *simConn) checkEnd() {
 	p, k := c.peer, c.sock
-	if p.lossy || !p.decode || !k.outFin {
+	last := k.outFin // the server's last words went before it
+	if p.server {
+		last = p.closed != nil
+	}
+	if p.lossy || !p.decode || !last {
 		return
 	}
 	if p.session.State() != codec.StateClosed {

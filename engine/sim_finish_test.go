@@ -11,6 +11,7 @@ func (s *sim) settle() {
 	for round := 0; s.failure == ""; round++ {
 		s.steps++
 		moved := s.runJob()
+		moved = s.connect() || moved
 		s.advance(0)
 		for _, l := range s.loops {
 			moved = s.poll(l) || moved
@@ -52,7 +53,17 @@ func (s *sim) finish() {
 			c.checkOpen()
 		}
 	}
-	switch s.r.IntN(4) {
+	how := s.r.IntN(4)
+	if how == 0 || how == 3 {
+		s.e.endLife()
+	} else {
+		for _, d := range s.dials {
+			d.cancel()
+		}
+	}
+	for s.connect() {
+	}
+	switch how {
 	case 0:
 		s.tracef("the engine drains")
 		for _, l := range s.loops {
@@ -119,6 +130,7 @@ func (p *peer) mute() {
 func (s *sim) stop() {
 	s.stopped = true
 	for _, l := range s.loops {
+		_ = l.w.post(post{do: l.w.drain}) // comes too late
 		s.onLoop(l, func() {
 			for _, k := range s.fds {
 				if k != nil && k.l == l {
@@ -143,6 +155,11 @@ func (s *sim) ended() {
 		}
 		sum.add(c.c.Stats())
 	}
+	for _, d := range s.dials {
+		if d.x.waiting || d.x.timer.Armed() {
+			s.failf("a dialing waits for ever")
+		}
+	}
 	for _, l := range s.loops {
 		if n := l.w.env.Buffers.Lent(); n != 0 {
 			s.failf("%d buffers are not given back", n)
@@ -151,7 +168,7 @@ func (s *sim) ended() {
 			s.failf("%d timers run, %d connections are listed", l.w.wheel.Len(), len(l.w.conns))
 		}
 	}
-	if st := s.e.Stats(); st.Connections != 0 || st.Open != 0 || int(st.Accepted) != len(s.conns) || st.ConnStats != sum {
+	if st := s.e.Stats(); st.Connections != 0 || st.Open != 0 || int(st.Accepted+st.Dialled) != len(s.conns) || st.ConnStats != sum {
 		s.failf("%+v after %d connections with %+v", st, len(s.conns), sum)
 	}
 }

@@ -14,12 +14,15 @@ type simMessage struct {
 	data string
 }
 
-// peer is the client of a connection.
+// peer is the client of a connection, or the server of a dialled one.
 type peer struct {
 	s       *sim
 	c       *simConn
 	env     codec.Env
 	session *codec.Session
+
+	server bool
+	ending bool // the server: it ends its stream when all is said
 
 	honest bool // what it sends is valid
 	deaf   bool // it does not read, until the end
@@ -54,10 +57,14 @@ func newPeer(c *simConn) *peer {
 		p.target = "/refuse"
 	}
 	p.env.Random = s.r.Uint64
-	p.session = codec.NewSession(&codec.Options{
+	o := &codec.Options{
 		Role: codec.Client, HandshakeBytesMax: 1 << 16, HeaderFieldsMax: 100, MessageBytesMax: 1 << 30, FragmentsMax: 1 << 20,
 		Host: "sim", Target: p.target,
-	})
+	}
+	if c.d != nil {
+		p.server, p.early, o.Role = true, false, codec.Server
+	}
+	p.session = codec.NewSession(o)
 	p.session.Start(&p.env)
 	p.flush()
 	if !p.honest && s.chance(300) {
@@ -104,7 +111,9 @@ func (p *peer) transmit(n int) bool {
 		return false
 	}
 	k.in = append(k.in, p.stream[:n]...)
-	p.stream = p.stream[n:]
+	if p.stream = p.stream[n:]; len(p.stream) == 0 && p.ending {
+		p.end()
+	}
 	return true
 }
 
@@ -141,6 +150,8 @@ func (p *peer) take(b []byte) {
 		switch ev.Kind {
 		case codec.NeedMore:
 			return
+		case codec.Request:
+			p.answer()
 		case codec.Open:
 			p.opened = true
 		case codec.Message:
@@ -156,6 +167,9 @@ func (p *peer) take(b []byte) {
 		case codec.Close:
 			p.closed = ev.Close
 			p.closing = true
+			if p.ending = p.server && p.decode; p.ending && len(p.stream) == 0 {
+				p.end()
+			}
 			var broken *protocol.Error
 			if errors.As(ev.Close, &broken) {
 				p.s.failf("%v: the server broke the protocol: %v", p.c, ev.Close)
@@ -165,6 +179,20 @@ func (p *peer) take(b []byte) {
 			return
 		}
 	}
+}
+
+// answer is the server's, to the opening handshake.
+func (p *peer) answer() {
+	if p.s.chance(100) {
+		p.session.Refuse(&p.env, &codec.HandshakeError{Status: p.s.pick(401, 503), Reason: "no"})
+		p.closing, p.ending = true, true
+	} else {
+		if err := p.session.Accept(&p.env, codec.Accept{}); err != nil {
+			p.s.failf("%v: the request cannot be accepted: %v", p.c, err)
+		}
+		p.opened = true
+	}
+	p.flush()
 }
 
 // flush queues what the session says by itself.
@@ -183,7 +211,7 @@ func (p *peer) bye() {
 	p.closing = true
 	p.s.tracef("%v: the peer closes", p.c)
 	p.said = true // behind the session's back, which would not deliver what still comes
-	h := protocol.Header{Fin: true, Opcode: protocol.OpClose, Masked: true, Length: 5}
+	h := protocol.Header{Fin: true, Opcode: protocol.OpClose, Masked: !p.server, Length: 5}
 	p.stream = protocol.AppendHeader(p.stream, h)
 	p.stream = protocol.AppendClosePayload(p.stream, protocol.CloseCode(p.s.pick(1000, 1001, 3000, 4999)), "bye")
 }
@@ -201,7 +229,7 @@ func (p *peer) end() {
 		p.gone = true
 		return
 	}
-	if p.session.State() == codec.StateOpen {
+	if p.session.State() == codec.StateOpen || p.server && p.closed == nil {
 		p.lossy = true // the server drops what it has for us
 	}
 }

@@ -86,8 +86,10 @@ func (p *peer) message(frames int) {
 		if i == frames-1 {
 			n = len(left)
 		}
-		h := protocol.Header{Fin: i == frames-1, Opcode: op, Masked: true, Length: int64(n)}
-		copy(h.Key[:], fmt.Sprint(s.r.Uint32()%9000+1000))
+		h := protocol.Header{Fin: i == frames-1, Opcode: op, Masked: !p.server, Length: int64(n)}
+		if h.Masked {
+			copy(h.Key[:], fmt.Sprint(s.r.Uint32()%9000+1000))
+		}
 		p.stream = protocol.AppendHeader(p.stream, h)
 		at := len(p.stream)
 		p.stream = append(p.stream, left[:n]...)

@@ -172,7 +172,7 @@ func (s *sim) broadcast() {
 		}
 		to := func() {
 			for _, c := range s.conns {
-				if c.l == l && c.c.phase.Load() == phaseOpen {
+				if c.l == l && c.d == nil && c.c.phase.Load() == phaseOpen {
 					one := *x
 					c.add(from, &one)
 					c.counted++

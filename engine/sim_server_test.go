@@ -20,6 +20,7 @@ type simConn struct {
 	s    *sim
 	id   int
 	c    *Conn
+	d    *simDial // who dialled it; nil: it came
 	l    *simLoop
 	sock *simSock
 	peer *peer
@@ -62,7 +63,7 @@ func (s *sim) setUp() {
 	}
 	s.e = e
 	e.clock = func() int64 { return s.now }
-	e.offload.max = 0 // all functions wait; see runJob
+	e.offload.max, e.dials.max = 0, 0 // all wait; see runJob and connect
 	e.phase = engineRunning
 	for range 1 + s.r.IntN(3) {
 		l := &simLoop{s: s}
@@ -139,6 +140,9 @@ func (s *sim) handler() Handler {
 		OnOpen: func(cc *Conn) {
 			c := s.called(cc, "OnOpen")
 			c.opens++
+			if c.d != nil {
+				c.d.opened(c)
+			}
 			if s.chance(100) {
 				c.act()
 			}

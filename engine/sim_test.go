@@ -63,6 +63,7 @@ type sim struct {
 	loops []*simLoop
 	fds   []*simSock // by descriptor; the lowest free number comes next, as in a kernel
 	conns []*simConn // all there were, by time of arrival
+	dials []*simDial // all there were
 	of    map[*Conn]*simConn
 
 	cfg      simConfig
@@ -123,8 +124,10 @@ func (s *sim) run() {
 func (s *sim) step() {
 	s.steps++
 	switch n := s.r.IntN(100); {
-	case n < 4 && len(s.live()) < s.cfg.connsMax:
+	case n < 3 && len(s.live()) < s.cfg.connsMax:
 		s.arrive()
+	case n < 5:
+		s.dialOut()
 	case n < 40:
 		s.poll(s.loops[s.r.IntN(len(s.loops))])
 	case n < 85:

@@ -4,10 +4,12 @@ import "sync/atomic"
 
 // Stats are counters of an Engine since it was made.
 type Stats struct {
-	Connections   int    // in use now, handshakes and plain HTTP included
+	Connections   int    // in use now; handshakes, plain HTTP and what Dial is to make included
 	Most          int    // that may be in use: ConnectionsMax, or what the descriptors allow
-	Open          int    // of these, open WebSocket connections
-	Accepted      uint64 // connections that reached a loop
+	Open          int    // of these, open WebSocket connections, dialled ones included
+	Accepted      uint64 // connections that came and reached a loop
+	Dialled       uint64 // connections of Dial that reached a loop
+	DialFailed    uint64 // attempts of Dial that failed
 	Refused       uint64 // connections turned away by a limit of Config, or during a shutdown
 	TakeoverBytes int    // of DeflateTakeoverBytes that are granted
 	LoopHeld      uint64 // callbacks that held a loop longer than CallbackWarnAfter
@@ -72,7 +74,8 @@ func (c *Conn) QueuedBytes() int { return int(c.queued.Load()) }
 
 // Stats returns the counters of the engine. It visits every connection.
 func (e *Engine) Stats() Stats {
-	s := Stats{Most: e.cfg.ConnectionsMax, Accepted: e.accepted.Load(), Refused: e.refused.Load(), TakeoverBytes: int(e.takeover.used.Load())}
+	s := Stats{Most: e.cfg.ConnectionsMax, Accepted: e.accepted.Load(), Refused: e.refused.Load(),
+		Dialled: e.dialled.Load(), DialFailed: e.dialFailed.Load(), TakeoverBytes: int(e.takeover.used.Load())}
 	e.mu.Lock()
 	s.Connections = e.active
 	e.mu.Unlock()

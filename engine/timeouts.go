@@ -59,7 +59,7 @@ func (c *Conn) limitLife() {
 }
 
 func (c *Conn) handshakeTimeout() {
-	if _, ok := c.codec.(codec.Upgrader); !ok {
+	if _, ok := c.codec.(codec.Upgrader); !ok || c.dialled {
 		c.doom(ErrTimeout)
 		return
 	}

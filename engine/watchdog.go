@@ -27,17 +27,21 @@ const (
 	onPong
 	onBackpressure
 	onDrain
+	onFailure
 )
 
-var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain"}
+var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure"}
 
 // calling notes which callback comes next. Mostly it is the same again.
-func (w *worker) calling(callback uint32, c *Conn) {
+func (w *worker) calling(callback uint32, c *Conn) { w.callingAt(callback, c.id) }
+
+// callingAt is calling for a connection by its number; 0 is none.
+func (w *worker) callingAt(callback uint32, conn uint64) {
 	if w.watch.callback.Load() != callback {
 		w.watch.callback.Store(callback)
 	}
-	if w.watch.conn.Load() != c.id {
-		w.watch.conn.Store(c.id)
+	if w.watch.conn.Load() != conn {
+		w.watch.conn.Store(conn)
 	}
 }
 

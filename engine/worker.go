@@ -39,6 +39,8 @@ type worker struct {
 	alarm   *time.Timer // the loop's one runtime timer
 	alarmAt int64       // what it is set to, 0 if it is not
 
+	waiting map[*dialing]struct{} // for their next attempt
+
 	inbox inbox
 	watch watch
 

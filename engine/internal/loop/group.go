@@ -170,8 +170,12 @@ const arrivingMax = 2
 // in any case; the loop has its own duplicate of the descriptor. It must not be
 // called on a loop, nor after Stop.
 func (g *Group) Enroll(c net.Conn, s *Socket, owner Owner) error {
+	return g.pick().Enroll(c, s, owner)
+}
+
+// Enroll is Group.Enroll for this loop.
+func (l *Loop) Enroll(c net.Conn, s *Socket, owner Owner) error {
 	s.owner = owner
-	l := g.pick()
 	l.load.Add(1)
 	l.arriving.Add(1)
 	defer l.arriving.Add(-1)

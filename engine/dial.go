@@ -1,0 +1,276 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/engine/internal/wheel"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// Dial says where Engine.Dial connects to, and what becomes of the connection.
+// It may be used again, also at once.
+type Dial struct {
+	// URL is ws://host:port/path?query; without a port it is 80. A unix socket is
+	// ws+unix:///path, with a target ws+unix:///path:/target?query. wss is not
+	// dialled: a proxy has to add TLS.
+	URL string
+
+	// Handler are the callbacks; nil is the Handler given to New. OnUpgrade is
+	// for accepted connections only. Many Dials may share one.
+	Handler *Handler
+
+	// State is what Conn.State returns, from OnOpen on, of each connection that
+	// is made.
+	State any
+
+	// Subprotocols are offered to the server, the best first (RFC 6455 §1.9);
+	// Conn.Subprotocol is what it chose.
+	Subprotocols []string
+
+	// Header are more fields of the request, such as Authorization, Cookie or
+	// Origin.
+	Header []protocol.Field
+
+	// LocalAddr is the address to connect from; nil: the system chooses.
+	LocalAddr net.Addr
+
+	// Timeout bounds an attempt, from the moment when its turn has come (see
+	// Config.DialsMax) to the end of the handshake; 0 is
+	// Config.HandshakeTimeout.
+	Timeout time.Duration
+
+	// OnFailure is told of each attempt that failed. It runs on the loop on
+	// which the connections of this Dial live, and never beside their callbacks.
+	OnFailure func(e *DialError)
+
+	// Reconnect says that another attempt follows one that failed, and a
+	// connection that was lost. None follows when Conn.Close was called, when
+	// the server closed with 1000, when the context has ended, or when the
+	// engine is shut down; any other end is a loss, whoever caused it. After a
+	// loss comes OnClose, and then OnOpen with another Conn.
+	//
+	// The wait is drawn anew each time, from BackoffMin to a bound that doubles,
+	// beginning at twice BackoffMin, up to BackoffMax. A connection that was
+	// open for BackoffMax lets it begin anew.
+	Reconnect bool
+
+	// BackoffMin is 500 ms unless set, BackoffMax 30 s, or BackoffMin if that is
+	// longer.
+	BackoffMin, BackoffMax time.Duration
+}
+
+// DialError says why an attempt of Engine.Dial failed.
+type DialError struct {
+	URL     string        // without its query
+	Attempt int           // 1 is the first since Dial, or since a connection that lasted
+	Retry   time.Duration // until the next attempt; 0: there is none
+
+	// Err is the cause, for errors.Is and errors.As: a *codec.HandshakeError
+	// with the server's status if it refused, or with 502 if its answer breaks
+	// the RFC; ErrTimeout; ErrStopped; the context's; or what the system said
+	// (*net.OpError).
+	Err error
+}
+
+func (e *DialError) Error() string {
+	next := ""
+	if e.Retry > 0 {
+		next = fmt.Sprintf("; again in %v", e.Retry)
+	}
+	return fmt.Sprintf("engine: dialling %s, attempt %d: %v%s", e.URL, e.Attempt, e.Err, next)
+}
+
+// Unwrap returns Err.
+func (e *DialError) Unwrap() error { return e.Err }
+
+// Bounds of Dial's durations, and their defaults.
+const (
+	backoffMinDefault = 500 * time.Millisecond
+	backoffMaxDefault = 30 * time.Second
+)
+
+// dialing is one call of Dial: its attempts, and then the connection it made,
+// if it is to be made again. All connections of a dialing live on one loop,
+// which owns what changes here.
+type dialing struct {
+	Dial   // without what target holds
+	e      *Engine
+	ctx    context.Context
+	w      *worker
+	target *target
+
+	attempt  int
+	conn     *Conn       // made last
+	deadline int64       // of the attempt, by the loop's clock; 0: none
+	failure  error       // why its handshake failed
+	opened   int64       // when it had succeeded, by the loop's clock
+	over     atomic.Bool // no attempt is to follow
+	waiting  bool        // for the next attempt, with timer
+	timer    wheel.Timer
+	unwatch  func() bool // ends the watching of ctx
+}
+
+// Dial connects to a WebSocket server: the connection lives on one of the
+// engine's loops like an accepted one, with the same callbacks, limits and
+// methods. It does not wait: OnOpen follows, or Dial.OnFailure. What is wrong
+// with d is an error here, and so are ErrStopped, and no room below
+// Config.ConnectionsMax, in which a dialled connection counts from here on. Any
+// goroutine may call it, also before Run, which then makes the attempt.
+//
+// ctx is for the attempts: when it ends, the one under way fails and none
+// follows. A connection that is open stays so.
+func (e *Engine) Dial(ctx context.Context, d Dial) error {
+	if err := e.settleDial(&d); err != nil {
+		return err
+	}
+	t, err := e.target(&d)
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	d.URL, d.Subprotocols, d.Header = "", nil, nil
+	x := &dialing{Dial: d, e: e, ctx: ctx, target: t}
+	x.timer.Owner = x
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.phase == engineStopping:
+		return ErrStopped
+	case e.active >= e.cfg.ConnectionsMax:
+		return errFull
+	}
+	e.active++
+	if e.phase == engineNew {
+		e.early = append(e.early, x)
+		return nil
+	}
+	x.begin()
+	return nil
+}
+
+// settleDial fills in the defaults and checks the ranges.
+func (e *Engine) settleDial(d *Dial) error {
+	if e.cfg.Codec != nil {
+		return fmt.Errorf("engine: Dial speaks WebSocket, this engine another protocol: make another Engine for it")
+	}
+	if d.Handler == nil {
+		d.Handler = &e.handler
+	}
+	if d.Timeout == 0 {
+		d.Timeout = e.cfg.HandshakeTimeout
+	}
+	if d.BackoffMin == 0 {
+		d.BackoffMin = backoffMinDefault
+	}
+	if d.BackoffMax == 0 {
+		d.BackoffMax = max(backoffMaxDefault, d.BackoffMin)
+	}
+	switch {
+	case d.Timeout < time.Millisecond:
+		return fmt.Errorf("engine: Dial.Timeout is %v: it must be at least 1ms, or 0 for Config.HandshakeTimeout", d.Timeout)
+	case d.BackoffMin < time.Millisecond:
+		return fmt.Errorf("engine: Dial.BackoffMin is %v: it must be at least 1ms, or 0 for the default", d.BackoffMin)
+	case d.BackoffMax < d.BackoffMin || d.BackoffMax > time.Duration(day):
+		return fmt.Errorf("engine: Dial.BackoffMax is %v: it must be from BackoffMin, %v, to 24h, or 0 for the default", d.BackoffMax, d.BackoffMin)
+	}
+	return nil
+}
+
+// begin picks the loop and makes the first attempt. e.mu is held and the
+// engine runs.
+func (d *dialing) begin() {
+	e := d.e
+	d.w = e.workers[e.dialings%len(e.workers)]
+	e.dialings++
+	e.arriving.Add(1)
+	d.watch()
+	d.attempt = 1
+	e.dials.submit(d)
+}
+
+// try is one attempt. It runs off the loops, on a goroutine of the pool, until
+// the connection is on its loop; it is counted among those that are arriving.
+func (d *dialing) try() {
+	defer d.e.arriving.Done()
+	nc, err := d.connect()
+	if err == nil {
+		err = d.enroll(nc)
+	}
+	if err != nil { // the loop outlives what is arriving
+		_ = d.w.post(post{do: func() { d.failed(err) }, own: true})
+	}
+}
+
+// startClock notes when the attempt has to be over.
+func (d *dialing) startClock() {
+	if d.Timeout < forever {
+		d.deadline = d.w.now() + max(d.Timeout.Milliseconds(), 1)
+	}
+}
+
+// connect makes the TCP or unix connection.
+func (d *dialing) connect() (net.Conn, error) {
+	d.startClock()
+	ctx, cancel := context.WithTimeout(d.ctx, min(d.Timeout, forever))
+	defer cancel()
+	defer context.AfterFunc(d.e.life, cancel)()
+	dialer := net.Dialer{LocalAddr: d.LocalAddr, KeepAlive: -1} // the engine pings
+	dialer.SetMultipathTCP(false)                               // like listeners: see loop.Listen
+	nc, err := dialer.DialContext(ctx, d.target.network, d.target.address)
+	var late net.Error
+	switch {
+	case err == nil:
+		return nc, nil
+	case d.e.life.Err() != nil:
+		return nil, ErrStopped
+	case d.ctx.Err() != nil:
+		return nil, context.Cause(d.ctx)
+	case errors.As(err, &late) && late.Timeout():
+		return nil, fmt.Errorf("%w: %w", ErrTimeout, err)
+	}
+	return nil, err
+}
+
+// enroll puts the connection on the dialing's loop, where the handshake begins.
+func (d *dialing) enroll(nc net.Conn) error {
+	if err := d.e.limitKernel(nc); err != nil {
+		d.e.log.Debug("going on without", zap.Error(err))
+	}
+	c := d.newConn(nc)
+	if err := d.w.loop.Enroll(nc, &c.sock, (*owner)(c)); err != nil {
+		return err
+	}
+	d.e.dialled.Add(1)
+	return nil
+}
+
+func (d *dialing) newConn(nc net.Conn) *Conn {
+	c := bareConn(d.e, nc)
+	c.h, c.dial, c.dialled = d.Handler, d, true
+	c.ws.Init(&d.target.options)
+	c.codec = &c.ws
+	return c
+}
+
+// Dialled reports whether Engine.Dial made the connection, rather than the
+// peer.
+func (c *Conn) Dialled() bool { return c.dialled }
+
+// Response is the server's answer to the opening handshake of a dialled
+// connection until OnOpen returns, else nil. It is for that callback alone;
+// strings taken from it stay valid, but keep the whole head alive.
+func (c *Conn) Response() *protocol.Response {
+	if !c.answered {
+		return nil
+	}
+	return &c.w.env.Response
+}

@@ -1,0 +1,377 @@
+package engine
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// pure runs an engine that only dials.
+func pure(t testing.TB, cfg Config, h Handler) *server {
+	t.Helper()
+	e, err := New(cfg, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run(t, e)
+}
+
+// url is where s serves.
+func (s *server) url(target string) string {
+	if s.Addr().Network() == "unix" {
+		return "ws+unix://" + s.Addr().String() + ":" + target
+	}
+	return "ws://" + s.Addr().String() + target
+}
+
+// mustDial dials without a wait.
+func (s *server) mustDial(d Dial) {
+	s.t.Helper()
+	if err := s.Dial(s.t.Context(), d); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// one returns the next value of a channel.
+func one[T any](t testing.TB, c <-chan T, what string) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(patience):
+		t.Fatalf("gave up waiting for %s", what)
+	}
+	return v
+}
+
+// TestDialEcho: messages of all sizes, both ways, with compression and without,
+// and the data that was sent is as it was.
+func TestDialEcho(t *testing.T) {
+	loops(t, func(t *testing.T, n int) {
+		for _, mode := range []DeflateMode{DeflateTakeover, DeflateNoTakeover, DeflateOff} {
+			s := serve(t, Config{Loops: n, Deflate: mode}, Handler{OnMessage: echo, OnUpgrade: func(u *Upgrade) error {
+				offered := u.Request.Fields.Count("Sec-WebSocket-Extensions") == 1
+				if u.Request.Target != "/a%20b?q=1" || u.Request.Fields.Get("X") != "y" || offered != (mode != DeflateOff) {
+					t.Errorf("the request is %+v", u.Request)
+				}
+				u.Subprotocol = "v1"
+				u.Header = []protocol.Field{{Name: "Set-Cookie", Value: "a=b"}}
+				return nil
+			}})
+			var sent [][]byte
+			for i, size := range []int{0, 1, 125, 126, 1000, 65535, 65536, 300_000} {
+				sent = append(sent, bytes.Repeat([]byte(fmt.Sprint(i)), size))
+			}
+			before := slices.Clone(sent)
+			for i := range before {
+				before[i] = slices.Clone(sent[i])
+			}
+			next := 0
+			closed := make(chan *CloseError, 1)
+			c := pure(t, Config{Loops: n, Deflate: mode}, Handler{})
+			c.mustDial(Dial{
+				URL: s.url("/a%20b?q=1"), State: "mine", Subprotocols: []string{"v2", "v1"}, Header: []protocol.Field{{Name: "X", Value: "y"}},
+				Handler: &Handler{
+					OnOpen: func(c *Conn) {
+						if c.State() != "mine" || c.Subprotocol() != "v1" || !c.Dialled() || c.Request() != nil || c.Response().Fields.Get("set-cookie") != "a=b" {
+							t.Errorf("state %v, subprotocol %q, response %v", c.State(), c.Subprotocol(), c.Response())
+						}
+						for i, b := range sent {
+							if err := c.Send(Message{Type: MessageType(1 + i%2), Data: b}); err != nil {
+								t.Error(err)
+							}
+						}
+					},
+					OnMessage: func(c *Conn, m Message) {
+						if c.Response() != nil {
+							t.Error("the response lived on")
+						}
+						if !bytes.Equal(m.Data, before[next]) || m.Type != MessageType(1+next%2) {
+							t.Errorf("message %d came back as %v %.20q", next, m.Type, m.Data)
+						}
+						if next++; next == len(sent) {
+							_ = c.Close(protocol.CloseNormal, "done")
+						}
+					},
+					OnClose: func(_ *Conn, e *CloseError) { closed <- e },
+				},
+			})
+			if e := one(t, closed, "OnClose"); e.Code != protocol.CloseNormal || e.Remote || e.Err != nil {
+				t.Errorf("closed: %v", e)
+			}
+			for i := range sent {
+				if !bytes.Equal(sent[i], before[i]) {
+					t.Errorf("message %d was changed", i)
+				}
+			}
+			c.await("all to be gone", func() bool { return c.Stats().Connections == 0 && s.Stats().Connections == 0 })
+			if st := c.Stats(); st.Dialled != 1 || st.DialFailed != 0 || st.Accepted != 0 || st.MessagesIn != uint64(len(sent)) || st.MessagesOut != st.MessagesIn {
+				t.Errorf("stats %+v", st)
+			}
+			for _, e := range []*server{s, c} {
+				if err := e.end(); err != nil {
+					t.Error(err)
+				}
+				e.balanced()
+			}
+		}
+	})
+}
+
+func TestDialUnixSocket(t *testing.T) {
+	s := serve(t, Config{Addr: "ws+unix://" + filepath.Join(t.TempDir(), "s")}, Handler{OnMessage: echo, OnUpgrade: func(u *Upgrade) error {
+		if u.Request.Target != "/room?n=1" || u.Request.Host != "localhost" {
+			t.Errorf("target %s, host %s", u.Request.Target, u.Request.Host)
+		}
+		return nil
+	}})
+	got := make(chan string, 1)
+	s.mustDial(Dial{URL: s.url("/room?n=1"), Handler: &Handler{
+		OnOpen:    func(c *Conn) { _ = c.SendText("by file") },
+		OnMessage: func(_ *Conn, m Message) { got <- m.Text() },
+	}})
+	if m := one(t, got, "the echo"); m != "by file" {
+		t.Errorf("received %q", m)
+	}
+}
+
+// TestDialURLs: what is wrong with a Dial is said at once.
+func TestDialURLs(t *testing.T) {
+	c := pure(t, Config{}, Handler{})
+	for want, d := range map[string]Dial{
+		"is no URL":                    {URL: "ws://user:secret@[::1"},
+		"must begin with ws://":        {URL: "http://a/"},
+		"with ws://":                   {URL: "wss://a/?secret"},
+		"names no host":                {URL: "ws:///x"},
+		"Dial.URL \"\" must begin":     {},
+		"port from 1":                  {URL: "ws://a:65536"},
+		"port from 1 ":                 {URL: "ws://a:0"},
+		"Authorization":                {URL: "ws://user:secret@a/"},
+		"fragment":                     {URL: "ws://a/#secret"},
+		"ws+unix:///path":              {URL: "ws+unix://host/path"},
+		"ws+unix:///path, or":          {URL: "ws+unix://"},
+		"no server would take":         {URL: "ws://bücher.example/"},
+		"malformed name or value":      {URL: "ws://a", Header: []protocol.Field{{Name: "X", Value: "a\r\nb: c"}}},
+		"\"host\" belongs to the":      {URL: "ws://a", Header: []protocol.Field{{Name: "host", Value: "b"}}},
+		"sec-websocket-key":            {URL: "ws://a", Header: []protocol.Field{{Name: "sec-websocket-key", Value: "b"}}},
+		"\"a b\" is no token":          {URL: "ws://a", Subprotocols: []string{"a b"}},
+		"Sec-WebSocket-Protocol":       {URL: "ws://a", Subprotocols: []string{"a", "a"}},
+		"Dial.Timeout is -1s":          {URL: "ws://a", Timeout: -time.Second},
+		"Dial.BackoffMin is -1s":       {URL: "ws://a", BackoffMin: -time.Second},
+		"Dial.BackoffMax is 1s: it":    {URL: "ws://a", BackoffMin: time.Minute, BackoffMax: time.Second},
+		"Dial.BackoffMax is 48h0m0s: ": {URL: "ws://a", BackoffMax: 48 * time.Hour},
+	} {
+		err := c.Dial(t.Context(), d)
+		if err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want)) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%+v: error %v, want %s", d, err, want)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := c.Dial(ctx, Dial{URL: "ws://127.0.0.1:9"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a context that has ended: %v", err)
+	}
+	raw := serve(t, Config{Addr: "tcp://127.0.0.1:0"}, Handler{})
+	if err := raw.Dial(t.Context(), Dial{URL: "ws://127.0.0.1:9"}); err == nil || !strings.Contains(err.Error(), "another protocol") {
+		t.Errorf("Dial of a raw engine: %v", err)
+	}
+	if c.Stats().Connections != 0 {
+		t.Error("what was refused was counted")
+	}
+	if err := c.end(); err != nil {
+		t.Error(err)
+	}
+	if err := c.Dial(context.Background(), Dial{URL: "ws://a"}); !errors.Is(err, ErrStopped) {
+		t.Errorf("Dial after the end: %v", err)
+	}
+}
+
+// TestDialTargets: the request line and Host, as they follow from the URL.
+func TestDialTargets(t *testing.T) {
+	for url, want := range map[string]string{
+		"ws://a":                        "tcp a:80 a /",
+		"WS://a:80?":                    "tcp a:80 a /?",
+		"ws://a:/x":                     "tcp a:80 a /x",
+		"ws://A.b:81/x%2Fy?z=%20#":      "",
+		"ws://A.b:81/x%2Fy?z=%20":       "tcp A.b:81 A.b:81 /x%2Fy?z=%20",
+		"ws://[::1]:81":                 "tcp [::1]:81 [::1]:81 /",
+		"ws://[fe80::1%25eth0]/":        "tcp [fe80::1%eth0]:80 [fe80::1] /",
+		"ws+unix:///run/s":              "unix /run/s localhost /",
+		"ws+unix:///run/s:/x%20y?z=1:2": "unix /run/s localhost /x%20y?z=1:2",
+	} {
+		x := &target{full: url}
+		err := x.locate()
+		if got := fmt.Sprintf("%s %s %s %s", x.network, x.address, x.options.Host, x.options.Target); err == nil && got != want || err != nil && want != "" {
+			t.Errorf("%s: %s (%v), want %s", url, got, err, want)
+		}
+	}
+}
+
+// TestDialShares: who dials a crowd keeps one target for all.
+func TestDialShares(t *testing.T) {
+	e, err := New(Config{}, Handler{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.endLife()
+	d := Dial{URL: "ws://a/", Subprotocols: []string{"a", "b"}, Header: []protocol.Field{{Name: "X", Value: "y"}}}
+	first, _ := e.target(&d)
+	d.Subprotocols, d.Header = slices.Clone(d.Subprotocols), slices.Clone(d.Header)
+	if again, err := e.target(&d); again != first || err != nil {
+		t.Errorf("the same Dial has another target (%v)", err)
+	}
+	d.Header[0].Value = "z"
+	if other, err := e.target(&d); other == first || err != nil || first.options.Fields[0].Value != "y" {
+		t.Errorf("another Dial has the same target (%v)", err)
+	}
+}
+
+// answering accepts connections and treats each by f, in a goroutine, until the
+// test ends.
+func answering(t *testing.T, f func(nc net.Conn)) (url string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { _ = ln.Close(); <-done })
+	go func() {
+		defer close(done)
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_ = nc.SetDeadline(time.Now().Add(patience))
+			go func() { defer nc.Close(); f(nc) }()
+		}
+	}()
+	return "ws://" + ln.Addr().String()
+}
+
+// reply answers a request with a fixed text and waits for the end of the stream.
+func reply(text string) func(nc net.Conn) {
+	return func(nc net.Conn) {
+		buf := make([]byte, 4096)
+		_, _ = nc.Read(buf)
+		_, _ = nc.Write([]byte(text))
+		_, _ = nc.Read(buf)
+	}
+}
+
+// TestDialFailures: each way to fail is told once, with its cause, and leaves
+// nothing behind.
+func TestDialFailures(t *testing.T) {
+	status := func(status int, reason string) func(error) bool {
+		return func(err error) bool {
+			var refused *codec.HandshakeError
+			return errors.As(err, &refused) && refused.Status == status && strings.Contains(refused.Reason, reason)
+		}
+	}
+	is := func(want error) func(error) bool { return func(err error) bool { return errors.Is(err, want) } }
+	s := serve(t, Config{}, Handler{OnUpgrade: func(u *Upgrade) error { return Refuse(401, "log in first") }})
+	nobody, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = nobody.Close()
+	switching := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+	for _, c := range []struct {
+		name string
+		url  string
+		why  func(error) bool
+	}{
+		{"refused", s.url("/"), status(401, "")},
+		{"nobody listens", "ws://" + nobody.Addr().String(), func(err error) bool { var op *net.OpError; return errors.As(err, &op) }},
+		{"wrong key", answering(t, reply(switching+"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")), status(502, "Sec-WebSocket-Accept")},
+		{"no HTTP", answering(t, reply("220 mail\r\n\r\n")), status(502, "status line")},
+		{"a redirect", answering(t, reply("HTTP/1.1 302 Found\r\nLocation: /x\r\n\r\n")), status(302, "")},
+		{"a head without end", answering(t, reply(switching+"X: "+strings.Repeat("x", 20_000))), status(431, "")},
+		{"the stream ends", answering(t, func(net.Conn) {}), func(err error) bool { return err != nil && !errors.Is(err, ErrTimeout) }},
+		{"no connection", unanswered(t), is(ErrTimeout)},
+		{"no answer", answering(t, reply("")), is(ErrTimeout)},
+		{"half an answer", answering(t, reply(switching)), is(ErrTimeout)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			failed := make(chan *DialError, 2)
+			timeout := patience
+			if c.why(ErrTimeout) {
+				timeout = 20 * time.Millisecond
+			}
+			p := pure(t, Config{Loops: 1}, Handler{
+				OnOpen:  func(*Conn) { t.Error("OnOpen") },
+				OnClose: func(*Conn, *CloseError) { t.Error("OnClose") },
+			})
+			p.mustDial(Dial{URL: c.url + "/?secret", Timeout: timeout, OnFailure: func(e *DialError) {
+				if !p.workers[0].loop.On() {
+					t.Error("OnFailure runs elsewhere")
+				}
+				failed <- e
+			}})
+			e := one(t, failed, "OnFailure")
+			if !c.why(e) || e.Attempt != 1 || e.Retry != 0 || e.URL != c.url+"/" || strings.Contains(e.Error(), "secret") {
+				t.Errorf("failed with %v", e)
+			}
+			p.await("it to be forgotten", func() bool { return p.Stats().Connections == 0 })
+			if st := p.Stats(); st.DialFailed != 1 || len(failed) != 0 {
+				t.Errorf("stats %+v, and %d more failures", st, len(failed))
+			}
+			if err := p.end(); err != nil {
+				t.Error(err)
+			}
+			p.balanced()
+		})
+	}
+}
+
+// TestDialCrowd: thousands of connections, and not a goroutine for each.
+func TestDialCrowd(t *testing.T) {
+	const crowd, n = 2000, 2
+	var open, most atomic.Int64
+	s := serve(t, Config{Loops: n}, Handler{OnMessage: echo})
+	before := runtime.NumGoroutine()
+	h := &Handler{
+		OnOpen: func(c *Conn) {
+			open.Add(1)
+			if now := int64(runtime.NumGoroutine() - before); now > most.Load() {
+				most.Store(now)
+			}
+			_ = c.SendText("here")
+		},
+		OnMessage: func(c *Conn, m Message) {
+			if m.Text() == "here" {
+				open.Add(-1)
+			}
+		},
+	}
+	p := pure(t, Config{Loops: n, DialsMax: 16}, Handler{})
+	for range crowd {
+		p.mustDial(Dial{URL: s.url("/"), Handler: h})
+	}
+	p.await("all to have been answered", func() bool { st := p.Stats(); return st.Open == crowd && st.MessagesIn == crowd && open.Load() == 0 })
+	if most.Load() > 100 {
+		t.Errorf("up to %d goroutines for %d connections", most.Load(), crowd)
+	}
+	for _, w := range p.workers {
+		w.mu.Lock()
+		if len(w.conns) != crowd/n {
+			t.Errorf("%d connections on one of %d loops", len(w.conns), n)
+		}
+		w.mu.Unlock()
+	}
+	if err := p.end(); err != nil {
+		t.Error(err)
+	}
+	s.await("the server to see them leave", func() bool { return s.Stats().Connections == 0 })
+}

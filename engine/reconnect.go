@@ -1,0 +1,202 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sockmill/sockmill/engine/internal/wheel"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// watch has the end of ctx told to the loop, as long as an attempt is under way
+// or awaited.
+func (d *dialing) watch() {
+	if d.unwatch == nil && d.ctx.Done() != nil {
+		d.unwatch = context.AfterFunc(d.ctx, func() { _ = d.w.post(post{do: d.cancelled, own: true}) })
+	}
+}
+
+func (d *dialing) stopWatch() {
+	if d.unwatch != nil {
+		d.unwatch()
+		d.unwatch = nil
+	}
+}
+
+// cancelled is told on the loop that ctx has ended. connect finds out by itself.
+func (d *dialing) cancelled() {
+	switch c := d.conn; {
+	case d.waiting:
+		d.finish()
+	case c != nil && c.phase.Load() == phaseOpening:
+		c.doom(context.Cause(d.ctx))
+	}
+}
+
+// arrived is told that the connection of an attempt has come to the loop, and
+// returns how long its handshake may take.
+func (d *dialing) arrived(c *Conn) time.Duration {
+	d.conn, d.failure = c, nil
+	switch {
+	case d.ctx.Err() != nil: // cancelled came before
+		c.doom(context.Cause(d.ctx))
+	case d.over.Load():
+		c.doom(ErrClosed)
+	}
+	if d.deadline == 0 {
+		return forever
+	}
+	return time.Duration(d.deadline-d.w.now()) * time.Millisecond
+}
+
+// succeeded is told that the handshake is over. Who is not to reconnect needs
+// the dialing no longer: its place is the connection's.
+func (d *dialing) succeeded(c *Conn) {
+	d.stopWatch()
+	c.state = d.State
+	if d.opened = d.w.now(); !d.Reconnect {
+		c.dial = nil
+	}
+}
+
+// ended is told how the session of the connection ended.
+func (d *dialing) ended(c *Conn, info *CloseError) {
+	switch {
+	case !c.opened:
+		d.failure = failureOf(info)
+		c.doom(nil) // there is nothing more to say
+	case info.Remote && info.Code == protocol.CloseNormal && (c.rare == nil || c.rare.closing == nil):
+		d.over.Store(true)
+	}
+}
+
+// failureOf is why a connection ended before it was open.
+func failureOf(info *CloseError) error {
+	switch {
+	case info.Err == nil:
+		return info
+	case errors.Is(info.Err, io.EOF):
+		return fmt.Errorf("the server ended the stream before it had answered: %w", info.Err)
+	}
+	return info.Err
+}
+
+// lost is told that the connection is gone, after its OnClose.
+func (d *dialing) lost() {
+	if d.failure != nil {
+		d.failed(d.failure)
+		return
+	}
+	if d.w.now()-d.opened >= d.BackoffMax.Milliseconds() {
+		d.attempt = 0
+	}
+	if !d.again() {
+		d.finish()
+		return
+	}
+	d.wait(d.backoff())
+}
+
+// failed is told that the attempt failed.
+func (d *dialing) failed(err error) {
+	if d.over.Load() { // the program has no use for it
+		d.finish()
+		return
+	}
+	e := &DialError{URL: d.target.url, Attempt: d.attempt, Err: err}
+	if d.again() {
+		e.Retry = d.backoff()
+	}
+	d.e.dialFailed.Add(1)
+	d.tellFailed(e)
+	if e.Retry == 0 || !d.again() { // OnFailure may have ended ctx
+		d.finish()
+		return
+	}
+	d.wait(e.Retry)
+}
+
+func (d *dialing) tellFailed(e *DialError) {
+	if d.OnFailure == nil {
+		return
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			d.e.logPanic(v, 0)
+		}
+	}()
+	d.w.callingAt(onFailure, 0)
+	d.OnFailure(e)
+}
+
+// again reports whether another attempt may follow.
+func (d *dialing) again() bool {
+	return d.Reconnect && !d.over.Load() && d.ctx.Err() == nil && d.e.life.Err() == nil
+}
+
+// backoff draws how long to wait, so that those who lost their server together
+// do not come back together: from BackoffMin to a bound that doubles.
+func (d *dialing) backoff() time.Duration {
+	bound := d.BackoffMin
+	for range max(d.attempt, 1) {
+		if bound = min(2*bound, d.BackoffMax); bound == d.BackoffMax {
+			break
+		}
+	}
+	return d.BackoffMin + time.Duration(d.w.env.Random()%uint64(bound-d.BackoffMin+1))
+}
+
+// wait has the loop make the next attempt.
+func (d *dialing) wait(after time.Duration) {
+	d.watch()
+	d.waiting = true
+	if d.w.waiting == nil {
+		d.w.waiting = make(map[*dialing]struct{})
+	}
+	d.w.waiting[d] = struct{}{}
+	d.w.arm(&d.timer, after)
+}
+
+func (d *dialing) stopWaiting() {
+	d.waiting = false
+	delete(d.w.waiting, d)
+	d.w.wheel.Stop(&d.timer)
+}
+
+// Expire implements wheel.Expirer: the wait is over.
+func (d *dialing) Expire(*wheel.Timer) {
+	d.stopWaiting()
+	if !d.again() {
+		d.finish()
+		return
+	}
+	if d.e.admit(true) != nil { // a shutdown has begun, and it is counted out
+		d.stopWatch()
+		return
+	}
+	d.attempt++
+	d.e.dials.submit(d)
+}
+
+// finish ends the dialing and gives its place to another connection.
+func (d *dialing) finish() {
+	if d.waiting {
+		d.stopWaiting()
+	}
+	d.stopWatch()
+	d.e.leave()
+}
+
+// stop says that no attempt is to follow. Any goroutine may call it.
+func (d *dialing) stop() {
+	if d.over.CompareAndSwap(false, true) {
+		_ = d.w.post(post{own: true, do: func() {
+			if d.waiting {
+				d.finish()
+			}
+		}})
+	}
+}

@@ -1,0 +1,145 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// target is where a Dial goes, and what it asks for there. One is shared by all
+// connections of equal Dials, and never changes.
+type target struct {
+	full    string // the URL as it was given
+	url     string // what errors show of it
+	network string
+	address string
+	options codec.Options
+}
+
+// is reports whether the target is that of d.
+func (t *target) is(d *Dial) bool {
+	return t.full == d.URL && slices.Equal(t.options.Subprotocols, d.Subprotocols) && slices.Equal(t.options.Fields, d.Header)
+}
+
+// target returns that of d: the one before it if that is the same, as it is of
+// those who dial a crowd.
+func (e *Engine) target(d *Dial) (*target, error) {
+	if t := e.lastTarget.Load(); t != nil && t.is(d) {
+		return t, nil
+	}
+	t := &target{full: d.URL, options: e.options}
+	t.options.Role, t.options.Deflate = codec.Client, e.offered
+	t.options.Subprotocols, t.options.Fields = slices.Clone(d.Subprotocols), slices.Clone(d.Header)
+	if err := t.locate(); err != nil {
+		return nil, err
+	}
+	if err := t.check(); err != nil {
+		return nil, err
+	}
+	e.lastTarget.Store(t)
+	return t, nil
+}
+
+// shown is what of a URL errors and logs may say: neither user information nor
+// a query or fragment.
+func shown(full string) string {
+	if i := strings.IndexAny(full, "?#"); i >= 0 {
+		full = full[:i]
+	}
+	if i := strings.LastIndexByte(full, '@'); i >= 0 {
+		scheme, _, _ := strings.Cut(full, "://")
+		full = scheme + "://…" + full[i:]
+	}
+	return full
+}
+
+// locate takes the URL apart (RFC 6455 §3).
+func (t *target) locate() error {
+	t.url = shown(t.full)
+	wrong := func(why string) error { return fmt.Errorf("engine: Dial.URL %q %s", t.url, why) }
+	u, err := url.Parse(t.full)
+	switch {
+	case err != nil:
+		return wrong("is no URL: write it like ws://127.0.0.1:8090/path")
+	case u.User != nil:
+		return wrong("has user information: put it into Dial.Header, as Authorization")
+	case strings.Contains(t.full, "#"):
+		return wrong("has a fragment: a WebSocket has none, write # as %23")
+	case u.Scheme == "wss":
+		return wrong("asks for TLS, which the engine does not speak: dial a proxy on this machine that adds it, with ws://")
+	case u.Scheme == "ws":
+		return t.locateTCP(u, wrong)
+	case u.Scheme == "ws+unix":
+		path, request, _ := strings.Cut(u.Path, ":")
+		if u.Host != "" || path == "" {
+			return wrong("must be ws+unix:///path, or ws+unix:///path:/target")
+		}
+		t.network, t.address, t.options.Host = "unix", path, "localhost"
+		t.options.Target = (&url.URL{Path: request, RawQuery: u.RawQuery}).RequestURI()
+		return nil
+	}
+	return wrong("must begin with ws:// or ws+unix://")
+}
+
+func (t *target) locateTCP(u *url.URL, wrong func(string) error) error {
+	host, port := u.Hostname(), u.Port()
+	if port == "" {
+		port = "80"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return wrong("needs a port from 1 to 65535")
+	}
+	if host == "" {
+		return wrong("names no host")
+	}
+	t.network, t.address, t.options.Target = "tcp", net.JoinHostPort(host, port), u.RequestURI()
+	host, _, _ = strings.Cut(host, "%") // a zone means something on this machine only
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	if t.options.Host = host; port != "80" {
+		t.options.Host += ":" + port
+	}
+	return nil
+}
+
+// taken are the fields that the handshake itself decides.
+var taken = []string{"Host", "Upgrade", "Connection", "Content-Length", "Transfer-Encoding"}
+
+// check asks of the request what a server would ask of it, so that a mistake
+// shows at once.
+func (t *target) check() error {
+	for _, f := range t.options.Fields {
+		switch {
+		case !protocol.ValidField(f):
+			return fmt.Errorf("engine: Dial.Header: the field %q has a malformed name or value", f.Name)
+		case slices.ContainsFunc(taken, func(name string) bool { return strings.EqualFold(name, f.Name) }),
+			len(f.Name) > 14 && strings.EqualFold(f.Name[:14], "Sec-WebSocket-"):
+			return fmt.Errorf("engine: Dial.Header: the field %q belongs to the handshake", f.Name)
+		}
+	}
+	for _, name := range t.options.Subprotocols {
+		if !protocol.ValidField(protocol.Field{Name: name}) { // a token, as the name of a field
+			return fmt.Errorf("engine: Dial.Subprotocols: %q is no token", name)
+		}
+	}
+	key := "AAAAAAAAAAAAAAAAAAAAAA=="
+	head := string(protocol.AppendRequest(nil, t.options.Host, t.options.Target, key, t.options.Subprotocols, "", t.options.Fields))
+	var r protocol.Request
+	err := r.Parse(head, len(t.options.Fields)+8)
+	if err == nil {
+		err = protocol.CheckUpgrade(&r)
+	}
+	var refused *codec.HandshakeError
+	if errors.As(err, &refused) {
+		return fmt.Errorf("engine: Dial: no server would take the handshake with %s: %s", t.url, refused.Reason)
+	}
+	return err
+}
