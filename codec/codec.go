@@ -86,15 +86,15 @@ const (
 	Message              // Opcode, Data
 	Ping                 // Data; the pong is in env.Out already
 	Pong                 // Data
-	Close                // the session is over: Close says how; input is discarded from here on
+	Close                // the session is over: env.Closed says how; input is discarded from here on
 )
 
-// Event is one thing that Decode found.
+// Event is one thing that Decode found. It has four words, which a call returns
+// without a detour through memory.
 type Event struct {
 	Kind   Kind
 	Opcode protocol.Opcode
 	Data   []byte // valid until the next call of the codec
-	Close  *CloseError
 }
 
 // HandshakeError is a refused opening handshake: it becomes the HTTP reply.
@@ -148,6 +148,9 @@ type Env struct {
 
 	// Response is the last response head parsed, by a client: like Request.
 	Response protocol.Response
+
+	// Closed says how the session ended whose event Close came last.
+	Closed *CloseError
 
 	// Random returns unpredictable bits, for masking keys and handshake keys
 	// (RFC 6455 §5.3, §4.1). Only the client's role needs it.

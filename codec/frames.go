@@ -43,7 +43,7 @@ func (s *Session) frames(env *Env, in []byte) (Event, int) {
 // nothing, and judges nothing, if there is any other.
 func (s *Session) short(env *Env, in []byte) (ev Event, n int) {
 	const whole = 0x80 // FIN without a reserved bit
-	if s.part != nil || len(in) < 2 || in[0] != whole|byte(protocol.OpText) && in[0] != whole|byte(protocol.OpBinary) {
+	if len(in) < 2 || in[0] != whole|byte(protocol.OpText) && in[0] != whole|byte(protocol.OpBinary) {
 		return Event{}, 0
 	}
 	at, size, masked := 2, int(in[1]&0x7f), in[1] >= 0x80
@@ -279,5 +279,6 @@ func (s *Session) closed(env *Env, payload []byte) Event {
 		s.sendClose(env, code, "")
 	}
 	s.to(env, StateClosed)
-	return Event{Kind: Close, Close: &CloseError{Code: code, Reason: reason, Remote: true}}
+	env.Closed = &CloseError{Code: code, Reason: reason, Remote: true}
+	return Event{Kind: Close}
 }

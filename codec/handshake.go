@@ -79,7 +79,8 @@ func (s *Session) openServer(env *Env, in []byte) (Event, int) {
 			panic("codec: a handshake refused without a status: " + err.Error())
 		}
 		s.Refuse(env, refusal)
-		return Event{Kind: Close, Close: &CloseError{Code: protocol.CloseAbnormal, Err: refusal}}, len(in)
+		env.Closed = &CloseError{Code: protocol.CloseAbnormal, Err: refusal}
+		return Event{Kind: Close}, len(in)
 	}
 	return Event{Kind: Request}, n
 }
@@ -157,7 +158,8 @@ func (s *Session) openClient(env *Env, in []byte) (Event, int) {
 	}
 	if err != nil {
 		s.to(env, StateClosed)
-		return Event{Kind: Close, Close: &CloseError{Code: protocol.CloseAbnormal, Err: err}}, len(in)
+		env.Closed = &CloseError{Code: protocol.CloseAbnormal, Err: err}
+		return Event{Kind: Close}, len(in)
 	}
 	s.drop(env)
 	s.to(env, StateOpen)

@@ -261,7 +261,7 @@ func TestRFC6455Section10_4_InflatedBytesMax(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		ev, _ := x.s.Decode(x.env, input)
 		runtime.ReadMemStats(&after)
-		if ev.Kind != codec.Close || ev.Close.Code != protocol.CloseMessageTooBig {
+		if ev.Kind != codec.Close || x.env.Closed.Code != protocol.CloseMessageTooBig {
 			t.Fatalf("%+v", ev)
 		}
 		if n := after.TotalAlloc - before.TotalAlloc; n > 6*limit {

@@ -140,7 +140,14 @@ func (s *Session) Start(env *Env) Event {
 
 // Decode implements Codec; see the table at State.
 func (s *Session) Decode(env *Env, in []byte) (Event, int) {
-	if p := s.part; p != nil && p.lent {
+	if s.part == nil && s.state == StateOpen { // the usual case
+		if len(in) == 0 {
+			return Event{}, 0
+		}
+		if ev, n := s.short(env, in); n > 0 {
+			return ev, n
+		}
+	} else if p := s.part; p != nil && p.lent {
 		s.settle(env, p)
 	}
 	switch s.state {
@@ -149,12 +156,7 @@ func (s *Session) Decode(env *Env, in []byte) (Event, int) {
 			return s.openClient(env, in)
 		}
 		return s.openServer(env, in)
-	case StateOpen:
-		if ev, n := s.short(env, in); n > 0 {
-			return ev, n
-		}
-		fallthrough
-	case StateClosing:
+	case StateOpen, StateClosing:
 		return s.frames(env, in)
 	default:
 		return Event{}, len(in)
@@ -239,7 +241,8 @@ func (s *Session) fail(env *Env, err error) Event {
 		s.sendClose(env, e.Code, e.Reason)
 	}
 	s.to(env, StateClosed)
-	return Event{Kind: Close, Close: &CloseError{Code: e.Code, Reason: e.Reason, Err: e}}
+	env.Closed = &CloseError{Code: e.Code, Reason: e.Reason, Err: e}
+	return Event{Kind: Close}
 }
 
 // to is the only place that changes the state.

@@ -115,7 +115,7 @@ func (x *side) event(ev codec.Event) {
 			x.tb.Fatalf("a ping %q, answered by %q", data, said)
 		}
 	case codec.Close:
-		x.checkClose(ev.Close)
+		x.checkClose(x.env.Closed)
 	}
 	if x.onEvent != nil {
 		x.onEvent(ev)
@@ -243,7 +243,7 @@ func (x *side) show(ev codec.Event) string {
 		return show("pong", ev.Data)
 	}
 	var refused *codec.HandshakeError
-	switch e := ev.Close; {
+	switch e := x.env.Closed; {
 	case errors.As(e, &refused):
 		return fmt.Sprintf("refused %d", refused.Status)
 	case e.Remote:

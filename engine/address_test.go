@@ -109,8 +109,8 @@ func TestLimitsPerAddress(t *testing.T) {
 		c.flush()
 		ev, err := c.next()
 		if err != nil || ev.Kind == codec.Close {
-			if ev.Close == nil || !strings.Contains(ev.Close.Error(), "429") {
-				t.Errorf("refused with %v %v", err, ev.Close)
+			if c.env.Closed == nil || !strings.Contains(c.env.Closed.Error(), "429") {
+				t.Errorf("refused with %v %v", err, c.env.Closed)
 			}
 			return nil, 429
 		}

@@ -153,7 +153,7 @@ func (s *server) open(nc net.Conn, target string, subprotocols []string, fields 
 		case ev.Kind == codec.Open:
 			return c, nil
 		case ev.Kind == codec.Close:
-			return nil, ev.Close
+			return nil, c.env.Closed
 		}
 	}
 }
@@ -223,7 +223,7 @@ func (c *client) receive() (protocol.Opcode, string) {
 		case err != nil:
 			c.t.Fatalf("client: waiting for a message: %v", err)
 		case ev.Kind == codec.Close:
-			c.t.Fatalf("client: waiting for a message: %v", ev.Close)
+			c.t.Fatalf("client: waiting for a message: %v", c.env.Closed)
 		case ev.Kind == codec.Message:
 			return ev.Opcode, string(ev.Data)
 		}
@@ -251,7 +251,7 @@ func (c *client) closed() *CloseError {
 		case err != nil:
 			c.t.Fatalf("client: waiting for the end: %v (close frame: %v)", err, info)
 		case ev.Kind == codec.Close:
-			info = ev.Close
+			info = c.env.Closed
 		}
 	}
 }

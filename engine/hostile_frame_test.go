@@ -79,7 +79,7 @@ func fragments(s *siege) {
 			for piece := strings.Repeat(fragment, 1000); err == nil; {
 				_, err = io.WriteString(c, piece) // until it is cut
 			}
-			if ev, err := c.next(); err != nil || ev.Kind != codec.Close || ev.Close.Code != protocol.CloseMessageTooBig {
+			if ev, err := c.next(); err != nil || ev.Kind != codec.Close || c.env.Closed.Code != protocol.CloseMessageTooBig {
 				s.t.Errorf("answered with %+v %v", ev, err)
 			}
 		}

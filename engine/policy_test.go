@@ -229,8 +229,8 @@ func TestPolicyCloseDiscards(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ev.Kind == codec.Close {
-			if ev.Close.Code != protocol.CloseTryAgainLater {
-				t.Errorf("closed with %v", ev.Close)
+			if cl.env.Closed.Code != protocol.CloseTryAgainLater {
+				t.Errorf("closed with %v", cl.env.Closed)
 			}
 			break
 		}

@@ -144,7 +144,7 @@ func (c *Conn) decode() (done bool) {
 		case codec.Open:
 			c.open()
 		case codec.Close:
-			c.end(ev.Close)
+			c.end(w.env.Closed)
 		}
 	}
 	return true

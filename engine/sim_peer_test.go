@@ -165,14 +165,14 @@ func (p *peer) take(b []byte) {
 			}
 			p.ponged++
 		case codec.Close:
-			p.closed = ev.Close
+			p.closed = p.env.Closed
 			p.closing = true
 			if p.ending = p.server && p.decode; p.ending && len(p.stream) == 0 {
 				p.end()
 			}
 			var broken *protocol.Error
-			if errors.As(ev.Close, &broken) {
-				p.s.failf("%v: the server broke the protocol: %v", p.c, ev.Close)
+			if errors.As(p.env.Closed, &broken) {
+				p.s.failf("%v: the server broke the protocol: %v", p.c, p.env.Closed)
 			}
 		}
 		if p.s.failure != "" {

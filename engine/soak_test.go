@@ -209,10 +209,10 @@ func (s *soak) act(r *rand.Rand, c *client) (over bool, err error) {
 		switch {
 		case err != nil:
 			return true, cutOff(err)
-		case ev.Kind == codec.Close && (ev.Close.Code == protocol.CloseTryAgainLater || ev.Close.Code == 4000 || ev.Close.Code == protocol.CloseInternalError):
+		case ev.Kind == codec.Close && (c.env.Closed.Code == protocol.CloseTryAgainLater || c.env.Closed.Code == 4000 || c.env.Closed.Code == protocol.CloseInternalError):
 			return true, nil
 		case ev.Kind == codec.Close:
-			return true, ev.Close
+			return true, c.env.Closed
 		case ev.Kind == codec.Message && string(ev.Data) == string(payload):
 			return false, nil
 		}

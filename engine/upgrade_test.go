@@ -258,8 +258,8 @@ func TestPanicsTouchNobodyElse(t *testing.T) {
 				t.Fatalf("instead of 1011: %v %q", err, ev.Data)
 			}
 			if ev.Kind == codec.Close {
-				if ev.Close.Code != protocol.CloseInternalError {
-					t.Errorf("closed with %v", ev.Close)
+				if c.env.Closed.Code != protocol.CloseInternalError {
+					t.Errorf("closed with %v", c.env.Closed)
 				}
 				break
 			}

@@ -39,7 +39,7 @@ func dial(t *testing.T, addr string, deflate *codec.Deflate) *client {
 	c.s.Start(&c.env)
 	c.flush()
 	if ev := c.event(); ev.Kind != codec.Open {
-		t.Fatalf("the handshake ended with %v, %v", ev.Kind, ev.Close)
+		t.Fatalf("the handshake ended with %v, %v", ev.Kind, c.env.Closed)
 	}
 	return c
 }
@@ -68,7 +68,8 @@ func (c *client) event() codec.Event {
 			if ne, ok := err.(net.Error); ok && ne.Timeout() { //nolint:errorlint // from the socket itself
 				c.t.Fatal("nothing came")
 			}
-			return codec.Event{Kind: codec.Close, Close: &codec.CloseError{Code: protocol.CloseAbnormal, Err: io.EOF}}
+			c.env.Closed = &codec.CloseError{Code: protocol.CloseAbnormal, Err: io.EOF}
+			return codec.Event{Kind: codec.Close}
 		}
 		c.bytes += n
 		c.in = c.scratch[:n]
@@ -89,7 +90,7 @@ func (c *client) expect(op protocol.Opcode, payload string) {
 	c.t.Helper()
 	ev := c.event()
 	if ev.Kind != codec.Message || ev.Opcode != op || string(ev.Data) != payload {
-		c.t.Fatalf("received %v %v %.60q (%v), want %v %.60q", ev.Kind, ev.Opcode, ev.Data, ev.Close, op, payload)
+		c.t.Fatalf("received %v %v %.60q (%v), want %v %.60q", ev.Kind, ev.Opcode, ev.Data, c.env.Closed, op, payload)
 	}
 }
 

@@ -138,7 +138,7 @@ func (c *client) receive(t *testing.T, n int, payload func(op protocol.Opcode, i
 		}
 		key += string(ev.Data)
 		if ev.Kind != codec.Message || missing[key] == 0 {
-			t.Fatalf("received %v %v %.60q (%v): not sent, or twice", ev.Kind, ev.Opcode, ev.Data, ev.Close)
+			t.Fatalf("received %v %v %.60q (%v): not sent, or twice", ev.Kind, ev.Opcode, ev.Data, c.env.Closed)
 		}
 		missing[key]--
 	}
@@ -182,8 +182,8 @@ func TestInvalidText(t *testing.T) {
 			for _, offer := range []*codec.Deflate{nil, deflate} {
 				c := dial(t, addr, offer)
 				c.send(protocol.OpText, text)
-				if ev := c.event(); ev.Kind != codec.Close || ev.Close.Code != codes[name] {
-					t.Errorf("%.20q: %v %v, want the close with %d", text, ev.Kind, ev.Close, codes[name])
+				if ev := c.event(); ev.Kind != codec.Close || c.env.Closed.Code != codes[name] {
+					t.Errorf("%.20q: %v %v, want the close with %d", text, ev.Kind, c.env.Closed, codes[name])
 				}
 			}
 		}
