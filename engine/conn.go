@@ -50,8 +50,8 @@ type Conn struct {
 
 	phase atomic.Uint32 // a phase, changed by the loop only
 	id    uint64
-	sock  loop.Socket
 	ws    codec.Session // what codec is, unless Config.Codec made another
+	sock  loop.Socket
 	stats connStats
 
 	queued  atomic.Int64  // bytes in the inbox and in queue

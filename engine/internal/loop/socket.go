@@ -20,16 +20,16 @@ type Owner interface {
 // Socket is a connection on a loop. Its methods are for the loop's goroutine,
 // between Opened and Closed.
 type Socket struct {
-	owner   Owner
-	conn    gnet.Conn
+	owner   Owner // what a message touches comes first
 	loop    *Loop
-	watchID uint64 // 0: the watcher is not to tell anything
-	awaited events // what it is to tell
-	told    events // what it told; in Woken only
-	watched bool   // it knew this socket, once
 	fd      int32
 	closing bool // Close was called, or Closed is running
 	paused  bool
+	awaited events // what the watcher is to tell
+	told    events // what it told; in Woken only
+	watchID uint64 // 0: the watcher is not to tell anything
+	watched bool   // it knew this socket, once
+	conn    gnet.Conn
 }
 
 func (s *Socket) opened(l *Loop, c gnet.Conn) gnet.Action {
