@@ -3,9 +3,12 @@ package engine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -149,7 +152,7 @@ func TestGoPanics(t *testing.T) {
 }
 
 // TestWatchdog: a callback that holds its loop is named while it does, and
-// counted.
+// counted. On a busy machine others may be, too.
 func TestWatchdog(t *testing.T) {
 	release := make(chan struct{})
 	s := serve(t, Config{Loops: 2, CallbackWarnAfter: 5 * time.Millisecond}, Handler{
@@ -160,14 +163,14 @@ func TestWatchdog(t *testing.T) {
 	})
 	c := s.dial("/", nil)
 	c.send(protocol.OpText, "x")
+	warnings := func() []observer.LoggedEntry { return s.logs.FilterMessageSnippet("holds up its loop").All() }
 	s.await("the warning", func() bool {
-		l := s.logs.FilterMessageSnippet("holds up its loop").All()
-		return len(l) == 1 && l[0].ContextMap()["callback"] == "OnMessage" && l[0].ContextMap()["conn"] == uint64(1)
+		return slices.ContainsFunc(warnings(), func(l observer.LoggedEntry) bool {
+			return l.ContextMap()["callback"] == "OnMessage" && l.ContextMap()["conn"] == uint64(1)
+		})
 	})
 	close(release)
 	c.expect("x")
-	s.await("the all-clear", func() bool { return s.logs.FilterMessageSnippet("the loop goes on").Len() == 1 })
-	if st := s.Stats(); st.LoopHeld != 1 {
-		t.Errorf("%+v", st)
-	}
+	s.await("the all-clear", func() bool { return s.logs.FilterMessageSnippet("the loop goes on").Len() == len(warnings()) })
+	s.await("the count", func() bool { return s.Stats().LoopHeld == uint64(len(warnings())) })
 }
