@@ -68,7 +68,8 @@ func run(o options) error {
 	}
 	defer l.resetAll()
 	modes := map[string]func() error{
-		"echo": l.echo, "raw": l.echo, "deflate": l.echo,
+		"echo": l.echo, "raw": l.echo, "deflate": l.echo, "broadcast": l.fan, "topics": l.fan,
+		"handshake": l.handshakes, "idle": l.idle, "burst": l.burst,
 	}
 	mode := modes[o.mode]
 	if mode == nil {
