@@ -137,7 +137,9 @@ func (l *load) checkAnswer(head []byte, q *request) error {
 	if err := protocol.CheckResponse(&r, q.key, nil); err != nil {
 		return fmt.Errorf("%w: %.200q", err, head)
 	}
-	l.compared++
+	if l.o.mode == "handshake" {
+		l.compared++
+	}
 	var extensions string
 	for _, f := range r.Fields {
 		if strings.EqualFold(f.Name, "Sec-WebSocket-Extensions") {
