@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"syscall"
 	"unsafe"
 )
@@ -18,12 +17,7 @@ import (
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8091", "address")
 	flag.String("mode", "echo", "echo, whatever is said")
-	version := flag.Bool("version", false, "print name and version")
 	flag.Parse()
-	if *version {
-		fmt.Println("rawepoll", runtime.Version())
-		return
-	}
 	if err := serve(*listen); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

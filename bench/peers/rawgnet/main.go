@@ -19,7 +19,6 @@ func (echo) OnTraffic(c gnet.Conn) gnet.Action {
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:8091", "address")
-	flag.Bool("version", false, "unused: the version is that of go.mod")
 	flag.String("mode", "echo", "unused")
 	flag.Parse()
 	fmt.Println("echo on", *listen) // from Run on; until then it is refused
