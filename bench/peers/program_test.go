@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		programs[name] = program{path, sync.OnceValues(func() (bool, error) { return version(name, path) })}
 	}
 	var packages []string
-	for _, name := range []string{"coder", "gobwas", "gorilla", "gws", "nbio"} {
+	for _, name := range []string{"coder", "gobwas", "gorilla", "gws", "nbio", "sockmill"} {
 		packages = append(packages, "./"+name)
 		add(name, filepath.Join(dir, name))
 	}

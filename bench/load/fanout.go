@@ -1,0 +1,202 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// group is the connections that receive what one of them publishes.
+type group struct {
+	publisher int
+	members   uint64
+	published uint64
+	// Of the latest messages: how many members have received it, and when it was
+	// sent. More than are ever on their way.
+	received []uint64
+	sentAt   []int64
+}
+
+// fanOut keeps inFlight published messages on their way, group after group. A
+// message has arrived when all members of its group have it.
+type fanOut struct {
+	*traffic
+	groups []group
+	turn   int // whose group is next
+	credit int // messages to be published at the end of this turn
+	flying uint64
+	seen   uint64 // deliveries
+}
+
+// sampleEvery is how many deliveries share one whose latency is taken.
+const sampleEvery = 16
+
+// fan is the modes broadcast, one group, and topics.
+func (l *load) fan() error {
+	f := &fanOut{traffic: &traffic{load: l}, groups: make([]group, 1)}
+	if l.o.mode == "topics" {
+		f.groups = make([]group, min(l.o.topics, len(l.conns)))
+	}
+	for i := range f.groups {
+		f.groups[i] = group{
+			publisher: i, received: make([]uint64, 2*l.o.inFlight), sentAt: make([]int64, 2*l.o.inFlight),
+		}
+		l.conns[i].script = newScript(f.frames(i, l.payloads), l.o.inFlight)
+	}
+	for i := range l.conns {
+		l.conns[i].group = int32(i % len(f.groups))
+		f.groups[i%len(f.groups)].members++
+	}
+	l.onEnd = f.delivered
+	l.onTurn = f.publish
+	return f.run(func() error {
+		if l.o.mode == "topics" {
+			if err := f.subscribe(); err != nil {
+				return err
+			}
+		}
+		f.credit = l.o.inFlight
+		return f.publish()
+	}, func() uint64 { return f.flying })
+}
+
+// frames are what the publisher of a group sends: payloads, in mode topics with the
+// command before them.
+func (f *fanOut) frames(group int, payloads [][]byte) (frames [][]byte) {
+	for i, payload := range payloads {
+		if f.o.mode == "topics" {
+			payload = append(fmt.Appendf(nil, "p t%d ", group), payload...)
+		}
+		frames = append(frames, masked(payload, 0, i))
+	}
+	return frames
+}
+
+// publish spends the credit.
+func (f *fanOut) publish() error {
+	if f.stopped {
+		f.credit = 0
+	}
+	if f.credit == 0 {
+		return nil
+	}
+	now := f.now()
+	first := f.turn
+	n := f.credit
+	for ; f.credit > 0; f.credit-- {
+		g := &f.groups[f.turn]
+		f.turn = (f.turn + 1) % len(f.groups)
+		slot := g.published % uint64(len(g.received))
+		g.received[slot], g.sentAt[slot] = 0, now
+		g.published++
+		f.flying++
+		f.conns[g.publisher].enqueue(1)
+	}
+	for i := range min(n, len(f.groups)) {
+		if err := f.flush(f.groups[(first+i)%len(f.groups)].publisher); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// delivered takes note of n messages that connection i received.
+func (f *fanOut) delivered(i, n int) error {
+	c := &f.conns[i]
+	g := &f.groups[c.group]
+	if c.got > g.published {
+		return fmt.Errorf("connection %d: %d messages, but %d were published", i, c.got, g.published)
+	}
+	for number := c.got - uint64(n); number < c.got; number++ {
+		slot := number % uint64(len(g.received))
+		if f.seen++; f.seen%sampleEvery == 0 {
+			if err := f.latency.RecordValue(f.now() - g.sentAt[slot]); err != nil {
+				return err
+			}
+		}
+		if g.received[slot]++; g.received[slot] == g.members {
+			f.flying--
+			f.credit++
+		}
+	}
+	f.messages += uint64(n)
+	return nil
+}
+
+// subscribe subscribes every connection to the topic of its group and makes sure
+// of it: servers do not answer, so a probe is published until each has had one.
+func (f *fanOut) subscribe() error {
+	commands := make([][]byte, len(f.groups))
+	for i := range commands {
+		commands[i] = masked(fmt.Appendf(nil, "s t%d", i), 0, i)
+	}
+	for i := range f.conns {
+		c := &f.conns[i]
+		b := commands[c.group]
+		if n, errno := write(c.fd, b); errno != 0 || n < len(b) {
+			return fmt.Errorf("connection %d: subscribing: %d of %d bytes: %w", i, n, len(b), errno)
+		}
+		f.bytesOut += uint64(len(b))
+	}
+	replies, header := f.replies, f.header
+	defer func() { f.replies, f.header = replies, header }()
+	onEnd, onTurn := f.onEnd, f.onTurn
+	defer func() { f.onEnd, f.onTurn = onEnd, onTurn }()
+	f.onTurn = func() error { return nil }
+	for round := range 20 {
+		missing, err := f.probe(round)
+		if err != nil {
+			return fmt.Errorf("probing the topics: %w", err)
+		}
+		if missing == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%d connections of %d subscribed in vain", f.missing(), len(f.conns))
+}
+
+// probe publishes one message to each topic and waits until everybody has it, or
+// nothing came for a second. It returns how many have not.
+func (f *fanOut) probe(round int) (missing int, err error) {
+	payload := fmt.Appendf(nil, "probe %02d", round)
+	f.replies = slices.Repeat([][]byte{plain(payload)}, variants)
+	f.header = len(f.replies[0]) - len(payload)
+	for i := range f.conns {
+		f.conns[i].got = 0
+	}
+	last := f.now()
+	f.onEnd = func(int, int) error {
+		last = f.now()
+		return nil
+	}
+	for i := range f.groups {
+		b := f.frames(i, [][]byte{payload})[0]
+		if n, errno := write(f.conns[f.groups[i].publisher].fd, b); errno != 0 || n < len(b) {
+			return 0, fmt.Errorf("topic %d: %d of %d bytes: %w", i, n, len(b), errno)
+		}
+	}
+	for missing = f.missing(); missing > 0 && f.now()-last < int64(time.Second); missing = f.missing() {
+		if err := f.load.turn(); err != nil {
+			return 0, err
+		}
+	}
+	for i := range f.conns {
+		if f.conns[i].got > 1 {
+			return 0, fmt.Errorf("connection %d: the same message %d times", i, f.conns[i].got)
+		}
+		f.conns[i].got = 0
+	}
+	return missing, nil
+}
+
+// missing is how many connections have not received the probe.
+func (f *fanOut) missing() (n int) {
+	for i := range f.conns {
+		if f.conns[i].got == 0 {
+			n++
+		}
+	}
+	return n
+}

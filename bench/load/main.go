@@ -1,0 +1,85 @@
+//go:build linux
+
+// Command load puts load on a server of WebSockets, verifies all that comes
+// back, and prints what it measured as JSON.
+//
+// It is one thread on one epoll instance. Frames are encoded and masked
+// beforehand; a message costs a copy into the kernel and out of it, and a look
+// at its header. Each reply is counted by type and length; its bytes are
+// compared with what was sent for all replies before and after the measured
+// window, and for one in 64 within.
+//
+//	load -addr 127.0.0.1:8091 -mode echo -conns 1000 -inflight 1 -pid $(pidof echo)
+//
+// Modes:
+//
+//	echo       each message comes back
+//	raw        the same bytes to a server that echoes bytes, without a handshake
+//	deflate    echo, compressed, without context takeover
+//	broadcast  one connection sends, all receive, -inflight messages on their way
+//	topics     connection i subscribes to topic i mod -topics ("s NAME"); the first
+//	           of each topic publishes ("p NAME PAYLOAD"), -inflight on their way in all
+//	handshake  connect, upgrade, reset, -conns at a time
+//	idle       open, be quiet, one message each, be quiet: resident memory
+//	burst      open, reset all, open all at once: the time until each has had a reply
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+)
+
+type options struct {
+	addr, mode             string
+	conns, inFlight, size  int
+	topics, pid            int
+	warmUp, duration, rest time.Duration
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.addr, "addr", "127.0.0.1:8091", "the server's address")
+	flag.StringVar(&o.mode, "mode", "echo", "echo, raw, deflate, broadcast, topics, handshake, idle or burst")
+	flag.IntVar(&o.conns, "conns", 1000, "connections")
+	flag.IntVar(&o.inFlight, "inflight", 1, "messages on their way, of each connection; in fan-outs, of all")
+	flag.IntVar(&o.size, "size", 128, "bytes of a payload")
+	flag.IntVar(&o.topics, "topics", 100, "topics")
+	flag.IntVar(&o.pid, "pid", 0, "process of the server, whose CPU time and memory are read; 0: none")
+	flag.DurationVar(&o.warmUp, "warmup", time.Second, "time before the measured window; all replies are compared")
+	flag.DurationVar(&o.duration, "duration", 3*time.Second, "the measured window")
+	flag.DurationVar(&o.rest, "rest", 10*time.Second, "quiet time before memory is read (idle)")
+	flag.Parse()
+	debug.SetGCPercent(-1) // nothing is allocated for a message
+	debug.SetMemoryLimit(2 << 30)
+	if err := run(o); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+func run(o options) error {
+	l, err := newLoad(o)
+	if err != nil {
+		return err
+	}
+	defer l.resetAll()
+	modes := map[string]func() error{
+		"echo": l.echo, "raw": l.echo, "deflate": l.echo, "broadcast": l.fan, "topics": l.fan,
+		"handshake": l.handshakes, "idle": l.idle, "burst": l.burst,
+	}
+	mode := modes[o.mode]
+	if mode == nil {
+		return fmt.Errorf("-mode is %q: see -help", o.mode)
+	}
+	if o.conns < 1 || o.inFlight < 1 || o.size < 1 || o.topics < 1 {
+		return fmt.Errorf("-conns, -inflight, -size and -topics must be at least 1")
+	}
+	if err := mode(); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(l.finish())
+}

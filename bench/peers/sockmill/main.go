@@ -1,0 +1,90 @@
+// Command sockmill is sockmill beside its peers: every option at its default, as
+// in examples/echo.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/bench/peers/internal/peer"
+	"github.com/sockmill/sockmill/engine"
+)
+
+func main() {
+	listen := flag.String("listen", "127.0.0.1:0", "address to listen on")
+	mode := flag.String("mode", peer.Echo, "echo, broadcast or topics")
+	deflate := flag.Bool("deflate", false, "compress messages for clients that offer it")
+	version := flag.Bool("version", false, "print the library and its version")
+	flag.Parse()
+	if *version {
+		fmt.Println("sockmill github.com/sockmill/sockmill", revision())
+		return
+	}
+	if err := run(*listen, *mode, *deflate); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(listen, mode string, deflate bool) (err error) {
+	cfg := engine.Config{
+		Addr:    "ws://" + listen,
+		Deflate: engine.DeflateOff,
+		Logger:  zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel))),
+	}
+	if deflate {
+		cfg.Deflate = engine.DeflateTakeover
+	}
+	var e *engine.Engine
+	onMessage := map[string]func(*engine.Conn, engine.Message) error{
+		peer.Echo:      func(c *engine.Conn, m engine.Message) error { return c.Send(m) },
+		peer.Broadcast: func(_ *engine.Conn, m engine.Message) error { return e.Broadcast(m) },
+		peer.Topics: func(c *engine.Conn, m engine.Message) error {
+			verb, topic, payload := peer.Command(m.Data)
+			switch verb {
+			case 's':
+				return c.Subscribe(string(topic))
+			case 'p':
+				return e.Publish(string(topic), engine.Message{Type: m.Type, Data: payload})
+			}
+			return nil
+		},
+	}[mode]
+	if onMessage == nil {
+		return fmt.Errorf("-mode is %q: it must be echo, broadcast or topics", mode)
+	}
+	e, err = engine.New(cfg, engine.Handler{OnMessage: func(c *engine.Conn, m engine.Message) {
+		_ = onMessage(c, m) // fails only if c is closing: nobody is left to answer
+	}})
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	fmt.Printf("%s on %s\n", mode, e.Addr())
+	return e.Run(ctx)
+}
+
+// revision is the commit that this program was built from.
+func revision() string {
+	info, _ := debug.ReadBuildInfo()
+	var b bytes.Buffer
+	b.WriteString("v0.0.0")
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			b.WriteString("-" + s.Value[:12])
+		case s.Key == "vcs.modified" && s.Value == "true":
+			b.WriteString("+changed")
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,144 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sockmill/sockmill/bench/internal/report"
+	"github.com/sockmill/sockmill/bench/internal/stats"
+)
+
+// bound is a line of what must be reached.
+type bound struct {
+	scenario string
+	against  string // a peer; "": the figure itself
+	most     float64
+	goal     float64 // 0: none
+	of       func(*report.Load) float64
+	what     string
+}
+
+// bounds are what sockmill must reach, and what it wants to. Without a most there
+// is only a goal, which fails nobody.
+var bounds = []bound{
+	{scenario: "echo-1000x1", against: "rawgnet", most: 1.10, goal: 1.00},
+	{scenario: "echo-1000x1", against: "gws", most: 0.80},
+	{scenario: "echo-1000x1", against: "bun", most: 1.05},
+	{scenario: "echo-1000x1", against: "rawepoll", goal: 1.05},
+	{scenario: "echo-100x32", against: "rawgnet", most: 1.15, goal: 1.00},
+	{scenario: "echo-100x32", against: "gws", most: 0.06},
+	{scenario: "echo-100x32", against: "bun", most: 0.60},
+	{scenario: "echo-100x32", against: "rawepoll", goal: 1.05},
+	{scenario: "echo-16k", against: "rawepoll", most: 1.35, goal: 1.05},
+	{scenario: "echo-16k", against: "gws", most: 0.65},
+	{scenario: "deflate", against: "gws", most: 0.90},
+	{scenario: "broadcast-16", against: "gws", most: 0.15},
+	{scenario: "handshake", against: "gws", most: 1.10},
+	{scenario: "handshake", against: "gobwas", goal: 1.00},
+	{scenario: idleName, most: 1100, goal: 700, of: idleBytes, what: "bytes of RSS"},
+	{scenario: idleName, most: 1.25, what: "RSS after traffic to before", of: func(l *report.Load) float64 {
+		return usedBytes(l) / idleBytes(l)
+	}},
+}
+
+// judge compares a run with the bounds and returns a table, and whether none
+// fails. A bound fails if the whole interval lies above it. One whose peer is
+// absent is told, and fails nobody; one that should have been measured and was not fails.
+func judge(r *report.Results) (table string, ok bool) {
+	var b strings.Builder
+	ok = true
+	b.WriteString("| scenario | against | at most | goal | measured | 90 % interval | verdict |\n|---|---|--:|--:|--:|--:|---|\n")
+	for i := range bounds {
+		x := &bounds[i]
+		e, missing := x.measure(r)
+		verdict, fails := x.verdict(e, missing)
+		ok = ok && !fails
+		limit := func(y float64) string {
+			if y == 0 {
+				return ""
+			}
+			return x.show(y)
+		}
+		measured, interval := "", ""
+		if missing == "" {
+			measured, interval = x.show(e.Median), x.show(e.Low)+" – "+x.show(e.High)
+		}
+		against := x.against
+		if against == "" {
+			against = x.what
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n",
+			x.scenario, against, limit(x.most), limit(x.goal), measured, interval, verdict)
+	}
+	return b.String(), ok
+}
+
+// measure is the estimate that the bound is about. missing says why there is
+// none; it begins with "absent" if that is nobody's fault.
+func (x *bound) measure(r *report.Results) (e stats.Estimate, missing string) {
+	if why, absent := r.Absent[x.against]; absent {
+		return e, "absent: " + why
+	}
+	for i := range allScenarios {
+		s := &allScenarios[i]
+		if s.name != x.scenario {
+			continue
+		}
+		all := gather(r, s)
+		mine := find(all, ours)
+		if mine == nil {
+			return e, ours + " was not measured"
+		}
+		if x.against == "" {
+			return mine.estimate(x.of), ""
+		}
+		other := find(all, x.against)
+		if other == nil {
+			return e, x.against + " was not measured"
+		}
+		if e = ratio(mine, other, s.figure.of); e.N == 0 {
+			return e, "never measured in the same repetition"
+		}
+		return e, ""
+	}
+	return e, "there is no such scenario"
+}
+
+func (x *bound) verdict(e stats.Estimate, missing string) (verdict string, fails bool) {
+	switch {
+	case strings.HasPrefix(missing, "absent"):
+		return missing, false
+	case missing != "":
+		return "FAILS: " + missing, x.most > 0
+	case x.most > 0 && e.Low > x.most:
+		return "FAILS", true
+	case x.most > 0 && e.High > x.most:
+		return "not refuted", false
+	case x.goal > 0 && e.High <= x.goal:
+		return "reached, the goal too", false
+	case x.most == 0:
+		return "not the goal", false
+	}
+	return "reached", false
+}
+
+func (x *bound) show(y float64) string {
+	if y >= 100 {
+		return count(y)
+	}
+	return fmt.Sprintf("%.2f", y)
+}
+
+// checked are the scenarios and peers that the bounds need.
+func checked() (scenarios, peers map[string]bool) {
+	scenarios, peers = map[string]bool{}, map[string]bool{ours: true}
+	for i := range bounds {
+		scenarios[bounds[i].scenario] = true
+		if bounds[i].against != "" {
+			peers[bounds[i].against] = true
+		}
+	}
+	return scenarios, peers
+}

@@ -1,0 +1,89 @@
+//go:build linux
+
+package main
+
+import (
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// peer is a server to measure.
+type peer struct {
+	name  string
+	path  string // of the program
+	floor bool   // echoes bytes, knows nothing of WebSocket
+	npm   bool   // comes from npm, see peers/install.sh
+}
+
+// allPeers are in the order of tables.
+var allPeers = []peer{
+	{name: "sockmill"},
+	{name: "rawepoll", floor: true},
+	{name: "rawgnet", floor: true},
+	{name: "bun", npm: true},
+	{name: "gws"},
+	{name: "gobwas"},
+	{name: "nbio"},
+	{name: "gorilla"},
+	{name: "coder"},
+	{name: "node-ws", npm: true},
+}
+
+// ours is the peer that the others are compared with.
+const ours = "sockmill"
+
+// absentStatus is how a peer ends that lacks something; stderr says what.
+const absentStatus = 3
+
+// build compiles the load and the peers into dir.
+func build(dir string, peers []peer) error {
+	packages := []string{"./load"}
+	for i, p := range peers {
+		if p.npm {
+			peers[i].path = filepath.Join("peers", p.name, "run")
+			continue
+		}
+		packages = append(packages, "./peers/"+p.name)
+		peers[i].path = filepath.Join(dir, p.name)
+	}
+	cmd := exec.Command("go", append([]string{"build", "-o", dir}, packages...)...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("building the peers: %w", err)
+	}
+	return nil
+}
+
+// version asks a peer for its library's version; absent says why it cannot run.
+func version(p peer) (version, absent string, err error) {
+	if p.floor {
+		info, err := buildinfo.ReadFile(p.path)
+		if err != nil {
+			return "", "", err
+		}
+		version = info.GoVersion
+		for _, d := range info.Deps {
+			if strings.HasPrefix(d.Path, "github.com/panjf2000/gnet/") {
+				version = d.Path + " " + d.Version
+			}
+		}
+		return version, "", nil
+	}
+	var stderr strings.Builder
+	cmd := exec.Command(p.path, "-version")
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if p.npm && errors.As(err, &exit) && exit.ExitCode() == absentStatus {
+		return "", strings.TrimSpace(strings.TrimPrefix(stderr.String(), p.name+": ")), nil
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("%s -version: %w: %s", p.name, err, stderr.String())
+	}
+	return strings.TrimSpace(strings.TrimPrefix(string(out), p.name)), "", nil
+}

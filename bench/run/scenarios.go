@@ -1,0 +1,126 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/sockmill/sockmill/bench/internal/report"
+)
+
+// scenario is one kind of work.
+type scenario struct {
+	name, title string
+	mode        string // of the servers
+	deflate     bool
+	load        []string // arguments of the generator
+	floors      bool     // the floors can do it
+	quick       bool
+	figure      figure
+}
+
+// figure is the number that peers are compared by: less is better.
+type figure struct {
+	title string
+	of    func(l *report.Load) float64
+	show  func(x float64) string
+}
+
+var (
+	perMessage = figure{
+		"server CPU per message",
+		func(l *report.Load) float64 { return float64(l.ServerCPUNs) / float64(max(1, l.Messages)) },
+		duration,
+	}
+	perDelivery  = figure{"server CPU per message delivered", perMessage.of, duration}
+	perHandshake = figure{"server CPU per handshake", perMessage.of, duration}
+	untilServed  = figure{
+		"time until the last is served",
+		func(l *report.Load) float64 { return float64(l.WindowNs) },
+		duration,
+	}
+	idleMemory = figure{"resident memory per idle connection", idleBytes, size}
+)
+
+func idleBytes(l *report.Load) float64 {
+	return float64(l.RSSOpen-l.RSSBefore) / float64(max(1, l.Connections))
+}
+
+// usedBytes is the same after one message on each connection.
+func usedBytes(l *report.Load) float64 {
+	return float64(l.RSSAfter-l.RSSBefore) / float64(max(1, l.Connections))
+}
+
+// These two are measured in their own ways, see measure.go.
+const (
+	idleName    = "idle"
+	pollingName = "polling"
+)
+
+var allScenarios = []scenario{
+	{
+		name: "echo-1000x1", title: "echo 128 B, 1,000 connections, 1 in flight", mode: "echo", floors: true, quick: true,
+		load: args("echo", 1000, 1, 128), figure: perMessage,
+	},
+	{
+		name: "echo-100x32", title: "echo 128 B, 100 connections, 32 in flight", mode: "echo", floors: true, quick: true,
+		load: args("echo", 100, 32, 128), figure: perMessage,
+	},
+	{
+		name: "echo-16k", title: "echo 16 KiB, 100 connections, 4 in flight", mode: "echo", floors: true,
+		load: args("echo", 100, 4, 16<<10), figure: perMessage,
+	},
+	{
+		name: "deflate", title: "echo 1 KiB of JSON, compressed, 100 connections, 1 in flight", mode: "echo", deflate: true,
+		load: args("deflate", 100, 1, 1<<10), figure: perMessage,
+	},
+	{
+		name: "broadcast-1", title: "broadcast 128 B to 1,000 connections, 1 in flight", mode: "broadcast",
+		load: args("broadcast", 1000, 1, 128), figure: perDelivery,
+	},
+	{
+		name: "broadcast-16", title: "broadcast 128 B to 1,000 connections, 16 in flight", mode: "broadcast", quick: true,
+		load: args("broadcast", 1000, 16, 128), figure: perDelivery,
+	},
+	{
+		name: "topics", title: "publish 128 B to 100 topics, 10,000 connections, 16 in flight", mode: "topics",
+		load: args("topics", 10000, 16, 128), figure: perDelivery,
+	},
+	{
+		name: "handshake", title: "handshake and reset, 64 connections at a time", mode: "echo", quick: true,
+		load: args("handshake", 64, 1, 128), figure: perHandshake,
+	},
+	{
+		name: "burst", title: "10,000 reconnects at once", mode: "echo",
+		load: args("burst", 10000, 1, 128), figure: untilServed,
+	},
+	{
+		name: idleName, title: "15,000 idle connections", mode: "echo",
+		load: args("idle", 15000, 1, 128), figure: idleMemory,
+	},
+	{name: pollingName, title: "a chat by polling, by long polling, and by WebSocket"},
+}
+
+func args(mode string, conns, inFlight, size int) []string {
+	return []string{"-mode", mode, "-conns", fmt.Sprint(conns), "-inflight", fmt.Sprint(inFlight), "-size", fmt.Sprint(size)}
+}
+
+// can reports whether a peer takes part.
+func (s *scenario) can(p peer) bool { return s.floors || !p.floor }
+
+// serverArgs are the arguments of the server.
+func (s *scenario) serverArgs() []string {
+	a := []string{"-mode", s.mode}
+	if s.deflate {
+		a = append(a, "-deflate")
+	}
+	return a
+}
+
+// loadArgs are the arguments of the generator for a peer.
+func (s *scenario) loadArgs(p peer) []string {
+	if p.floor {
+		return append(append([]string{}, s.load...), "-mode", "raw")
+	}
+	return s.load
+}
