@@ -76,12 +76,18 @@ func (c *client) event() codec.Event {
 	}
 }
 
-func (c *client) send(op protocol.Opcode, payload string) {
+// encode has the next flush send a message.
+func (c *client) encode(op protocol.Opcode, payload string) {
 	c.t.Helper()
 	var err error
 	if c.env.Out, err = c.s.Encode(&c.env, c.env.Out, op, []byte(payload), false); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+func (c *client) send(op protocol.Opcode, payload string) {
+	c.t.Helper()
+	c.encode(op, payload)
 	c.flush()
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 type program struct {
@@ -104,6 +105,7 @@ func start(t *testing.T, name string, args ...string) (addr string) {
 	}
 	t.Cleanup(func() {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
+		defer time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() }).Stop() // a failure, not a hang
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("%s after SIGTERM: %v\n%s", name, err, stderr.String())
 		}

@@ -22,7 +22,7 @@ var errClosing = errors.New("closing")
 
 // next reads one message, or one ping or pong. It appends to out what the answer
 // is: the message as one frame if it came as one that is not compressed, the
-// pong; or, with an error, the close frame.
+// pong; or, with errClosing, the close frame.
 func (c *conn) next(out *[]byte) (message, error) {
 	state := ws.StateServerSide
 	if c.deflate {
@@ -35,7 +35,7 @@ func (c *conn) next(out *[]byte) (message, error) {
 	if h.OpCode.IsControl() {
 		return message{control: true}, c.control(out, h)
 	}
-	m := message{op: h.OpCode}
+	m, at := message{op: h.OpCode}, len(*out)
 	compressed := h.Rsv != 0
 	if h.Fin && !compressed { // the way that counts
 		*out = appendHeader(*out, h.OpCode, 0, int(h.Length))
@@ -51,6 +51,7 @@ func (c *conn) next(out *[]byte) (message, error) {
 		return m, err
 	}
 	if !valid(m.op, m.payload) {
+		*out = (*out)[:at]
 		return m, refuse(out, ws.StatusInvalidFramePayloadData)
 	}
 	return m, nil

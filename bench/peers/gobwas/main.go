@@ -17,6 +17,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"flag"
 	"net"
 	"sync"
@@ -108,7 +109,9 @@ func (s *server) turn(c *conn, out *[]byte) error {
 		at := len(*out)
 		m, err := c.next(out)
 		if err != nil {
-			_, _ = c.Write(*out) // perhaps a close frame
+			if errors.Is(err, errClosing) {
+				_, _ = c.Write(*out)
+			}
 			return err
 		}
 		switch {

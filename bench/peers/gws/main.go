@@ -90,12 +90,14 @@ func (h *handler) OnMessage(c *gws.Conn, m *gws.Message) {
 		return
 	}
 	to, payload := h.hub.Fan(h.mode, c, m.Bytes())
-	if len(to) == 0 {
-		return
+	if len(to) > 0 {
+		b := gws.NewBroadcaster(m.Opcode, payload)
+		for _, c := range to {
+			_ = b.Broadcast(c)
+		}
+		_ = b.Close()
 	}
-	b := gws.NewBroadcaster(m.Opcode, payload) // has payload written later: m stays open
-	for _, c := range to {
-		_ = b.Broadcast(c)
+	if !h.deflate { // else payload becomes history when it is written, which is later
+		_ = m.Close()
 	}
-	_ = b.Close()
 }

@@ -31,7 +31,7 @@ func ReadAll(r io.Reader) (*[]byte, error) {
 		b = b[:len(b)+n]
 		if err != nil {
 			*p = b
-			if err == io.EOF { //nolint:errorlint // readers return it bare
+			if err == io.EOF {
 				return p, nil
 			}
 			return p, err
