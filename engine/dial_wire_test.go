@@ -431,6 +431,17 @@ func TestReconnectAfterTheFunctionOfGo(t *testing.T) {
 	one(t, again, "the second OnOpen")
 }
 
+// TestDialATrustedProxy: what answers there is no client of it.
+func TestDialATrustedProxy(t *testing.T) {
+	s := serve(t, Config{}, Handler{})
+	p := pure(t, Config{TrustedProxies: []string{"127.0.0.1"}}, Handler{})
+	opened := make(chan string, 1)
+	p.mustDial(Dial{URL: s.url("/"), Handler: &Handler{OnOpen: func(c *Conn) { opened <- c.ClientAddr().String() }}})
+	if addr := one(t, opened, "OnOpen"); addr != "127.0.0.1" {
+		t.Errorf("ClientAddr is %s", addr)
+	}
+}
+
 // TestDialFromCallbacks, and a panic in OnFailure.
 func TestDialFromCallbacks(t *testing.T) {
 	s := serve(t, Config{}, Handler{})

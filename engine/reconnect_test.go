@@ -343,16 +343,15 @@ func TestBackoff(t *testing.T) {
 	d := &dialing{Dial: Dial{BackoffMin: lo, BackoffMax: hi}, w: newWorker(&Engine{}, nil)}
 	for attempt, bound := range []time.Duration{200, 200, 400, 800, 1000, 1000, 1000} {
 		bound *= time.Millisecond
-		least, greatest := long, time.Duration(0)
-		for d.attempt = attempt; ; {
+		least, greatest, drawn := long, time.Duration(0), map[time.Duration]bool{}
+		d.attempt = attempt
+		for range 1000 {
 			b := d.backoff()
-			least, greatest = min(least, b), max(greatest, b)
-			if b < lo || b > bound {
-				t.Fatalf("attempt %d: %v, want %v to %v", attempt, b, lo, bound)
-			}
-			if least < lo+(bound-lo)/10 && greatest > bound-(bound-lo)/10 {
-				break // drawn from all of it; else this never ends
-			}
+			least, greatest, drawn[b] = min(least, b), max(greatest, b), true
+		}
+		tenth := (bound - lo) / 10
+		if least < lo || least > lo+tenth || greatest > bound || greatest < bound-tenth || len(drawn) < 900 {
+			t.Errorf("attempt %d: %d values from %v to %v, want %v to %v", attempt, len(drawn), least, greatest, lo, bound)
 		}
 	}
 	d.attempt, d.BackoffMax = 1<<40, time.Duration(day)

@@ -32,12 +32,12 @@ func (s *sim) dialOut() {
 	switch n := len(s.dials); {
 	case n > 0 && s.chance(50):
 		s.dials[s.r.IntN(n)].cancel()
-	case s.chance(300) && len(s.live())+len(s.e.dials.waiting) < s.cfg.connsMax:
+	case s.chance(500) && len(s.live())+len(s.e.dials.waiting) < s.cfg.connsMax:
 		d := &simDial{s: s, ctx: &simContext{Context: context.Background()}}
 		s.dials = append(s.dials, d)
 		least := time.Duration(s.pick(1, 500)) * time.Millisecond
 		err := s.e.Dial(d.ctx, Dial{
-			URL: "ws://sim/", State: d, Timeout: time.Duration(s.pick(1, 300, 10_000)) * time.Millisecond, OnFailure: d.failed,
+			URL: "ws://sim/", State: d, Timeout: time.Duration(s.pick(20, 3000, 10_000)) * time.Millisecond, OnFailure: d.failed,
 			Reconnect: s.chance(600), BackoffMin: least, BackoffMax: least * time.Duration(s.pick(1, 10)),
 		})
 		if err != nil {
