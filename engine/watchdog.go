@@ -27,17 +27,24 @@ const (
 	onPong
 	onBackpressure
 	onDrain
+	onTimer
+	onPost
 )
 
-var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain"}
+var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "timer", "post"}
 
-// calling notes which callback comes next. Mostly it is the same again.
+// calling notes which callback comes next, and for whom, if it is for a
+// connection. Mostly it is the same again.
 func (w *worker) calling(callback uint32, c *Conn) {
 	if w.watch.callback.Load() != callback {
 		w.watch.callback.Store(callback)
 	}
-	if w.watch.conn.Load() != c.id {
-		w.watch.conn.Store(c.id)
+	id := uint64(0)
+	if c != nil {
+		id = c.id
+	}
+	if w.watch.conn.Load() != id {
+		w.watch.conn.Store(id)
 	}
 }
 
