@@ -36,6 +36,7 @@ type simConn struct {
 	jobs      int  // functions of Go not returned
 	active    bool // one runs
 	closingAt int64
+	timers    []*simTimer
 }
 
 func (c *simConn) String() string { return fmt.Sprintf("c%d", c.id) }

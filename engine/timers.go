@@ -196,8 +196,8 @@ func (t *Timer) fire() {
 // next moves due to the next instant and describes the one that it was. Of more
 // than catchUpMax instants that have passed since, the first are skipped.
 func (t *Timer) next(now time.Duration) Tick {
-	missed := max((now-t.due)/t.delay-catchUpMax, 0)
-	t.due += missed * t.delay
+	missed := max(int64((now-t.due)/t.delay)-catchUpMax, 0)
+	t.due += time.Duration(missed) * t.delay
 	t.ticks += uint64(missed) + 1
 	tick := Tick{N: t.ticks, Due: t.w.e.began.Add(t.due), Missed: uint64(missed)}
 	t.due += t.delay

@@ -399,7 +399,7 @@ func TestTimersDieWithTheirConnection(t *testing.T) {
 			case "peer closes":
 				code = 4001
 				cl.close(code, "")
-				cl.closed()
+				_ = cl.closed()
 			case "server closes", "closed in a timer":
 				code = 4000
 				f := func() { _ = c.Close(code, ""); over = true }
@@ -410,18 +410,18 @@ func TestTimersDieWithTheirConnection(t *testing.T) {
 					s.pass(time.Millisecond)
 				}
 				s.pass(time.Second)
-				cl.closed()
+				_ = cl.closed()
 			case "a timer panics":
 				s.onLoop(c, func() { c.After(time.Millisecond, func() { over = true; panic(errOnPurpose) }) })
 				s.pass(time.Millisecond)
-				cl.closed()
+				_ = cl.closed()
 			case "a callback panics":
 				cl.send(protocol.OpText, "x")
-				cl.closed()
+				_ = cl.closed()
 			case "shutdown":
 				code = protocol.CloseGoingAway
 				s.stop()
-				cl.closed()
+				_ = cl.closed()
 			}
 			if e := <-closed; e.Code != code {
 				t.Errorf("OnClose: %v", e)
