@@ -37,14 +37,21 @@ const patience = time.Minute
 // server is an engine under test.
 type server struct {
 	*Engine
-	t    testing.TB
-	logs *observer.ObservedLogs
-	stop context.CancelFunc
-	done chan error // Run's result
+	t     testing.TB
+	logs  *observer.ObservedLogs
+	clock *testClock // nil: the real time
+	stop  context.CancelFunc
+	done  chan error // Run's result
 }
 
 // serve runs an engine until the test ends.
 func serve(t testing.TB, cfg Config, h Handler) *server {
+	t.Helper()
+	return serveAt(t, nil, cfg, h)
+}
+
+// serveAt is serve with a time of the test's own; see server.pass.
+func serveAt(t testing.TB, clock *testClock, cfg Config, h Handler) *server {
 	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	if cfg.Logger == nil {
@@ -57,8 +64,11 @@ func serve(t testing.TB, cfg Config, h Handler) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if clock != nil {
+		e.clock = clock.read
+	}
 	s := run(t, e)
-	s.logs = logs
+	s.logs, s.clock = logs, clock
 	return s
 }
 

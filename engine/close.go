@@ -40,6 +40,7 @@ func (c *Conn) close(info *CloseError) error {
 	var await bool
 	c.say(func() { await = c.codec.Close(&c.w.env, info.Code, info.Reason) })
 	c.phase.Store(phaseClosing)
+	c.endTimers()
 	c.rare.over = !await
 	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
 	c.w.mark(c)
@@ -75,6 +76,7 @@ func (c *Conn) end(info *CloseError) {
 		return
 	}
 	c.phase.Store(phaseEnding)
+	c.endTimers()
 	c.noLongerHalf()
 	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
 	if c.dial != nil {

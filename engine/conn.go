@@ -89,6 +89,9 @@ type rare struct {
 	jobs    []job       // functions of Go; the first is running
 	ended   *CloseError // what OnClose is told once they returned
 	gone    bool        // the connection is, and is counted out once they returned
+
+	timers     *Timer // of the program, armed
+	timerCount int
 }
 
 // The phases of a connection, in order.

@@ -62,6 +62,14 @@
 // Its pings are answered when reading resumes; until then its silence is not
 // held against it. Where the system cannot pause reading (macOS) it goes on.
 //
+// # Loops and timers
+//
+// Engine.Loops are there from New on. Loop.Post has a loop call a function; After
+// and Every of Conn, Loop and Engine do so later. Functions that are posted
+// before Run are called when the loops run, and the time of timers begins then.
+// All of them must not block, like callbacks. What a connection's timers do is a
+// callback of that connection, and ends before its OnClose.
+//
 // # Compression
 //
 // permessage-deflate (RFC 7692) is agreed with every client that offers it,

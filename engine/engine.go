@@ -31,7 +31,7 @@ type Engine struct {
 	high      int  // SendBytesHigh and SendBytesLow, or 0: see New
 	low       int
 	began     time.Time
-	clock     func() int64 // milliseconds since then; nil: the real time
+	clock     func() time.Duration // since then; nil: the real time
 	listener  net.Listener
 	inherited bool        // its connections have its options
 	http      *httpServer // nil without Config.HTTP
@@ -41,10 +41,12 @@ type Engine struct {
 
 	proxies   []netip.Prefix // Config.TrustedProxies
 	addresses addresses
-	cutting   atomic.Bool  // a shutdown ends the loops: what is queued is lost
-	halfOpen  atomic.Int64 // connections whose handshake is under way
-	buffered  atomic.Int64 // bytes in buffers, all loops together
-	workers   []*worker
+	cutting   atomic.Bool   // a shutdown ends the loops: what is queued is lost
+	halfOpen  atomic.Int64  // connections whose handshake is under way
+	buffered  atomic.Int64  // bytes in buffers, all loops together
+	loops     []*worker     // all, from New on
+	turn      atomic.Uint32 // of these, for who does not choose
+	workers   []*worker     // the same, once they run
 
 	spare spareBroadcasts
 
@@ -104,6 +106,9 @@ func New(cfg Config, h Handler) (*Engine, error) {
 			MessageBytesMax:   int64(cfg.MessageBytesMax),
 			FragmentsMax:      cfg.FragmentsMax,
 		},
+	}
+	for i := range cfg.Loops {
+		e.loops = append(e.loops, newWorker(e, i))
 	}
 	e.options.Deflate = e.deflate()
 	e.offered = clientDeflate(e.options.Deflate)
@@ -171,15 +176,21 @@ func (e *Engine) start() (err error) {
 	case engineStopping:
 		return ErrStopped
 	}
+	next := 0
 	e.group, err = loop.Start(e.cfg.Loops, e.log.Named("gnet").Sugar(), func(l *loop.Loop) loop.Driver {
-		w := newWorker(e, l)
-		e.workers = append(e.workers, w)
+		w := e.loops[next]
+		w.loop = l
+		next++
 		return w
 	})
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
 	e.phase = engineRunning
+	e.workers = e.loops
+	for _, w := range e.workers {
+		w.begin()
+	}
 	if e.http != nil {
 		e.http.start()
 	}

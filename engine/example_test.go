@@ -167,6 +167,40 @@ func ExampleEngine_ServeHTTP() {
 	// / 200 OK
 }
 
+// A world that belongs to one loop: it ticks there, and what players do is posted
+// there from the loops on which they live, so that it needs no lock.
+func ExampleLoop() {
+	var world *engine.Loop
+	players := map[uint64]string{} // touched on the loop world only
+	e, err := engine.New(engine.Config{Addr: "ws://127.0.0.1:0", Loops: 2}, engine.Handler{
+		OnOpen: func(c *engine.Conn) {
+			id, name := c.ID(), c.Request().Path
+			_ = world.Post(func() { players[id] = name }) // fails when the engine has ended
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	world = e.Loops()[0]
+	started := make(chan int)
+	var lobby *engine.Timer
+	lobby = world.Every(time.Second/60, func(engine.Tick) {
+		if len(players) == 2 {
+			started <- len(players)
+			lobby.Stop()
+		}
+	})
+	defer run(e)()
+
+	fmt.Println(handshake(e, "/ada"))
+	fmt.Println(handshake(e, "/grace"))
+	fmt.Println("the game starts with", <-started)
+	// Output:
+	// 101 Switching Protocols
+	// 101 Switching Protocols
+	// the game starts with 2
+}
+
 // run runs an engine until the function that it returns is called.
 func run(e *engine.Engine) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())

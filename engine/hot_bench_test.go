@@ -38,7 +38,7 @@ func BenchmarkTurn(b *testing.B) {
 				b.Fatal(err)
 			}
 			var w *worker
-			l := loop.Simulate(nowhere{}, io.Discard, func(l *loop.Loop) loop.Driver { w = newWorker(e, l); return w })
+			l := loop.Simulate(nowhere{}, io.Discard, func(l *loop.Loop) loop.Driver { w = newWorker(e, 0); w.loop = l; return w })
 			l.SetOn(true)
 			e.active = 1
 			conn, err := newConn(e, simNetConn{}, nil)

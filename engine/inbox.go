@@ -26,6 +26,7 @@ type post struct {
 	topic   string
 	do      func() // or anything else
 	own     bool   // the engine's, at most a few for each connection: always taken
+	program bool   // the program's: its panic is logged, and it does not outlive the loop
 }
 
 // inbox is the queue of posts of a loop, in the order of their coming. Payloads
@@ -70,7 +71,9 @@ func (w *worker) postData(p post, payload []byte) error {
 	b.bytes.Add(int64(len(payload)))
 	b.posts = append(b.posts, p)
 	b.mu.Unlock()
-	w.loop.Wake()
+	if w.live.Load() && (!w.loop.On() || !w.taking) {
+		w.loop.Wake()
+	}
 	return nil
 }
 
@@ -110,6 +113,9 @@ func (w *worker) carryOut(p *post) {
 	defer w.recoverPost(p)
 	switch {
 	case p.do != nil:
+		if p.program {
+			w.callingAt(onPost, 0)
+		}
 		p.do()
 	case p.shared != nil && p.c != nil:
 		defer p.shared.release()
@@ -143,7 +149,7 @@ func (c *Conn) overtaken(err error) {
 	}
 }
 
-// recoverPost survives a panic of a user's codec.
+// recoverPost survives a panic of a user's codec or of what was posted.
 func (w *worker) recoverPost(p *post) {
 	if v := recover(); v != nil {
 		if p.c == nil {

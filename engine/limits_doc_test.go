@@ -72,6 +72,8 @@ func TestLimitsDocumented(t *testing.T) {
 		"freeQueuesMax":        showCount(freeQueuesMax),
 		"inboxBytesMax":        showSize(inboxBytesMax),
 		"inboxPostsMax":        showCount(inboxPostsMax),
+		"timersPerConnMax":     showCount(timersPerConnMax),
+		"catchUpMax":           showCount(catchUpMax),
 		"postsPerTurn":         showCount(postsPerTurn),
 		"copyBytesMax":         showSize(copyBytesMax),
 		"postsKeepMax":         showCount(postsKeepMax),

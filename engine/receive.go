@@ -225,8 +225,13 @@ func (c *Conn) panicked(v any) {
 	}
 }
 
-// logPanic must be called by the function that recovered.
+// logPanic must be called by the function that recovered. conn is 0 if what
+// panicked belongs to no connection.
 func (e *Engine) logPanic(v any, conn uint64) {
+	if conn == 0 {
+		e.log.Error("the function of a timer or of Loop.Post panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		return
+	}
 	e.log.Error("a callback panicked; its connection is closed", zap.Any("panic", v),
 		zap.Uint64("conn", conn), zap.ByteString("stack", debug.Stack()))
 }

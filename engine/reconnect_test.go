@@ -340,7 +340,7 @@ func TestDialCounts(t *testing.T) {
 // that lasted, and are drawn from all of their range.
 func TestBackoff(t *testing.T) {
 	const lo, hi = 100 * time.Millisecond, 1000 * time.Millisecond
-	d := &dialing{Dial: Dial{BackoffMin: lo, BackoffMax: hi}, w: newWorker(&Engine{}, nil)}
+	d := &dialing{Dial: Dial{BackoffMin: lo, BackoffMax: hi}, w: newWorker(&Engine{}, 0)}
 	for attempt, bound := range []time.Duration{200, 200, 400, 800, 1000, 1000, 1000} {
 		bound *= time.Millisecond
 		least, greatest, drawn := long, time.Duration(0), map[time.Duration]bool{}
@@ -370,10 +370,10 @@ func TestReconnectOverTime(t *testing.T) {
 	}
 	defer e.endLife()
 	var now int64
-	e.clock = func() int64 { return now }
+	e.clock = func() time.Duration { return time.Duration(now) * time.Millisecond }
 	e.dials.max = 0 // whoever submits waits
 	e.phase, e.active = engineRunning, 1
-	w := newWorker(e, nil)
+	w := newWorker(e, 0)
 	e.workers = []*worker{w}
 	var told *DialError
 	d := &dialing{e: e, ctx: context.Background(), target: &target{}, Dial: Dial{

@@ -45,6 +45,9 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		if e.listener != nil {
 			_ = e.listener.Close()
 		}
+		for _, w := range e.loops {
+			w.end()
+		}
 		close(e.stopped)
 	case engineRunning:
 		e.stop(ctx)

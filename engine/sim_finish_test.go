@@ -48,8 +48,11 @@ func (s *sim) finish() {
 		}
 	}
 	s.settle()
+	s.advance(2) // so that a timer of which its loop has just heard is due
+	s.settle()
 	for _, c := range s.conns {
 		if s.failure == "" {
+			c.checkTimers()
 			c.checkOpen()
 		}
 	}

@@ -16,7 +16,9 @@ type simLoop struct {
 	awake bool // a byte waits in the control connection
 	rung  bool // the alarm's post waits
 	on    bool // its events are being handled
-	buf   [loop.ReadBytesMax]byte
+
+	posted, carried [2]int // posts from elsewhere, on the loop
+	buf             [loop.ReadBytesMax]byte
 }
 
 // Write takes the byte of a Wake.

@@ -50,7 +50,11 @@ func (c *simConn) act() {
 		s.broadcast()
 	case n < 72:
 		c.api("Close", func() error { return c.c.Close(4000, "enough") })
-	case n < 80 && !s.calm: // or it would stay so
+	case n < 76:
+		c.timer()
+	case n < 78:
+		c.post()
+	case n < 86 && !s.calm: // or it would stay so
 		c.api("PauseReading", c.c.PauseReading)
 	default:
 		c.api("ResumeReading", c.c.ResumeReading)

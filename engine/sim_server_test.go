@@ -37,6 +37,7 @@ type simConn struct {
 	jobs      int  // functions of Go not returned
 	active    bool // one runs
 	closingAt int64
+	timers    []*simTimer
 }
 
 func (c *simConn) String() string { return fmt.Sprintf("c%d", c.id) }
@@ -62,13 +63,20 @@ func (s *sim) setUp() {
 		panic(err)
 	}
 	s.e = e
-	e.clock = func() int64 { return s.now }
+	e.clock = func() time.Duration { return time.Duration(s.now) * time.Millisecond }
+	e.loops = nil                     // these are simulated
 	e.offload.max, e.dials.max = 0, 0 // all wait; see runJob and connect
 	e.phase = engineRunning
 	for range 1 + s.r.IntN(3) {
 		l := &simLoop{s: s}
-		l.Simulated = loop.Simulate(s, l, func(ll *loop.Loop) loop.Driver { return newWorker(e, ll) })
+		l.Simulated = loop.Simulate(s, l, func(ll *loop.Loop) loop.Driver {
+			w := newWorker(e, len(e.loops))
+			w.loop = ll
+			return w
+		})
 		l.w = l.Driver().(*worker)
+		l.w.begin()
+		e.loops = append(e.loops, l.w)
 		e.workers = append(e.workers, l.w)
 		s.loops = append(s.loops, l)
 	}

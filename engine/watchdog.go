@@ -28,9 +28,11 @@ const (
 	onBackpressure
 	onDrain
 	onFailure
+	onTimer
+	onPost
 )
 
-var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure"}
+var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post"}
 
 // calling notes which callback comes next. Mostly it is the same again.
 func (w *worker) calling(callback uint32, c *Conn) { w.callingAt(callback, c.id) }

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	mrand "math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sockmill/sockmill/codec"
@@ -15,15 +16,18 @@ import (
 // the loop's goroutine.
 type worker struct {
 	e     *Engine
-	loop  *loop.Loop
-	env   codec.Env // env.Out is the cork: the output of the connection at hand
-	cur   *Conn     // the connection at hand: its input is being decoded
-	in    []byte    // what is left of that input
-	got   uint64    // messages decoded from it
-	head  int       // bytes of the cork that are no frames: the handshake's answer
-	sent  uint64    // messages encoded into the cork
-	dirty []*Conn   // to be attended to at the end of this turn
-	later fifo      // to be attended to after other events had their turn
+	api   Loop        // as programs know it
+	index int         // in Engine.loops
+	loop  *loop.Loop  // nil before Run
+	live  atomic.Bool // it runs: loop may be used by anybody
+	env   codec.Env   // env.Out is the cork: the output of the connection at hand
+	cur   *Conn       // the connection at hand: its input is being decoded
+	in    []byte      // what is left of that input
+	got   uint64      // messages decoded from it
+	head  int         // bytes of the cork that are no frames: the handshake's answer
+	sent  uint64      // messages encoded into the cork
+	dirty []*Conn     // to be attended to at the end of this turn
+	later fifo        // to be attended to after other events had their turn
 
 	topics map[string]*topic
 	free   []*queue // free list
@@ -41,21 +45,33 @@ type worker struct {
 
 	waiting map[*dialing]struct{} // for their next attempt
 
-	inbox inbox
-	watch watch
+	inbox  inbox
+	taking bool // takePosts is to come or under way: the loop need not wake itself
+	watch  watch
 
 	mu    sync.Mutex // guards what follows: others read it
 	conns []*Conn    // all on this loop, in no order
 	past  ConnStats  // of connections that are gone
 }
 
-func newWorker(e *Engine, l *loop.Loop) *worker {
+func newWorker(e *Engine, index int) *worker {
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // never fails
-	w := &worker{e: e, loop: l}
+	w := &worker{e: e, index: index}
+	w.api.w = w
 	w.env.Random = mrand.NewChaCha8(seed).Uint64 // cryptographically strong
 	return w
 }
+
+// begin lets the loop carry out what was posted before it ran.
+func (w *worker) begin() {
+	w.live.Store(true)
+	w.loop.Wake()
+}
+
+// on reports whether the caller is the loop's goroutine. Before Run and after
+// the end nobody is.
+func (w *worker) on() bool { return w.live.Load() && w.loop.On() }
 
 // Woken implements loop.Driver. Sockets that became writable come first, so
 // that no amount of posting can starve them.
@@ -69,8 +85,10 @@ func (w *worker) Woken(ready []*loop.Socket) {
 		}
 		w.mark(c)
 	}
+	w.taking = true
 	w.wheel.Advance(w.now())
 	w.takePosts()
+	w.taking = false
 	w.attendLater()
 	w.endTurn()
 }
@@ -163,13 +181,16 @@ func (q *fifo) pop() *Conn {
 	return c
 }
 
-// now is the wheel's time: milliseconds since the engine was made.
-func (w *worker) now() int64 {
-	if w.e.clock != nil {
-		return w.e.clock()
+// elapsed is the engine's time: since it was made.
+func (e *Engine) elapsed() time.Duration {
+	if e.clock != nil {
+		return e.clock()
 	}
-	return time.Since(w.e.began).Milliseconds()
+	return time.Since(e.began)
 }
+
+// now is the wheel's time: milliseconds since the engine was made.
+func (w *worker) now() int64 { return w.e.elapsed().Milliseconds() }
 
 // arm sets a connection's timer; NoLimit never expires.
 func (w *worker) arm(t *wheel.Timer, d time.Duration) {
@@ -255,8 +276,9 @@ func (w *worker) end() (cut int, unsent int64) {
 	if w.alarm != nil {
 		w.alarm.Stop()
 	}
+	w.live.Store(false)
 	for _, p := range w.inbox.close() {
-		if p.do != nil { // the end of a function of Go
+		if p.do != nil && !p.program { // the end of a function of Go
 			p.do()
 		}
 	}

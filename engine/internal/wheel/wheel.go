@@ -31,6 +31,7 @@ func (t *Timer) Armed() bool { return t.next != nil }
 type Wheel struct {
 	now      int64
 	armed    int
+	expiring Timer          // head of the list that Advance works on
 	occupied [levels]uint64 // may say yes for a slot that has been emptied by Stop
 	slots    [levels][slots]Timer
 }
@@ -75,9 +76,9 @@ func (w *Wheel) Advance(now int64) {
 		}
 		w.now = max(w.now, due)
 		w.occupied[level] &^= 1 << slot
-		var list Timer
-		splice(&list, &w.slots[level][slot])
-		for list.next != &list {
+		list := &w.expiring
+		splice(list, &w.slots[level][slot])
+		for list.next != list {
 			t := list.next
 			unlink(t)
 			if t.due > w.now {

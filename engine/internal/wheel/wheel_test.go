@@ -103,8 +103,15 @@ func TestOwnerMayArmAndStopWhileExpiring(t *testing.T) {
 
 func TestArmAllocatesNothing(t *testing.T) {
 	w := new(Wheel)
-	tm := &Timer{Owner: &log{w: w}}
+	tm := &Timer{Owner: new(nobody)}
 	if n := testing.AllocsPerRun(100, func() { w.Arm(tm, w.now+30_000); w.Stop(tm) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+	if n := testing.AllocsPerRun(100, func() { w.Arm(tm, w.now+3); w.Advance(w.now + 3) }); n != 0 || tm.Armed() {
+		t.Errorf("%v allocations to expire", n)
+	}
 }
+
+type nobody struct{}
+
+func (*nobody) Expire(*Timer) {}
