@@ -44,9 +44,15 @@ type server struct {
 	done  chan error // Run's result
 }
 
-// serve runs an engine until the test ends.
+// serve runs an engine until the test ends. What Config grants a peer, a test's
+// client may spend on waiting for a processor: it gets more.
 func serve(t testing.TB, cfg Config, h Handler) *server {
 	t.Helper()
+	for _, d := range []*time.Duration{&cfg.HandshakeTimeout, &cfg.CloseTimeout, &cfg.DrainTimeout} {
+		if *d == 0 {
+			*d = patience
+		}
+	}
 	return serveAt(t, nil, cfg, h)
 }
 
