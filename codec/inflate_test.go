@@ -126,12 +126,24 @@ func TestRFC7692Section7_2_3_4_Final(t *testing.T) {
 	}
 }
 
+// A message of no bytes inflates to nothing, in one frame or in fragments, and
+// what comes behind is as if it had not been.
+func TestRFC7692Section7_2_3_6_NoBytes(t *testing.T) {
+	o := with(limits(), all())
+	a := text(300)
+	for _, empty := range []string{frame(0xc1, ""), frame(0x41, "") + frame(0x00, "") + frame(0x80, "")} {
+		r := verdict(t, func() *side { return openDeflate(t, o, takeover) }, frame(0xc1, packed(a))+empty+frame(0xc1, packedAfter(a, a)))
+		if want := show("text", []byte(a)) + `; text ""; ` + show("text", []byte(a)); r.log != want {
+			t.Errorf("%s\nwant %s", r.log, want)
+		}
+	}
+}
+
 // TestCorrupt: a message that cannot be inflated is answered with 1007.
 func TestCorrupt(t *testing.T) {
 	const hello = "\xf2\x48\xcd\xc9\xc9\x07\x00"
 	dynamic := packed(text(20) + "the quick brown fox jumps over the lazy dog" + text(400) + strings.Repeat("THE DOG", 9))
 	for name, in := range map[string]string{
-		"nothing":                       "",
 		"reserved block type":           "\x06",
 		"reserved final block type":     "\x07",
 		"garbage":                       "\xff\xff\xff\xff",

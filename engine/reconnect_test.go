@@ -341,8 +341,8 @@ func TestDialCounts(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	const lo, hi = 100 * time.Millisecond, 1000 * time.Millisecond
 	d := &dialing{Dial: Dial{BackoffMin: lo, BackoffMax: hi}, w: newWorker(&Engine{}, 0)}
-	for attempt, bound := range []time.Duration{200, 200, 400, 800, 1000, 1000, 1000} {
-		bound *= time.Millisecond
+	for attempt, ms := range []int64{200, 200, 400, 800, 1000, 1000, 1000} {
+		bound := time.Duration(ms * int64(time.Millisecond))
 		least, greatest, drawn := long, time.Duration(0), map[time.Duration]bool{}
 		d.attempt = attempt
 		for range 1000 {

@@ -6,7 +6,6 @@
 package loop
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,6 +13,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
@@ -44,17 +44,20 @@ type Loop struct {
 	el      gnet.EventLoop
 	poller  int // the descriptor of gnet's poller
 	gid     uintptr
-	reading *Socket // whose Opened or Readable runs
+	elWord  unsafe.Pointer // el's value
+	opening *Socket        // whose descriptor is being registered
+	reading *Socket        // whose Opened or Readable runs
 	watcher *watcher
 
 	load     atomic.Int64 // connections, those on their way included
 	arriving atomic.Int64 // connections on their way
 
-	wake  io.Writer // the outer end of the control connection
-	outer net.Conn  // which is this, but in a simulation
-	woken atomic.Bool
-	ready readyList
-	vecs  []unix.Iovec // scratch of WriteV
+	wake     io.Writer // the outer end of the control connection
+	outer    net.Conn  // which is this, but in a simulation
+	woken    atomic.Bool
+	ready    readyList
+	arrivals arrivals
+	vecs     []unix.Iovec // scratch of WriteV
 }
 
 // On reports whether the caller is the loop's goroutine. On processors that
@@ -179,9 +182,10 @@ func (l *Loop) Enroll(c net.Conn, s *Socket, owner Owner) error {
 	l.load.Add(1)
 	l.arriving.Add(1)
 	defer l.arriving.Add(-1)
-	_, err := l.client.EnrollContext(c, s)
-	if err == nil && s.loop == nil { // gnet does not say when its poller refused the descriptor
-		err = errors.New("the event loop could not watch the descriptor")
+	fd, err := duplicate(c)
+	_ = c.Close()
+	if err == nil {
+		err = l.arrive(s, fd)
 	}
 	if err != nil {
 		l.load.Add(-1)
@@ -234,8 +238,11 @@ func (h *handler) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 	switch x := c.Context().(type) {
 	case *Loop:
 		x.el, x.gid = c.EventLoop(), gid.Current()
-	case *Socket:
-		return nil, x.opened(h.loop, c)
+		x.elWord = word(x.el)
+	case nil:
+		s := h.loop.opening
+		c.SetContext(s)
+		return nil, s.opened(h.loop, c)
 	}
 	return nil, gnet.None
 }
@@ -247,6 +254,7 @@ func (*handler) OnTraffic(c gnet.Conn) gnet.Action {
 		return x.readable(b)
 	case *Loop:
 		x.woken.Swap(false) // pairs with Wake: what was posted before it is seen
+		x.adopt()
 		x.driver.Woken(x.ready.take())
 	}
 	return gnet.None

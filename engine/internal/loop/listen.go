@@ -16,15 +16,24 @@ import (
 func Listen(network, address string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1}
 	lc.SetMultipathTCP(false)
-	return lc.Listen(context.Background(), network, address)
+	l, err := lc.Listen(context.Background(), network, address)
+	if err != nil {
+		return nil, err
+	}
+	if tcp, ok := l.(*net.TCPListener); ok {
+		return acceptRaw(tcp)
+	}
+	return l, nil
 }
 
 // SetNotSent bounds what the kernel takes of a TCP connection beyond what is on
 // its way to the peer (TCP_NOTSENT_LOWAT). Connections inherit it from a
 // listener that Listen made. It does nothing for other kinds of sockets.
 func SetNotSent(s any, bytes int) error {
-	switch s.(type) {
+	switch x := s.(type) {
 	case *net.TCPConn, *net.TCPListener:
+	case *listener:
+		s = x.TCPListener
 	default:
 		return nil
 	}
@@ -55,6 +64,8 @@ func Supported(c net.Conn) bool {
 	case *net.TCPConn, *net.UnixConn:
 		_, ok := c.(syscall.Conn)
 		return ok
+	case *accepted:
+		return true
 	}
 	return false
 }

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"errors"
+	"net"
 	"time"
 	"unsafe"
 
@@ -45,6 +46,8 @@ func result(n int, err error) (int, unix.Errno) {
 	errors.As(err, &errno)
 	return 0, errno
 }
+
+func acceptRaw(l *net.TCPListener) (net.Listener, error) { return l, nil }
 
 func pollerFD(gnet.EventLoop) (int, error)     { return -1, nil }
 func setReading(poller, fd int, on bool) error { return errNoPause }

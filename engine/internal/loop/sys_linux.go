@@ -3,8 +3,10 @@ package loop
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"reflect"
+	"strconv"
 	"sync"
 	"syscall"
 	"unsafe"
@@ -35,6 +37,71 @@ func sendVec(fd int, v []unix.Iovec) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(&msg)),
 		unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 	return int(n), errno
+}
+
+// acceptRaw has a listener accept bare descriptors. TCP_NODELAY is handed down.
+func acceptRaw(l *net.TCPListener) (net.Listener, error) {
+	fd, err := duplicate(l)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), "listener") // the runtime lets one wait for a file, not for a listener
+	raw, err := file.SyscallConn()
+	if err == nil {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	local := l.Addr().(*net.TCPAddr)
+	return &listener{TCPListener: l, file: file, accept: func() (*accepted, error) {
+		a := &accepted{local: local}
+		var err error
+		rerr := raw.Read(func(fd uintptr) bool {
+			var from unix.Sockaddr
+			for {
+				a.fd, from, err = unix.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+				if err != unix.EINTR && err != unix.ECONNABORTED { //nolint:errorlint // from the kernel itself
+					break
+				}
+			}
+			a.remote = tcpAddr(from)
+			return err != unix.EAGAIN //nolint:errorlint // from the kernel itself
+		})
+		if errors.Is(rerr, os.ErrClosed) {
+			return nil, net.ErrClosed
+		}
+		if rerr != nil {
+			return nil, rerr
+		}
+		if err != nil {
+			return nil, os.NewSyscallError("accept4", err)
+		}
+		if local.IP.IsUnspecified() {
+			own, err := unix.Getsockname(a.fd)
+			if err != nil {
+				_ = unix.Close(a.fd)
+				return nil, os.NewSyscallError("getsockname", err)
+			}
+			a.local = tcpAddr(own)
+		}
+		return a, nil
+	}}, nil
+}
+
+func tcpAddr(sa unix.Sockaddr) net.Addr {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+	case *unix.SockaddrInet6:
+		addr := &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+		if sa.ZoneId != 0 {
+			addr.Zone = strconv.Itoa(int(sa.ZoneId))
+		}
+		return addr
+	}
+	return nil
 }
 
 // pollerFD reads the descriptor of gnet's poller, which gnet does not publish.

@@ -1,0 +1,1 @@
+// Lets adopt.go declare functions without bodies.
