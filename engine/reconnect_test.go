@@ -341,8 +341,7 @@ func TestDialCounts(t *testing.T) {
 func TestBackoff(t *testing.T) {
 	const lo, hi = 100 * time.Millisecond, 1000 * time.Millisecond
 	d := &dialing{Dial: Dial{BackoffMin: lo, BackoffMax: hi}, w: newWorker(&Engine{}, 0)}
-	for attempt, ms := range []int64{200, 200, 400, 800, 1000, 1000, 1000} {
-		bound := time.Duration(ms * int64(time.Millisecond))
+	for attempt, bound := range []time.Duration{2 * lo, 2 * lo, 4 * lo, 8 * lo, hi, hi, hi} {
 		least, greatest, drawn := long, time.Duration(0), map[time.Duration]bool{}
 		d.attempt = attempt
 		for range 1000 {
