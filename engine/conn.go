@@ -213,7 +213,7 @@ func (c *Conn) Ping(data []byte) error {
 // sent, such as protocol.CloseNormal or one of 3000 to 4999; the reason is cut
 // to 123 bytes. OnClose follows when the peer has answered, or has not for
 // Config.CloseTimeout. A connection that was dialled with Dial.Reconnect is not
-// made again, whatever Close returns.
+// made again, even if Close finds it closed.
 func (c *Conn) Close(code protocol.CloseCode, reason string) error {
 	if !code.Valid() {
 		return &protocol.Error{Code: code, Reason: "this close code may not be sent"}
