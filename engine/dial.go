@@ -26,6 +26,10 @@ type Dial struct {
 	// for accepted connections only. Many Dials may share one.
 	Handler *Handler
 
+	// Loop is the one of Engine.Loops on which the connections live, such as that
+	// of a connection for whose sake they are made; nil: the loops take turns.
+	Loop *Loop
+
 	// State is what Conn.State returns, from OnOpen on, of each connection that
 	// is made.
 	State any
@@ -162,6 +166,9 @@ func (e *Engine) settleDial(d *Dial) error {
 	if e.cfg.Codec != nil {
 		return fmt.Errorf("engine: Dial speaks WebSocket, this engine another protocol: make another Engine for it")
 	}
+	if d.Loop != nil && d.Loop.w.e != e {
+		return fmt.Errorf("engine: Dial.Loop is another engine's: take one of Engine.Loops of this one")
+	}
 	if d.Handler == nil {
 		d.Handler = &e.handler
 	}
@@ -189,8 +196,12 @@ func (e *Engine) settleDial(d *Dial) error {
 // engine runs.
 func (d *dialing) begin() {
 	e := d.e
-	d.w = e.workers[e.dialings%len(e.workers)]
-	e.dialings++
+	if d.Loop != nil {
+		d.w = d.Loop.w
+	} else {
+		d.w = e.workers[e.dialings%len(e.workers)]
+		e.dialings++
+	}
 	e.arriving.Add(1)
 	d.watch()
 	d.attempt = 1

@@ -442,6 +442,46 @@ func TestDialATrustedProxy(t *testing.T) {
 	}
 }
 
+// TestDialForALoop: the connection and OnFailure come to the loop that was asked
+// for, also if that was before Run.
+func TestDialForALoop(t *testing.T) {
+	s := serve(t, Config{}, Handler{})
+	e, err := New(Config{Loops: 3}, Handler{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	came := make(chan *Loop, 20)
+	dial := func() {
+		for _, l := range e.Loops() {
+			for _, url := range []string{s.url("/"), "ws://127.0.0.1:1", s.url("/")} {
+				err := e.Dial(t.Context(), Dial{
+					URL: url, Loop: l, Handler: &Handler{OnOpen: func(c *Conn) { came <- c.Loop() }},
+					OnFailure: func(*DialError) {
+						if l.On() {
+							came <- l
+						}
+					},
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}
+	dial()
+	run(t, e)
+	dial()
+	count := map[*Loop]int{}
+	for range 18 {
+		count[one(t, came, "a call")]++
+	}
+	for i, l := range e.Loops() {
+		if count[l] != 6 {
+			t.Errorf("%d of 6 on loop %d", count[l], i)
+		}
+	}
+}
+
 // TestDialFromCallbacks, and a panic in OnFailure.
 func TestDialFromCallbacks(t *testing.T) {
 	s := serve(t, Config{}, Handler{})

@@ -36,6 +36,7 @@ func TestDialURLs(t *testing.T) {
 		"sec-websocket-key":            {URL: "ws://a", Header: []protocol.Field{{Name: "sec-websocket-key", Value: "b"}}},
 		"\"a b\" is no token":          {URL: "ws://a", Subprotocols: []string{"a b"}},
 		"Sec-WebSocket-Protocol":       {URL: "ws://a", Subprotocols: []string{"a", "a"}},
+		"another engine's":             {URL: "ws://a", Loop: pure(t, Config{}, Handler{}).Loops()[0]},
 		"Dial.Timeout is -1s":          {URL: "ws://a", Timeout: -time.Second},
 		"Dial.BackoffMin is -1s":       {URL: "ws://a", BackoffMin: -time.Second},
 		"Dial.BackoffMax is 1s: it":    {URL: "ws://a", BackoffMin: time.Minute, BackoffMax: time.Second},
