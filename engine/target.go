@@ -47,24 +47,28 @@ func (e *Engine) target(d *Dial) (*target, error) {
 	return t, nil
 }
 
-// shown is what of a URL errors and logs may say: neither user information nor
-// a query or fragment.
-func shown(full string) string {
-	if i := strings.IndexAny(full, "?#"); i >= 0 {
-		full = full[:i]
+// withoutUser takes out what may be user information, of a URL that cannot be
+// parsed or has some.
+func withoutUser(url string) string {
+	i := strings.LastIndexByte(url, '@')
+	if i < 0 {
+		return url
 	}
-	if i := strings.LastIndexByte(full, '@'); i >= 0 {
-		scheme, _, _ := strings.Cut(full, "://")
-		full = scheme + "://…" + full[i:]
-	}
-	return full
+	scheme, _, _ := strings.Cut(url, "://")
+	return scheme + "://…" + url[i:]
 }
 
 // locate takes the URL apart (RFC 6455 §3).
 func (t *target) locate() error {
-	t.url = shown(t.full)
+	t.url = t.full
+	if i := strings.IndexAny(t.url, "?#"); i >= 0 { // behind it may be a secret
+		t.url = t.url[:i]
+	}
 	wrong := func(why string) error { return fmt.Errorf("engine: Dial.URL %q %s", t.url, why) }
 	u, err := url.Parse(t.full)
+	if err != nil || u.User != nil {
+		t.url = withoutUser(t.url)
+	}
 	switch {
 	case err != nil:
 		return wrong("is no URL: write it like ws://127.0.0.1:8090/path")
