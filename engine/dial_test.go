@@ -221,7 +221,7 @@ func TestDialFailures(t *testing.T) {
 			if c.why(ErrTimeout) {
 				timeout = 20 * time.Millisecond
 			}
-			p := pure(t, Config{Loops: 1}, Handler{
+			p := pure(t, Config{Loops: 1, CloseTimeout: NoLimit}, Handler{ // nothing is awaited after a failure
 				OnOpen:  func(*Conn) { t.Error("OnOpen") },
 				OnClose: func(*Conn, *CloseError) { t.Error("OnClose") },
 			})

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -389,46 +388,40 @@ func TestDialledHotPathAllocatesNothing(t *testing.T) {
 // TestReconnectAfterTheFunctionOfGo: OnClose waits for it, and the next OnOpen
 // for OnClose.
 func TestReconnectAfterTheFunctionOfGo(t *testing.T) {
-	s := serve(t, Config{Loops: 1}, Handler{OnMessage: func(c *Conn, m Message) { _ = c.Send(m); c.doom(nil) }, OnOpen: func(c *Conn) { _ = c.SendText("x") }})
+	url, wires := wired(t, "\x81\x02go")
 	p := pure(t, Config{Loops: 1}, Handler{})
-	var open atomic.Int32
-	again, ended := make(chan bool, 1), make(chan struct{})
-	p.mustDial(Dial{URL: s.url("/"), Reconnect: true, BackoffMin: time.Millisecond, BackoffMax: time.Millisecond, Handler: &Handler{
-		OnOpen: func(c *Conn) {
-			if open.Add(1) == 2 {
-				c.SetState("second")
-				again <- true
-			}
-		},
+	var order []string
+	ended, done := make(chan bool), make(chan bool)
+	p.mustDial(Dial{URL: url, Reconnect: true, BackoffMin: time.Millisecond, BackoffMax: time.Millisecond, Handler: &Handler{
+		OnOpen:  func(*Conn) { order = append(order, "open") },
+		OnClose: func(*Conn, *CloseError) { order = append(order, "close") },
 		OnMessage: func(c *Conn, m Message) {
-			if open.Load() > 1 {
+			if len(order) > 1 {
+				close(done)
 				return
 			}
 			_ = c.Go(m, func(ctx context.Context, _ Message) {
-				_ = c.SendText("cut me")
 				<-ctx.Done()
 				<-ended
 			})
 		},
-		OnClose: func(c *Conn, _ *CloseError) {
-			if c.State() == nil && open.Load() != 1 {
-				t.Error("OnClose of the first after OnOpen of the second")
-			}
-		},
 	}})
-	p.await("the loss", func() bool { return s.Stats().Accepted == 1 && s.Stats().Connections == 0 })
-	for range 20 { // time for what must not happen
-		for w := range p.workers {
-			told := make(chan bool, 1)
-			_ = p.workers[w].post(post{do: func() { told <- true }})
-			<-told
-		}
-	}
-	if open.Load() != 1 || s.Stats().Accepted != 1 {
-		t.Error("it reconnected before the function returned")
+	x := one(t, wires, "the handshake")
+	p.await("the function", func() bool { return p.Stats().MessagesIn == 1 })
+	_ = x.Conn.(*net.TCPConn).SetLinger(0) // a reset is seen although reading is paused
+	_ = x.Close()
+	w := p.workers[0]
+	p.await("the loss", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.conns) == 0 })
+	if st := p.Stats(); st.Connections != 1 || st.Dialled != 1 || p.waiting() != 0 {
+		t.Errorf("it reconnects before the function returned: %+v", st)
 	}
 	close(ended)
-	one(t, again, "the second OnOpen")
+	x = one(t, wires, "the second handshake")
+	defer x.Close() // or its client waits for that at the end
+	one(t, done, "the second message")
+	if got := strings.Join(order, " "); got != "open close open" {
+		t.Errorf("called %s", got)
+	}
 }
 
 // TestDialATrustedProxy: what answers there is no client of it.

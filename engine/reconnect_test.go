@@ -321,18 +321,22 @@ func TestDialBeforeRun(t *testing.T) {
 // open.
 func TestDialCounts(t *testing.T) {
 	s := serve(t, Config{}, Handler{})
-	p := pure(t, Config{ConnectionsMax: 2, HalfOpenMax: 1, ConnectionsPerAddressMax: 1, AcceptsPerAddressPerSecond: 1}, Handler{})
+	p := pure(t, Config{ConnectionsMax: 3, HalfOpenMax: 1, ConnectionsPerAddressMax: 1, AcceptsPerAddressPerSecond: 1}, Handler{})
 	p.mustDial(Dial{URL: s.url("/")})
 	p.mustDial(Dial{URL: "ws://127.0.0.1:1", Reconnect: true, BackoffMin: long})
+	p.mustDial(Dial{URL: answering(t, reply(""))})
 	if err := p.Dial(t.Context(), Dial{URL: s.url("/")}); !errors.Is(err, errFull) {
-		t.Errorf("a third of two: %v", err)
+		t.Errorf("a fourth of three: %v", err)
 	}
-	p.await("the two", func() bool { return p.Stats().Open == 1 && p.waiting() == 1 })
+	p.await("one to be open, one to wait, one in its handshake", func() bool {
+		st := p.Stats()
+		return st.Open == 1 && st.Dialled == 2 && p.waiting() == 1
+	})
 	if n := p.halfOpen.Load(); n != 0 || len(p.addresses.counts) != 0 {
 		t.Errorf("%d half open, addresses %v", n, p.addresses.counts)
 	}
 	if err := p.Dial(t.Context(), Dial{URL: s.url("/")}); !errors.Is(err, errFull) {
-		t.Errorf("a third of two, later: %v", err)
+		t.Errorf("a fourth of three, later: %v", err)
 	}
 }
 
