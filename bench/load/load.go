@@ -52,6 +52,7 @@ type load struct {
 	onOpen func(i int) error
 	onEnd  func(i, messages int) error // of replies
 	onTurn func() error                // after each batch of events
+	onRead func(i int, b []byte) error // in place of all verification, if set
 }
 
 func newLoad(o options) (*load, error) {
@@ -69,7 +70,7 @@ func newLoad(o options) (*load, error) {
 		conns:   make([]conn, o.conns),
 		in:      make([]byte, 256<<10),
 		began:   time.Now(),
-		latency: hdrhistogram.New(1, 60e9, 3),
+		latency: hdrhistogram.New(1, 300e9, 3),
 		inflate: o.mode == "deflate",
 		always:  true,
 		onOpen:  func(int) error { return nil },
@@ -94,6 +95,11 @@ func newLoad(o options) (*load, error) {
 	}
 	l.header = len(l.replies[0]) - o.size
 	return l, nil
+}
+
+func (l *load) close() {
+	l.resetAll()
+	_ = syscall.Close(l.p.fd)
 }
 
 // now is the time since the start, in nanoseconds.
@@ -169,6 +175,9 @@ func (l *load) received(i int, b []byte) error {
 		if b = rest; len(b) == 0 {
 			return nil
 		}
+	}
+	if l.onRead != nil {
+		return l.onRead(i, b)
 	}
 	n, err := l.feed(i, b)
 	if err != nil || n == 0 {

@@ -26,11 +26,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"runtime/debug"
 	"time"
+
+	"github.com/sockmill/sockmill/bench/internal/report"
 )
 
 type options struct {
@@ -38,6 +41,8 @@ type options struct {
 	conns, inFlight, size  int
 	topics, pid            int
 	warmUp, duration, rest time.Duration
+	stall                  time.Duration // nothing comes: the run is given up
+	least                  uint64        // messages before the window and in it, however long it takes
 }
 
 func main() {
@@ -55,31 +60,37 @@ func main() {
 	flag.Parse()
 	debug.SetGCPercent(-1) // nothing is allocated for a message
 	debug.SetMemoryLimit(2 << 30)
-	if err := run(o); err != nil {
+	o.stall, o.least = 20*time.Second, uint64(o.conns)
+	r, err := generate(o)
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(r)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
 }
 
-func run(o options) error {
+// generate does what the options say.
+func generate(o options) (*report.Load, error) {
+	if o.conns < 1 || o.inFlight < 1 || o.size < 1 || o.topics < 1 {
+		return nil, errors.New("-conns, -inflight, -size and -topics must be at least 1")
+	}
 	l, err := newLoad(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer l.resetAll()
+	defer l.close()
 	modes := map[string]func() error{
 		"echo": l.echo, "raw": l.echo, "deflate": l.echo, "broadcast": l.fan, "topics": l.fan,
 		"handshake": l.handshakes, "idle": l.idle, "burst": l.burst,
 	}
 	mode := modes[o.mode]
 	if mode == nil {
-		return fmt.Errorf("-mode is %q: see -help", o.mode)
-	}
-	if o.conns < 1 || o.inFlight < 1 || o.size < 1 || o.topics < 1 {
-		return fmt.Errorf("-conns, -inflight, -size and -topics must be at least 1")
+		return nil, fmt.Errorf("-mode is %q: see -help", o.mode)
 	}
 	if err := mode(); err != nil {
-		return err
+		return nil, err
 	}
-	return json.NewEncoder(os.Stdout).Encode(l.finish())
+	return l.finish(), nil
 }

@@ -8,9 +8,6 @@ import (
 	"time"
 )
 
-// stall is how long nothing may come before a run is given up.
-const stall = 20 * time.Second
-
 // traffic is a run of messages over open connections.
 type traffic struct {
 	*load
@@ -65,9 +62,9 @@ func (t *traffic) run(start func() error, owed func() uint64) (err error) {
 	return t.quiet()
 }
 
-// until takes turns until the time is end.
+// until takes turns until the time is end and some messages have come.
 func (t *traffic) until(end int64) error {
-	for t.now() < end {
+	for least := t.messages + t.o.least; t.now() < end || t.messages < least; {
 		if err := t.turn(nil); err != nil {
 			return err
 		}
@@ -83,11 +80,11 @@ func (t *traffic) turn(owed func() uint64) error {
 	switch now := t.now(); {
 	case t.messages > before || t.progress == 0:
 		t.progress = now
-	case now-t.progress > int64(stall):
+	case now-t.progress > int64(t.o.stall):
 		if owed != nil {
-			return fmt.Errorf("nothing came for %v, and %d replies are owed", stall, owed())
+			return fmt.Errorf("nothing came for %v, and %d replies are owed", t.o.stall, owed())
 		}
-		return fmt.Errorf("nothing came for %v", stall)
+		return fmt.Errorf("nothing came for %v", t.o.stall)
 	}
 	return nil
 }
