@@ -100,7 +100,8 @@ func (l *load) feed(i int, b []byte) (ended int, err error) {
 			l.fed++
 			c.compare = l.always || l.fed%compareEvery == 0
 		}
-		take, end := 0, false
+		var take int
+		var end bool
 		if l.inflate {
 			take, end, err = l.deflatedPart(c, b)
 		} else {
