@@ -78,7 +78,7 @@ func (l *load) handshakes() error {
 // receives it.
 func (l *load) once() error {
 	const atOnce = 256
-	s := newScript(l.sends(), 1)
+	s := cycle(l.sends(), 1)
 	next, got := 0, 0
 	l.onEnd = func(i, n int) error {
 		if got += n; l.conns[i].got > l.conns[i].sent {
@@ -176,7 +176,7 @@ func (l *load) burst() (err error) {
 	}
 	l.resetAll()
 	l.retry = true
-	s := newScript(l.sends(), 1)
+	s := cycle(l.sends(), 1)
 	served := 0
 	l.onOpen = func(i int) error {
 		l.conns[i].script = s

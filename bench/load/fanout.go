@@ -43,7 +43,7 @@ func (l *load) fan() error {
 		f.groups[i] = group{
 			publisher: i, received: make([]uint64, 2*l.o.inFlight), sentAt: make([]int64, 2*l.o.inFlight),
 		}
-		l.conns[i].script = newScript(f.frames(i, l.payloads), l.o.inFlight)
+		l.conns[i].script = cycle(f.frames(i, l.payloads), l.o.inFlight)
 	}
 	for i := range l.conns {
 		l.conns[i].group = int32(i % len(f.groups))

@@ -81,7 +81,10 @@ func (s *server) serve(c net.Conn) {
 		return
 	}
 	extensions := ""
-	if s.mode == "deflate" {
+	switch s.mode {
+	case "takeover":
+		extensions = "permessage-deflate; server_max_window_bits=12; client_max_window_bits=12"
+	case "deflate":
 		extensions = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 	}
 	head := protocol.AppendSwitchingProtocols(nil, q.Header.Get("Sec-WebSocket-Key"), "", extensions, nil)
@@ -92,24 +95,44 @@ func (s *server) serve(c net.Conn) {
 	s.members = append(s.members, c)
 	_, err = c.Write(head)
 	s.mu.Unlock()
+	var said, heard []byte // the histories of takeover
 	for err == nil {
 		var payload []byte
-		if payload, err = receive(in); err == nil && !s.handle(c, payload) {
+		payload, err = receive(in)
+		switch {
+		case err != nil:
+			return
+		case s.mode == "deflate":
+			said, heard = nil, nil
+			fallthrough
+		case s.mode == "takeover":
+			var text []byte
+			if text, err = inflate(payload, heard); err != nil {
+				return
+			}
+			heard = append(heard, text...)
+			heard = heard[max(0, len(heard)-1<<windowBits):]
+			before := said[max(0, len(said)-1<<windowBits+len(text)):]
+			said = append(said, text...)
+			if !s.send(c, compressed(deflated(text, before))) {
+				return
+			}
+		case !s.handle(c, payload):
 			return
 		}
 	}
+}
+
+// inflate undoes deflated.
+func inflate(b, before []byte) ([]byte, error) {
+	end := []byte{0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff}
+	return io.ReadAll(flate.NewReaderDict(io.MultiReader(bytes.NewReader(b), bytes.NewReader(end)), before))
 }
 
 // handle does what the mode says; false: close.
 func (s *server) handle(c net.Conn, payload []byte) bool {
 	frame := plain(payload)
 	switch s.mode {
-	case "deflate":
-		text, err := io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(payload), bytes.NewReader([]byte{0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff}))))
-		if err != nil {
-			return false
-		}
-		frame = compressed(deflated(text))
 	case "broadcast":
 		return s.spread(s.members, frame)
 	case "topics":

@@ -21,7 +21,7 @@ func short(addr, mode string) options {
 
 // An honest server passes, and what is reported is what happened.
 func TestHonest(t *testing.T) {
-	for _, mode := range []string{"echo", "raw", "deflate", "broadcast", "topics", "handshake", "idle", "burst"} {
+	for _, mode := range []string{"echo", "raw", "deflate", "takeover", "broadcast", "topics", "handshake", "idle", "burst"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			s := &server{mode: mode}
@@ -122,7 +122,7 @@ func TestLiars(t *testing.T) {
 		{"raw, one byte too many", &server{mode: "raw", reply: only(150, func(b []byte) []byte { return append(b, 0) })}, ""},
 
 		{"not compressed", &server{mode: "deflate", reply: only(late, set(0, 0x81))}, "compressed"},
-		{"another text", &server{mode: "deflate", reply: from(late, func([]byte) []byte { return compressed(deflated(corpus(200)[3])) })}, "inflates to"},
+		{"another text", &server{mode: "deflate", reply: from(late, func([]byte) []byte { return compressed(deflated(corpus(200)[3], nil)) })}, "inflates to"},
 		{"no deflate", &server{mode: "deflate", reply: from(late, func([]byte) []byte { return compressed(bytes.Repeat([]byte{0xff}, 50)) })}, ""},
 
 		{"a member left out", &server{mode: "broadcast", deliver: func(n, i int) int {
@@ -158,7 +158,11 @@ func TestLiars(t *testing.T) {
 		{"compression that nobody wants", &server{mode: "echo", answer: func(b []byte) []byte {
 			return bytes.Replace(b, []byte("\r\n\r\n"), []byte("\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"), 1)
 		}}, "compresses"},
-		{"takeover", &server{mode: "deflate", answer: func(b []byte) []byte {
+		{"no takeover", &server{mode: "takeover", answer: func(b []byte) []byte {
+			return bytes.Replace(b, []byte("client_max_window_bits=12"), []byte("server_no_context_takeover"), 1)
+		}}, "both ways"},
+		{"takeover, another text", &server{mode: "takeover", reply: from(late, func([]byte) []byte { return compressed(deflated(corpus(200)[3], nil)) })}, "inflates to"},
+		{"takeover that nobody wants", &server{mode: "deflate", answer: func(b []byte) []byte {
 			return bytes.Replace(b, []byte("server_no"), []byte("server_go"), 1)
 		}}, "by itself"},
 		{"idle, one wrong", &server{mode: "idle", reply: only(2, flip(30))}, "want"},
@@ -193,7 +197,7 @@ func TestPieces(t *testing.T) {
 		var stream []byte
 		for i := range 3 * variants {
 			if l.inflate {
-				stream = append(stream, compressed(deflated(l.payloads[i%variants]))...)
+				stream = append(stream, compressed(deflated(l.payloads[i%variants], nil))...)
 			} else {
 				stream = append(stream, l.replies[i%variants]...)
 			}
@@ -225,7 +229,7 @@ func TestScript(t *testing.T) {
 		frames = append(frames, bytes.Repeat([]byte{byte(i)}, i+1))
 	}
 	for _, inFlight := range []int{1, 3, variants, 40} {
-		s := newScript(frames, inFlight)
+		s := cycle(frames, inFlight)
 		c := conn{script: s}
 		var got, want []byte
 		for i := range 500 {

@@ -15,7 +15,8 @@
 //
 //	echo       each message comes back
 //	raw        the same bytes to a server that echoes bytes, without a handshake
-//	deflate    echo, compressed, without context takeover
+//	deflate    echo, compressed, each message by itself
+//	takeover   echo, compressed, with context takeover both ways, 12 bits
 //	broadcast  one connection sends, all receive, -inflight messages on their way
 //	topics     connection i subscribes to topic i mod -topics ("s NAME"); the first
 //	           of each topic publishes ("p NAME PAYLOAD"), -inflight on their way in all
@@ -48,7 +49,7 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.addr, "addr", "127.0.0.1:8091", "the server's address")
-	flag.StringVar(&o.mode, "mode", "echo", "echo, raw, deflate, broadcast, topics, handshake, idle or burst")
+	flag.StringVar(&o.mode, "mode", "echo", "echo, raw, deflate, takeover, broadcast, topics, handshake, idle or burst")
 	flag.IntVar(&o.conns, "conns", 1000, "connections")
 	flag.IntVar(&o.inFlight, "inflight", 1, "messages on their way, of each connection; in fan-outs, of all")
 	flag.IntVar(&o.size, "size", 128, "bytes of a payload")
@@ -82,7 +83,7 @@ func generate(o options) (*report.Load, error) {
 	}
 	defer l.close()
 	modes := map[string]func() error{
-		"echo": l.echo, "raw": l.echo, "deflate": l.echo, "broadcast": l.fan, "topics": l.fan,
+		"echo": l.echo, "raw": l.echo, "deflate": l.echo, "takeover": l.echo, "broadcast": l.fan, "topics": l.fan,
 		"handshake": l.handshakes, "idle": l.idle, "burst": l.burst,
 	}
 	mode := modes[o.mode]

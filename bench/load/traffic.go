@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/sockmill/sockmill/protocol"
 )
 
 // traffic is a run of messages over open connections.
@@ -112,7 +114,10 @@ func (t *traffic) quiet() error {
 // with what one read brought answered by one write.
 func (l *load) echo() error {
 	t := &traffic{load: l}
-	s := newScript(l.sends(), l.o.inFlight)
+	s := cycle(l.sends(), l.o.inFlight)
+	if l.o.mode == "takeover" {
+		s = takeover(l.payloads, l.o.inFlight)
+	}
 	for i := range l.conns {
 		l.conns[i].script = s
 	}
@@ -153,7 +158,7 @@ func (l *load) echo() error {
 func (l *load) sends() (frames [][]byte) {
 	for i, payload := range l.payloads {
 		if l.inflate {
-			frames = append(frames, masked(deflated(payload), 4, i))
+			frames = append(frames, masked(deflated(payload, nil), protocol.Rsv1, i))
 		} else {
 			frames = append(frames, masked(payload, 0, i))
 		}

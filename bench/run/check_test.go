@@ -72,7 +72,7 @@ func TestPairedRatio(t *testing.T) {
 func TestJudge(t *testing.T) {
 	fill := func(deflate float64) *report.Results {
 		r := &report.Results{Absent: map[string]string{"bun": "no npm"}}
-		for _, s := range []string{"echo-1000x1", "echo-100x32", "echo-16k", "deflate", "broadcast-16", "handshake"} {
+		for _, s := range []string{"echo-1000x1", "echo-100x32", "echo-16k", "deflate", "takeover", "broadcast-16", "handshake"} {
 			mine := 5.0
 			if s == "deflate" {
 				mine = deflate
@@ -110,7 +110,7 @@ func TestJudge(t *testing.T) {
 // What the bounds need exists.
 func TestChecked(t *testing.T) {
 	peers, scenarios, err := choose(options{check: true})
-	if err != nil || len(peers) != 6 || len(scenarios) != 7 {
+	if err != nil || len(peers) != 6 || len(scenarios) != 8 {
 		t.Errorf("%d peers, %d scenarios, %v", len(peers), len(scenarios), err)
 	}
 	peers, scenarios, err = choose(options{quick: true})
