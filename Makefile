@@ -11,10 +11,10 @@ MODULES  := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod))
 MODULES  := $(MODULES:go.mod=.)
 each      = for m in $(MODULES); do echo "$$m: $(1)"; (cd $$m && $(1)); done
 
-.PHONY: help run test race debug lint fuzz conform hostile soak e2e e2e-deps bench bench-deps cover ci
+.PHONY: help run test race debug lint fuzz conform hostile soak e2e e2e-deps bench bench-quick bench-check bench-docs bench-micro bench-deps cover ci
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: ## start the chat example
 	go run ./examples/chat
@@ -76,8 +76,22 @@ e2e: ## the example programs against browsers and other people's clients
 e2e-deps: ## install what e2e needs (Debian packages, npm modules), where missing
 	examples/e2e/install.sh
 
-bench: ## the Go benchmarks of the bench module
-	cd bench && go test -run '^$$' -bench . ./...
+# Results and charts are in bench/out. -peers, -scenarios, -reps, -duration: BENCH="-reps 15 -peers sockmill,gws".
+BENCH ?=
+bench: ## sockmill beside its peers in every scenario, within an hour (Linux)
+	cd bench && go run ./run $(BENCH)
+
+bench-quick: ## four scenarios, three peers, under two minutes
+	cd bench && go run ./run -quick -out out/quick $(BENCH)
+
+bench-check: ## measure what must be reached, and fail where it is not
+	cd bench && go run ./run -check -out out/check $(BENCH)
+
+bench-docs: ## put the results of the last make bench into docs/BENCHMARKS.md
+	cd bench && go run ./run -from out/results.json -docs ../docs >/dev/null
+
+bench-micro: ## the Go benchmarks of the bench module
+	cd bench && go test -run '^$$' -bench . ./micro
 
 bench-deps: ## install the peers of the bench module that come from npm, where missing
 	bench/peers/install.sh

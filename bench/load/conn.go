@@ -50,9 +50,9 @@ const (
 // Then call flush.
 func (c *conn) enqueue(n int) {
 	s := c.script
-	for cycle := s.at[variants]; c.outAt >= cycle; {
-		c.outAt -= cycle
-		c.outEnd -= cycle
+	for end := s.at[s.lead+variants]; c.outAt >= end; {
+		c.outAt -= end - s.at[s.lead]
+		c.outEnd -= end - s.at[s.lead]
 		c.next -= variants
 	}
 	c.next += n
@@ -100,7 +100,8 @@ func (l *load) feed(i int, b []byte) (ended int, err error) {
 			l.fed++
 			c.compare = l.always || l.fed%compareEvery == 0
 		}
-		take, end := 0, false
+		var take int
+		var end bool
 		if l.inflate {
 			take, end, err = l.deflatedPart(c, b)
 		} else {
@@ -168,18 +169,24 @@ func (l *load) deflatedPart(c *conn, b []byte) (take int, end bool, err error) {
 	take += n
 	c.off += n
 	if end = c.off == c.frame; end && c.compare {
-		err = l.inflated(c.acc, l.payloads[c.got%variants])
+		err = l.inflated(c.acc, c.got)
 	}
 	return take, end, err
 }
 
-// inflated checks that b inflates to want.
-func (l *load) inflated(b, want []byte) error {
+// inflated checks that b inflates to the payload of reply number got.
+func (l *load) inflated(b []byte, got uint64) error {
+	want := l.payloads[got%variants]
+	var before []byte
+	if l.o.mode == "takeover" {
+		before = l.before[got%variants]
+		before = before[len(before)-min(len(before), int(got)*len(want)):]
+	}
 	l.tail.Reset()
 	l.tail.Write(b)
 	l.tail.Write([]byte{0, 0, 0xff, 0xff, 1, 0, 0, 0xff, 0xff}) // RFC 7692 §7.2.2, and a last block
 	l.plain.Reset()
-	if err := l.flate.Reset(&l.tail, nil); err != nil {
+	if err := l.flate.Reset(&l.tail, before); err != nil {
 		return err
 	}
 	if _, err := l.plain.ReadFrom(l.flateReader); err != nil {

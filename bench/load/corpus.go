@@ -47,17 +47,39 @@ func corpus(size int) [][]byte {
 type script struct {
 	bytes []byte
 	at    []int // where a frame begins; one entry more than there are frames
+	lead  int   // frames before the first cycle
 }
 
-// newScript repeats frames until inFlight of them lie together after any of the
-// first cycle.
-func newScript(frames [][]byte, inFlight int) *script {
-	s := &script{at: []int{0}}
-	for i := range len(frames) + inFlight {
-		s.bytes = append(s.bytes, frames[i%len(frames)]...)
+// newScript has lead frames, and then cycles until inFlight frames lie together
+// after any of the first cycle.
+func newScript(frame func(i int) []byte, lead, inFlight int) *script {
+	s := &script{at: []int{0}, lead: lead}
+	for i := range lead + variants + inFlight {
+		s.bytes = append(s.bytes, frame(i)...)
 		s.at = append(s.at, len(s.bytes))
 	}
 	return s
+}
+
+// cycle is a script that begins with its first cycle.
+func cycle(frames [][]byte, inFlight int) *script {
+	return newScript(func(i int) []byte { return frames[i%variants] }, 0, inFlight)
+}
+
+// windowBits is the window of context takeover.
+const windowBits = 12
+
+// takeover is a script of compressed messages, each with the help of those before
+// it that the window holds beside it.
+func takeover(payloads [][]byte, inFlight int) *script {
+	reach := max(0, 1<<windowBits/len(payloads[0])-1)
+	return newScript(func(i int) []byte {
+		var before []byte
+		for n := max(0, i-reach); n < i; n++ {
+			before = append(before, payloads[n%variants]...)
+		}
+		return masked(deflated(payloads[i%variants], before), protocol.Rsv1, i)
+	}, reach, inFlight)
 }
 
 // masked is the frame in which a client sends payload; its key is by the number n.
@@ -77,10 +99,11 @@ func plain(payload []byte) []byte {
 	return append(protocol.AppendHeader(nil, h), payload...)
 }
 
-// deflated is payload compressed by itself, as RFC 7692 §7.2.1 wants it.
-func deflated(payload []byte) []byte {
+// deflated is payload compressed as RFC 7692 §7.2.1 wants it, with the help of what
+// was sent before it.
+func deflated(payload, before []byte) []byte {
 	var b bytes.Buffer
-	w, err := flate.NewWriter(&b, 6)
+	w, err := flate.NewWriterDict(&b, 6, before)
 	if err == nil {
 		_, err = w.Write(payload)
 	}

@@ -42,7 +42,7 @@ func (l *load) handshakes() error {
 	}
 	t := &traffic{load: l}
 	turns := func(end int64) error {
-		for l.now() < end {
+		for least := done + l.o.least; l.now() < end || done < least; {
 			if err := t.turn(nil); err != nil {
 				return err
 			}
@@ -78,7 +78,7 @@ func (l *load) handshakes() error {
 // receives it.
 func (l *load) once() error {
 	const atOnce = 256
-	s := newScript(l.sends(), 1)
+	s := cycle(l.sends(), 1)
 	next, got := 0, 0
 	l.onEnd = func(i, n int) error {
 		if got += n; l.conns[i].got > l.conns[i].sent {
@@ -104,8 +104,8 @@ func (l *load) once() error {
 		}
 		if now := l.now(); got > had {
 			progress, had = now, got
-		} else if now-progress > int64(stall) {
-			return fmt.Errorf("nothing came for %v, and %d replies are owed", stall, next-got)
+		} else if now-progress > int64(l.o.stall) {
+			return fmt.Errorf("nothing came for %v, and %d replies are owed", l.o.stall, next-got)
 		}
 	}
 	return nil
@@ -176,7 +176,7 @@ func (l *load) burst() (err error) {
 	}
 	l.resetAll()
 	l.retry = true
-	s := newScript(l.sends(), 1)
+	s := cycle(l.sends(), 1)
 	served := 0
 	l.onOpen = func(i int) error {
 		l.conns[i].script = s
@@ -190,12 +190,12 @@ func (l *load) burst() (err error) {
 	if err = l.openAll(len(l.conns)); err != nil {
 		return err
 	}
-	for end := l.now() + int64(stall); served < len(l.conns); {
+	for end := l.now() + int64(l.o.stall); served < len(l.conns); {
 		if err = l.turn(); err != nil {
 			return err
 		}
 		if l.now() > end {
-			return fmt.Errorf("%d of %d have had no reply after %v", len(l.conns)-served, len(l.conns), stall)
+			return fmt.Errorf("%d of %d have had no reply %v after all were open", len(l.conns)-served, len(l.conns), l.o.stall)
 		}
 	}
 	to, err := l.read(l.counted - had)

@@ -31,6 +31,7 @@ type load struct {
 
 	// What replies have to be.
 	payloads [][]byte
+	before   [][]byte // takeover: what the window holds of the messages before each
 	replies  [][]byte // whole frames
 	header   int      // bytes of a reply's header
 	inflate  bool     // replies are compressed: replies and header have no meaning
@@ -52,6 +53,7 @@ type load struct {
 	onOpen func(i int) error
 	onEnd  func(i, messages int) error // of replies
 	onTurn func() error                // after each batch of events
+	onRead func(i int, b []byte) error // in place of all verification, if set
 }
 
 func newLoad(o options) (*load, error) {
@@ -69,8 +71,8 @@ func newLoad(o options) (*load, error) {
 		conns:   make([]conn, o.conns),
 		in:      make([]byte, 256<<10),
 		began:   time.Now(),
-		latency: hdrhistogram.New(1, 60e9, 3),
-		inflate: o.mode == "deflate",
+		latency: hdrhistogram.New(1, 300e9, 3),
+		inflate: o.mode == "deflate" || o.mode == "takeover",
 		always:  true,
 		onOpen:  func(int) error { return nil },
 		onEnd:   func(int, int) error { return nil },
@@ -80,8 +82,11 @@ func newLoad(o options) (*load, error) {
 	l.flateReader = flate.NewReader(&l.tail)
 	l.flate = l.flateReader.(flate.Resetter)
 	extensions := "permessage-deflate; client_max_window_bits" // as browsers do
-	if l.inflate {
-		extensions = deflateOffer
+	switch o.mode {
+	case "deflate":
+		extensions = aloneOffer
+	case "takeover":
+		extensions = takeoverOffer
 	}
 	l.requests = newRequests(addr.String(), extensions)
 	l.payloads = corpus(o.size)
@@ -91,9 +96,19 @@ func newLoad(o options) (*load, error) {
 		} else {
 			l.replies = append(l.replies, plain(payload))
 		}
+		var before []byte
+		for n := range variants {
+			before = append(before, l.payloads[(i+n)%variants]...)
+		}
+		l.before = append(l.before, before[max(0, len(before)-1<<windowBits):])
 	}
 	l.header = len(l.replies[0]) - o.size
 	return l, nil
+}
+
+func (l *load) close() {
+	l.resetAll()
+	_ = syscall.Close(l.p.fd)
 }
 
 // now is the time since the start, in nanoseconds.
@@ -169,6 +184,9 @@ func (l *load) received(i int, b []byte) error {
 		if b = rest; len(b) == 0 {
 			return nil
 		}
+	}
+	if l.onRead != nil {
+		return l.onRead(i, b)
 	}
 	n, err := l.feed(i, b)
 	if err != nil || n == 0 {

@@ -15,7 +15,8 @@
 //
 //	echo       each message comes back
 //	raw        the same bytes to a server that echoes bytes, without a handshake
-//	deflate    echo, compressed, without context takeover
+//	deflate    echo, compressed, each message by itself
+//	takeover   echo, compressed, with context takeover both ways, 12 bits
 //	broadcast  one connection sends, all receive, -inflight messages on their way
 //	topics     connection i subscribes to topic i mod -topics ("s NAME"); the first
 //	           of each topic publishes ("p NAME PAYLOAD"), -inflight on their way in all
@@ -26,11 +27,14 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"runtime/debug"
 	"time"
+
+	"github.com/sockmill/sockmill/bench/internal/report"
 )
 
 type options struct {
@@ -38,12 +42,14 @@ type options struct {
 	conns, inFlight, size  int
 	topics, pid            int
 	warmUp, duration, rest time.Duration
+	stall                  time.Duration // nothing comes: the run is given up
+	least                  uint64        // messages before the window and in it, however long it takes
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.addr, "addr", "127.0.0.1:8091", "the server's address")
-	flag.StringVar(&o.mode, "mode", "echo", "echo, raw, deflate, broadcast, topics, handshake, idle or burst")
+	flag.StringVar(&o.mode, "mode", "echo", "echo, raw, deflate, takeover, broadcast, topics, handshake, idle or burst")
 	flag.IntVar(&o.conns, "conns", 1000, "connections")
 	flag.IntVar(&o.inFlight, "inflight", 1, "messages on their way, of each connection; in fan-outs, of all")
 	flag.IntVar(&o.size, "size", 128, "bytes of a payload")
@@ -55,31 +61,37 @@ func main() {
 	flag.Parse()
 	debug.SetGCPercent(-1) // nothing is allocated for a message
 	debug.SetMemoryLimit(2 << 30)
-	if err := run(o); err != nil {
+	o.stall, o.least = 20*time.Second, uint64(o.conns)
+	r, err := generate(o)
+	if err == nil {
+		err = json.NewEncoder(os.Stdout).Encode(r)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
 }
 
-func run(o options) error {
+// generate does what the options say.
+func generate(o options) (*report.Load, error) {
+	if o.conns < 1 || o.inFlight < 1 || o.size < 1 || o.topics < 1 {
+		return nil, errors.New("-conns, -inflight, -size and -topics must be at least 1")
+	}
 	l, err := newLoad(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer l.resetAll()
+	defer l.close()
 	modes := map[string]func() error{
-		"echo": l.echo, "raw": l.echo, "deflate": l.echo, "broadcast": l.fan, "topics": l.fan,
+		"echo": l.echo, "raw": l.echo, "deflate": l.echo, "takeover": l.echo, "broadcast": l.fan, "topics": l.fan,
 		"handshake": l.handshakes, "idle": l.idle, "burst": l.burst,
 	}
 	mode := modes[o.mode]
 	if mode == nil {
-		return fmt.Errorf("-mode is %q: see -help", o.mode)
-	}
-	if o.conns < 1 || o.inFlight < 1 || o.size < 1 || o.topics < 1 {
-		return fmt.Errorf("-conns, -inflight, -size and -topics must be at least 1")
+		return nil, fmt.Errorf("-mode is %q: see -help", o.mode)
 	}
 	if err := mode(); err != nil {
-		return err
+		return nil, err
 	}
-	return json.NewEncoder(os.Stdout).Encode(l.finish())
+	return l.finish(), nil
 }

@@ -20,9 +20,14 @@ type request struct {
 	accept []byte
 }
 
-// deflateOffer makes the same of all servers: without takeover each message is
-// compressed by itself, with a window longer than a message.
-const deflateOffer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
+// What is offered makes the same of all servers.
+const (
+	// Each message is compressed by itself. Any window may be answered, since all are
+	// longer than a message of 1 KiB, beyond which there is nothing to refer to.
+	aloneOffer = "permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits"
+	// With the help of those before it, as far as a window of 12 bits reaches.
+	takeoverOffer = "permessage-deflate; server_max_window_bits=12; client_max_window_bits"
+)
 
 func newRequests(host, extensions string) []request {
 	all := make([]request, variants)
@@ -149,8 +154,10 @@ func (l *load) checkAnswer(head []byte, q *request) error {
 	switch {
 	case !l.inflate && extensions != "":
 		return fmt.Errorf("the server compresses (%s): this scenario is without", extensions)
-	case l.inflate && !strings.Contains(extensions, "server_no_context_takeover"):
-		return fmt.Errorf("the server's answer to %q is %q: it must compress each message by itself", deflateOffer, extensions)
+	case l.o.mode == "deflate" && !strings.Contains(extensions, "server_no_context_takeover"):
+		return fmt.Errorf("the server's answer to %q is %q: it must compress each message by itself", aloneOffer, extensions)
+	case l.o.mode == "takeover" && (strings.Contains(extensions, "no_context_takeover") || !strings.Contains(extensions, "server_max_window_bits=12")):
+		return fmt.Errorf("the server's answer to %q is %q: it must take over 12 bits both ways", takeoverOffer, extensions)
 	}
 	return nil
 }
@@ -158,8 +165,13 @@ func (l *load) checkAnswer(head []byte, q *request) error {
 // openAll opens all connections, so many of them at a time.
 func (l *load) openAll(atOnce int) error {
 	l.opened = 0
-	next := 0
+	next, had, progress := 0, 0, l.now()
 	for l.opened < len(l.conns) {
+		if now := l.now(); l.opened > had {
+			had, progress = l.opened, now
+		} else if now-progress > int64(l.o.stall) {
+			return fmt.Errorf("%d of %d connections are open, and none more for %v", l.opened, len(l.conns), l.o.stall)
+		}
 		for ; next < len(l.conns) && next-l.opened < atOnce; next++ {
 			if err := l.begin(next); err != nil {
 				return err

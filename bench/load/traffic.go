@@ -6,10 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"time"
-)
 
-// stall is how long nothing may come before a run is given up.
-const stall = 20 * time.Second
+	"github.com/sockmill/sockmill/protocol"
+)
 
 // traffic is a run of messages over open connections.
 type traffic struct {
@@ -65,9 +64,9 @@ func (t *traffic) run(start func() error, owed func() uint64) (err error) {
 	return t.quiet()
 }
 
-// until takes turns until the time is end.
+// until takes turns until the time is end and some messages have come.
 func (t *traffic) until(end int64) error {
-	for t.now() < end {
+	for least := t.messages + t.o.least; t.now() < end || t.messages < least; {
 		if err := t.turn(nil); err != nil {
 			return err
 		}
@@ -83,11 +82,11 @@ func (t *traffic) turn(owed func() uint64) error {
 	switch now := t.now(); {
 	case t.messages > before || t.progress == 0:
 		t.progress = now
-	case now-t.progress > int64(stall):
+	case now-t.progress > int64(t.o.stall):
 		if owed != nil {
-			return fmt.Errorf("nothing came for %v, and %d replies are owed", stall, owed())
+			return fmt.Errorf("nothing came for %v, and %d replies are owed", t.o.stall, owed())
 		}
-		return fmt.Errorf("nothing came for %v", stall)
+		return fmt.Errorf("nothing came for %v", t.o.stall)
 	}
 	return nil
 }
@@ -115,7 +114,10 @@ func (t *traffic) quiet() error {
 // with what one read brought answered by one write.
 func (l *load) echo() error {
 	t := &traffic{load: l}
-	s := newScript(l.sends(), l.o.inFlight)
+	s := cycle(l.sends(), l.o.inFlight)
+	if l.o.mode == "takeover" {
+		s = takeover(l.payloads, l.o.inFlight)
+	}
 	for i := range l.conns {
 		l.conns[i].script = s
 	}
@@ -156,7 +158,7 @@ func (l *load) echo() error {
 func (l *load) sends() (frames [][]byte) {
 	for i, payload := range l.payloads {
 		if l.inflate {
-			frames = append(frames, masked(deflated(payload), 4, i))
+			frames = append(frames, masked(deflated(payload, nil), protocol.Rsv1, i))
 		} else {
 			frames = append(frames, masked(payload, 0, i))
 		}

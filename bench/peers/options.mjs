@@ -14,6 +14,7 @@ export function options(name, dir, modules, extra) {
       listen: {type: 'string', default: '127.0.0.1:0'},
       mode: {type: 'string', default: 'echo'},
       deflate: {type: 'boolean', default: false},
+      'no-takeover': {type: 'boolean', default: false}, // what the client offers decides
       version: {type: 'boolean', default: false},
     },
   })

@@ -168,7 +168,7 @@ func TestTopics(t *testing.T) {
 // Text that is not UTF-8 ends the connection everywhere: with 1007, with another
 // code or without one, but never with an echo.
 func TestInvalidText(t *testing.T) {
-	codes := map[string]protocol.CloseCode{"coder": 1007, "gobwas": 1007, "gorilla": 1007, "gws": 1007, "nbio": 1002, "node-ws": 1007, "bun": 1007}
+	codes := map[string]protocol.CloseCode{"coder": 1007, "gobwas": 1007, "gorilla": 1007, "gws": 1007, "nbio": 1002, "node-ws": 1007, "bun": 1007, "sockmill": 1007}
 	each(t, func(t *testing.T, name string) {
 		addr := start(t, name, "-deflate")
 		for _, text := range []string{"\xff", talk(300, 1) + "\xc3", "\xed\xa0\x80", talk(20000, 1) + "\xf5" + talk(20000, 2)} {

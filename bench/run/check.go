@@ -34,6 +34,7 @@ var bounds = []bound{
 	{scenario: "echo-16k", against: "rawepoll", most: 1.35, goal: 1.05},
 	{scenario: "echo-16k", against: "gws", most: 0.65},
 	{scenario: "deflate", against: "gws", most: 0.90},
+	{scenario: "takeover", against: "gws", most: 0.90},
 	{scenario: "broadcast-16", against: "gws", most: 0.15},
 	{scenario: "handshake", against: "gws", most: 1.10},
 	{scenario: "handshake", against: "gobwas", goal: 1.00},

@@ -80,7 +80,7 @@ func (r *runner) order(repetition int, s *scenario) (order []peer) {
 // keep adds a sample to the results.
 func (r *runner) keep(s *scenario, p peer, repetition int, l report.Load, err error) {
 	sample := report.Sample{Scenario: s.name, Peer: p.name, Repetition: repetition, Load: l}
-	said := ""
+	var said string
 	if err != nil {
 		sample.Failed = err.Error()
 		said = "FAILED: " + sample.Failed

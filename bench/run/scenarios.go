@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/sockmill/sockmill/bench/internal/report"
 )
@@ -13,6 +14,7 @@ type scenario struct {
 	name, title string
 	mode        string // of the servers
 	deflate     bool
+	only        []string // the peers that can do it; nil: all
 	load        []string // arguments of the generator
 	floors      bool     // the floors can do it
 	quick       bool
@@ -75,6 +77,11 @@ var allScenarios = []scenario{
 		load: args("deflate", 100, 1, 1<<10), figure: perMessage,
 	},
 	{
+		name: "takeover", title: "the same with context takeover both ways, window of 12 bits", mode: "echo", deflate: true,
+		only: []string{"sockmill", "gws", "bun", "node-ws"}, // the others have none
+		load: args("takeover", 100, 1, 1<<10), figure: perMessage,
+	},
+	{
 		name: "broadcast-1", title: "broadcast 128 B to 1,000 connections, 1 in flight", mode: "broadcast",
 		load: args("broadcast", 1000, 1, 128), figure: perDelivery,
 	},
@@ -106,13 +113,18 @@ func args(mode string, conns, inFlight, size int) []string {
 }
 
 // can reports whether a peer takes part.
-func (s *scenario) can(p peer) bool { return s.floors || !p.floor }
+func (s *scenario) can(p peer) bool {
+	return (s.floors || !p.floor) && (s.only == nil || slices.Contains(s.only, p.name))
+}
 
 // serverArgs are the arguments of the server.
 func (s *scenario) serverArgs() []string {
 	a := []string{"-mode", s.mode}
 	if s.deflate {
 		a = append(a, "-deflate")
+		if s.name == "deflate" {
+			a = append(a, "-no-takeover")
+		}
 	}
 	return a
 }

@@ -71,7 +71,7 @@ func (r *room) say(text string) error {
 	if err != nil {
 		return err
 	}
-	return r.e.Broadcast(engine.Message{Data: b})
+	return r.e.Broadcast(engine.Message{Type: engine.Text, Data: b})
 }
 
 // after is what was said after message n.

@@ -106,6 +106,7 @@ func (d *reader) listen(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
+	_ = a.Body.Close() // it has none
 	if a.StatusCode != http.StatusSwitchingProtocols || a.Header.Get("Sec-WebSocket-Accept") != protocol.AcceptKey(key) {
 		return fmt.Errorf("the handshake is answered with %s, %v", a.Status, a.Header)
 	}

@@ -9,6 +9,7 @@
 //
 // Compression: klauspost/compress, context takeover both ways, 12 bits. With
 // less than 15 bits gws ignores the level: klauspost's NewWriterWindow has one of its own.
+// With -no-takeover 15 bits: that level is the one asked for, and cheaper.
 // With takeover it compresses what is shorter than the threshold, too; a broadcast
 // is compressed once, without history.
 package main
@@ -25,6 +26,10 @@ import (
 func main() { peer.Main("github.com/lxzan/gws", serve) }
 
 func serve(o peer.Options, l net.Listener) error {
+	bits := peer.DeflateWindowBits
+	if o.Alone {
+		bits = 15
+	}
 	server := gws.NewServer(&handler{mode: o.Mode, deflate: o.Deflate}, &gws.ServerOption{
 		ReadMaxPayloadSize:  peer.MessageBytesMax,
 		WriteMaxPayloadSize: peer.MessageBytesMax,
@@ -32,10 +37,10 @@ func serve(o peer.Options, l net.Listener) error {
 			Enabled:               o.Deflate,
 			Level:                 peer.DeflateLevel,
 			Threshold:             peer.DeflateThresholdBytes,
-			ServerContextTakeover: true,
-			ClientContextTakeover: true,
-			ServerMaxWindowBits:   peer.DeflateWindowBits,
-			ClientMaxWindowBits:   peer.DeflateWindowBits,
+			ServerContextTakeover: !o.Alone,
+			ClientContextTakeover: !o.Alone,
+			ServerMaxWindowBits:   bits,
+			ClientMaxWindowBits:   bits,
 		},
 	})
 	server.OnError = func(c net.Conn, _ error) {

@@ -22,25 +22,29 @@ func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to listen on")
 	mode := flag.String("mode", peer.Echo, "echo, broadcast or topics")
 	deflate := flag.Bool("deflate", false, "compress messages for clients that offer it")
+	alone := flag.Bool("no-takeover", false, "compress each message by itself")
 	version := flag.Bool("version", false, "print the library and its version")
 	flag.Parse()
 	if *version {
 		fmt.Println("sockmill github.com/sockmill/sockmill", revision())
 		return
 	}
-	if err := run(*listen, *mode, *deflate); err != nil {
+	if err := run(*listen, *mode, *deflate, *alone); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(listen, mode string, deflate bool) (err error) {
+func run(listen, mode string, deflate, alone bool) (err error) {
 	cfg := engine.Config{
 		Addr:    "ws://" + listen,
 		Deflate: engine.DeflateOff,
 		Logger:  zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel))),
 	}
-	if deflate {
+	switch {
+	case deflate && alone:
+		cfg.Deflate = engine.DeflateNoTakeover
+	case deflate:
 		cfg.Deflate = engine.DeflateTakeover
 	}
 	var e *engine.Engine

@@ -34,6 +34,7 @@ const (
 type Options struct {
 	Mode    string
 	Deflate bool
+	Alone   bool // no context takeover
 }
 
 // Main reads the command line and has serve serve l until SIGINT or SIGTERM ends
@@ -44,6 +45,7 @@ func Main(module string, serve func(o Options, l net.Listener) error) {
 	listen := flag.String("listen", "127.0.0.1:0", "address to listen on")
 	flag.StringVar(&o.Mode, "mode", Echo, "echo, broadcast or topics")
 	flag.BoolVar(&o.Deflate, "deflate", false, "compress messages for clients that offer it")
+	flag.BoolVar(&o.Alone, "no-takeover", false, "compress each message by itself")
 	version := flag.Bool("version", false, "print the library and its version")
 	flag.Parse()
 	if *version {
