@@ -3,11 +3,11 @@
 const $ = (id) => document.getElementById(id);
 const FIGURES = [ // id, label, text of a value
   ['rtt', 'Round trip', (v) => `${v.toFixed(1)} ms`],
-  ['tick', 'Tick of the server', (v) => `${v.toFixed(2)} ms`],
+  ['tick', 'Server tick', (v) => `${v.toFixed(2)} ms`],
   ['bytes', 'Traffic', (v) => `${(v / 1000).toFixed(1)} kB/s`],
   ['snapshots', 'Snapshots', (v) => `${v.toFixed(0)} /s`],
   ['dropped', 'Dropped', String],
-  ['entities', 'Entities in view', String],
+  ['entities', 'In view', String],
   ['delay', 'Interpolation', (v) => `${v.toFixed(0)} ms`],
   ['lag', 'Prediction', (v) => `${v.toFixed(0)} ms`],
   ['frames', 'Frames', (v) => `${v.toFixed(0)} /s`],
@@ -57,10 +57,11 @@ export class Hud {
     }
   }
 
-  // own: {player, cells, mass, x, y}; also for whoever tests or scripts the page.
+  // own: {player, cells, mass, x, y, food}; the attributes are for whoever tests or scripts the page.
   own(own) {
     Object.assign(document.body.dataset, {
       player: own.player, cells: own.cells, mass: own.mass.toFixed(2), x: own.x.toFixed(1), y: own.y.toFixed(1),
+      food: own.food ? `${own.food.x.toFixed()},${own.food.y.toFixed()}` : '',
     });
     $('mass').textContent = wholes.format(Math.round(own.mass));
   }
@@ -95,7 +96,7 @@ export class Hud {
     c.fillStyle = style.getPropertyValue('--soft');
     for (const { x, y, size } of dots) {
       c.beginPath();
-      c.arc(x / 255 * side, y / 255 * side, 1.5 + size / 255 * side * 0.5, 0, 7);
+      c.arc(x / 255 * side, y / 255 * side, 1.2 + size / 12, 0, 7);
       c.globalAlpha = 0.55;
       c.fill();
     }

@@ -4,11 +4,12 @@ import { Input } from './input.js';
 import { Connection, stored } from './net.js';
 import { massOf, Prediction, radiusOf } from './predict.js';
 import { decoration, sceneOf, View } from './view.js';
-import { BOARD, DEAD, DIED, EJECT, INPUT, nameError, RESIZED, RESPAWN, RESUMED, SNAPSHOT, SPLIT, WELCOME } from './wire.js';
+import { BOARD, DEAD, DIED, EJECT, FOOD, INPUT, nameError, RESIZED, RESPAWN, RESUMED, SNAPSHOT, SPLIT, WELCOME } from './wire.js';
 import { Playout, World } from './world.js';
 
 const INPUT_EVERY = 33; // ms; the server takes twice as many
 const INPUT_REST = 100; // ms, while nothing changes
+const SPAN = 760; // units across the longer side of the window for the newborn; the server shows 1400
 
 const $ = (id) => document.getElementById(id);
 const hud = new Hud();
@@ -77,7 +78,18 @@ function snapshot(message, now) {
   game.dead = dead;
   document.body.dataset.playing = !dead;
   const mass = cells.reduce((sum, { r }) => sum + massOf(r), 0);
-  hud.own({ player: game.me, cells: mine.length, mass, x: own.x, y: own.y });
+  hud.own({ player: game.me, cells: mine.length, mass, x: own.x, y: own.y, food: nearestFood() });
+}
+
+// Where on the screen the next bite is.
+function nearestFood() {
+  let [best, nearest] = [null, Infinity];
+  for (const e of game.world.entities.values()) {
+    const place = e.past.at(-1);
+    const far = Math.hypot(place.x - own.x, place.y - own.y);
+    if (e.kind === FOOD && far < nearest) [best, nearest] = [place, far];
+  }
+  return best && view.toScreen(best);
 }
 
 function board(message) {
@@ -150,7 +162,7 @@ function look(places, ms) {
     const middle = (axis) => places.reduce((sum, place) => sum + place[axis] * place.r * place.r, 0) / mass;
     own = { x: middle('x'), y: middle('y'), r: radiusOf(mass / 16) };
   }
-  view.follow({ x: own.x, y: own.y, span: 900 + 9 * own.r }, ms);
+  view.follow({ x: own.x, y: own.y, span: SPAN * (Math.max(massOf(own.r), 10) / 10) ** 0.2 }, ms);
 }
 
 requestAnimationFrame(frame);

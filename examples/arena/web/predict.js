@@ -51,7 +51,7 @@ export class Prediction {
   // The first snapshot with an input tells how long that took. An input that comes within a
   // tick moves the cell as if it had been there for all of it.
   #measure(ack, due) {
-    if (ack <= this.#ack) return;
+    if (ack === this.#ack) return;
     this.#ack = ack;
     const input = this.#inputs.findLast(({ seq }) => seq === ack);
     if (!input) return;

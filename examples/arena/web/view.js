@@ -6,6 +6,7 @@ const PIXELS_MAX = 2; // device pixels per CSS pixel; more costs and shows nothi
 const GRID = 50; // units
 const FADE = 130; // ms to appear and to vanish
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, Inter, "Noto Sans", sans-serif';
+const COLORS = ['outside', 'floor', 'grid', 'grid-strong', 'edge', 'stick']; // of style.css
 const TAU = 2 * Math.PI;
 
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
@@ -33,7 +34,7 @@ class Paint {
     body.addColorStop(0.5, color(night ? 0.68 : 0.76, 0.145));
     body.addColorStop(1, color(night ? 0.59 : 0.68, 0.16));
     return {
-      body, rim: color(night ? 0.47 : 0.57, 0.15), halo: `oklch(${night ? 0.7 : 0.65} 0.15 ${h} / 0.16)`,
+      body, rim: color(night ? 0.5 : 0.55, 0.15), halo: `oklch(${night ? 0.7 : 0.65} 0.15 ${h} / 0.16)`,
       ink: color(0.3, 0.08), dot: color(night ? 0.74 : 0.7, 0.16),
     };
   }
@@ -41,14 +42,21 @@ class Paint {
 
 export class View {
   camera = { x: 0, y: 0, scale: 1 };
-  #canvas; #context; #paint; #widths = new Map();
+  #canvas; #context; #paint; #colors; #widths = new Map();
 
   constructor(canvas) {
     this.#canvas = canvas;
     this.#context = canvas.getContext('2d', { alpha: false });
     this.#paint = new Paint(this.#context);
     addEventListener('resize', () => this.#resize());
+    dark.addEventListener('change', () => this.#restyle());
     this.#resize();
+    this.#restyle();
+  }
+
+  #restyle() {
+    const style = getComputedStyle(this.#canvas);
+    this.#colors = Object.fromEntries(COLORS.map((name) => [name, style.getPropertyValue(`--${name}`)]));
   }
 
   #resize() {
@@ -82,11 +90,10 @@ export class View {
    */
   draw(scene, now) {
     const c = this.#context;
-    const style = getComputedStyle(this.#canvas);
     this.#plain();
-    c.fillStyle = style.getPropertyValue('--outside');
+    c.fillStyle = this.#colors.outside;
     c.fillRect(0, 0, this.width, this.height);
-    this.#floor(scene.size, style);
+    this.#floor(scene.size);
     for (const thing of scene.things) {
       const { x, y } = this.toScreen(thing);
       const r = thing.r * this.camera.scale;
@@ -97,7 +104,7 @@ export class View {
     }
     this.#plain();
     if (scene.heading) this.#arrow(scene.heading);
-    if (scene.stick) this.#stick(scene.stick, style);
+    if (scene.stick) this.#stick(scene.stick);
   }
 
   #plain() { this.#context.setTransform(this.pixels, 0, 0, this.pixels, 0, 0); }
@@ -108,30 +115,30 @@ export class View {
     this.#context.setTransform(k * r, 0, 0, k * r, k * x, k * y);
   }
 
-  #floor(size, style) {
+  #floor(size) {
     const c = this.#context;
     const a = this.toScreen({ x: 0, y: 0 });
     const b = this.toScreen({ x: size, y: size });
     const { scale } = this.camera;
     c.beginPath();
     c.roundRect(a.x, a.y, b.x - a.x, b.y - a.y, 12 * scale);
-    c.fillStyle = style.getPropertyValue('--floor');
+    c.fillStyle = this.#colors.floor;
     c.fill();
     const left = Math.max(0, a.x), right = Math.min(this.width, b.x);
     const top = Math.max(0, a.y), bottom = Math.min(this.height, b.y);
-    for (const [each, color] of [[GRID, '--grid'], [GRID * 5, '--grid-strong']]) {
+    for (const [each, color] of [[GRID, 'grid'], [GRID * 5, 'grid-strong']]) {
       const step = each * scale;
       if (step < 12 || left > right || top > bottom) continue;
       c.beginPath();
       for (let x = a.x + Math.ceil((left - a.x) / step) * step; x <= right; x += step) c.rect(x, top, 1, bottom - top);
       for (let y = a.y + Math.ceil((top - a.y) / step) * step; y <= bottom; y += step) c.rect(left, y, right - left, 1);
-      c.fillStyle = style.getPropertyValue(color);
+      c.fillStyle = this.#colors[color];
       c.fill();
     }
     c.beginPath();
     c.roundRect(a.x, a.y, b.x - a.x, b.y - a.y, 12 * scale);
     c.lineWidth = Math.max(2, 4 * scale);
-    c.strokeStyle = style.getPropertyValue('--edge');
+    c.strokeStyle = this.#colors.edge;
     c.stroke();
   }
 
@@ -158,14 +165,14 @@ export class View {
     c.lineWidth = Math.min(0.14, Math.max(1.5, Math.min(r * 0.045, 6)) / r);
     c.strokeStyle = paint.rim;
     c.stroke();
-    if (thing.kind === CELL && r > 13) this.#label(x, y, r, thing, paint);
+    if (thing.kind === CELL && (r > 13 || thing.mine)) this.#label(x, y, r, thing, paint);
   }
 
   // A drop more than a circle: it trembles by a pixel or two.
   #outline(r, id, now) {
     const c = this.#context;
     const points = Math.round(Math.min(Math.max(r * this.pixels, 18), 150));
-    const depth = r < 12 ? 0 : Math.min(0.9 / r, 0.016);
+    const depth = r < 12 ? 0 : Math.min(0.8 / r, 0.011);
     const t = now / 520 + id;
     c.beginPath();
     for (let i = 0; i < points; i++) {
@@ -196,7 +203,7 @@ export class View {
     c.stroke();
   }
 
-  #label(x, y, r, { name, mass }, paint) {
+  #label(x, y, r, { name, mass, mine }, paint) {
     const c = this.#context;
     this.#plain();
     c.textAlign = 'center';
@@ -214,7 +221,12 @@ export class View {
       c.fillStyle = '#fff';
       c.fillText(text, x, at);
     };
-    if (name && px >= 8) write(name, px, weighed ? y - px * 0.12 : y);
+    if (name && px >= 9) write(name, px, weighed ? y - px * 0.12 : y);
+    else if (name && mine) { // there is no room in it
+      c.font = `650 12px ${FONT}`;
+      c.fillStyle = paint.rim;
+      c.fillText(name, x, y + r + 16);
+    }
     if (weighed) write(String(Math.round(mass)), Math.round(Math.min(r * 0.26, 26)), name ? y + Math.max(px * 0.5, 4) + r * 0.16 : y);
   }
 
@@ -250,10 +262,10 @@ export class View {
     this.#plain();
   }
 
-  #stick({ x, y, dx, dy }, style) {
+  #stick({ x, y, dx, dy }) {
     const c = this.#context;
     const far = Math.max(1, Math.hypot(dx, dy) / 56);
-    c.fillStyle = c.strokeStyle = style.getPropertyValue('--stick');
+    c.fillStyle = c.strokeStyle = this.#colors.stick;
     c.lineWidth = 2;
     c.beginPath();
     c.arc(x, y, 56, 0, TAU);
@@ -288,19 +300,20 @@ export function sceneOf(world, at, own) {
   return things.sort((a, b) => (a.kind === FOOD ? -1 : a.r) - (b.kind === FOOD ? -1 : b.r));
 }
 
-/** Cells that drift behind the join screen. */
+/** Cells that drift behind the join screen, in a world of 1000 units. */
 export function decoration(now) {
   const t = calm.matches ? 0 : now / 1000;
+  const chance = (i, k) => Math.abs(Math.sin(i * k) * 43758.5453) % 1;
   const things = [];
-  for (let i = 0; i < 190; i++) {
-    const wave = (k) => Math.sin(i * k + 1.3 * k);
-    const big = i % 10 === 0;
+  for (let i = 0; i < 140; i++) {
+    things.push({ id: i, kind: FOOD, hue: (i * 47) % 256, x: 1000 * chance(i + 1, 12.9898), y: 1000 * chance(i + 1, 78.233), r: 4.5 });
+  }
+  for (let i = 0; i < 16; i++) {
+    const [angle, far] = [i * 2.4, 190 + 21 * i];
     things.push({
-      id: i, kind: big ? EJECTED : FOOD, hue: (i * 47) % 256,
-      x: 500 + 560 * wave(12.9898) + (big ? 22 * Math.sin(t * 0.21 + i) : 0),
-      y: 500 + 560 * wave(78.233) + (big ? 22 * Math.cos(t * 0.17 + i) : 0),
-      r: big ? 22 + 34 * Math.abs(wave(37.719)) : 4.5,
+      id: i, kind: EJECTED, hue: (i * 53 + 20) % 256, r: 16 + 30 * chance(i + 1, 37.719),
+      x: 500 + far * Math.cos(angle) + 18 * Math.sin(t * 0.21 + i), y: 500 + far * 0.7 * Math.sin(angle) + 18 * Math.cos(t * 0.17 + i),
     });
   }
-  return things.sort((a, b) => a.r - b.r);
+  return things;
 }
