@@ -2,7 +2,7 @@
 // ahead of them.
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
-import {massOf, Prediction, radiusOf, speed} from '../arena/web/predict.js';
+import {massOf, Pace, Prediction, radiusOf, speed} from '../arena/web/predict.js';
 import {CELL, FOOD, KEYFRAME, SNAPSHOT} from '../arena/web/wire.js';
 import {placeAt, Playout, World} from '../arena/web/world.js';
 import {seeded} from './lib/seeded.mjs';
@@ -72,6 +72,17 @@ test('a number that is used again does not fly through the arena', () => {
   assert.equal(placeAt(world.entities.get(5), 3.5 * PERIOD).x, 300);
 });
 
+test('food stays what it is when the world has another size', () => {
+  const world = new World(3000, 1);
+  const snapshot = feed(world);
+  const food = () => ({id: 5, mask: 7, kind: FOOD, owner: 0, hue: 0, x: Math.round(1234.5 * 65535 / world.size), y: 100, radius: 60});
+  snapshot(1, {flags: KEYFRAME, changed: [food()]});
+  world.size = 2900;
+  snapshot(2, {flags: KEYFRAME, changed: [food()]});
+  assert.equal(world.gone.length, 0);
+  assert.equal(world.entities.get(5).bornAt, PERIOD);
+});
+
 test('places are not kept for ever', () => {
   const world = new World(SIZE, 1);
   const snapshot = feed(world);
@@ -104,6 +115,25 @@ test('the playout follows a way that became longer', () => {
   for (let i = 0; i < 100; i++) playout.sample(at(i), at(i) + 10);
   for (let i = 100; i < 1500; i++) playout.sample(at(i), at(i) + 60);
   near(playout.local(0), 60, 8, 'the offset');
+});
+
+test('inputs at a screen of 144 frames a second', () => {
+  const sent = (vector, pressed = () => false) => {
+    const pace = new Pace();
+    let n = 0;
+    for (let frame = 0; frame < 1440; frame++) n += pace.due(vector(frame), pressed(frame), frame * 1000 / 144);
+    return n / 10;
+  };
+  const turning = sent((frame) => ({dx: Math.cos(frame), dy: Math.sin(frame)}));
+  assert.ok(turning > 25 && turning <= 30.4, `${turning} a second while it turns`);
+  const straight = sent(() => ({dx: 1, dy: 0}));
+  assert.ok(straight > 8 && straight <= 10.1, `${straight} a second while it does not`);
+
+  const pace = new Pace();
+  assert.equal(pace.due({dx: 0, dy: 0}, false, 0), true);
+  assert.equal(pace.due({dx: 0, dy: 0}, true, 20), false);
+  assert.equal(pace.due({dx: 0, dy: 0}, false, 40), false);
+  assert.equal(pace.due({dx: 0, dy: 0}, true, 40), true, 'a button does not wait for the rest');
 });
 
 test('the rule of the server', () => {

@@ -9,7 +9,7 @@ const FIGURES = [ // id, label, text of a value
   ['dropped', 'Dropped', String],
   ['entities', 'In view', String],
   ['delay', 'Interpolation', (v) => `${v.toFixed(0)} ms`],
-  ['lag', 'Prediction', (v) => `${v.toFixed(0)} ms`],
+  ['error', 'Prediction error', (v) => `${v.toFixed(1)} units`],
   ['frames', 'Frames', (v) => `${v.toFixed(0)} /s`],
 ];
 const wholes = new Intl.NumberFormat('en');
@@ -177,7 +177,7 @@ export class Hud {
       replaced: ['Played elsewhere.', 'This cell was taken over by another tab.'],
       stopped: ['Disconnected.', detail ? `The server says: ${detail}.` : 'The server ended the connection.'],
     }[state] ?? ['', ''];
-    const joined = !$('hud').hidden;
+    const joined = !$('join-dialog').open;
     if (state === 'connecting' && !$('banner').hidden) $('banner-text').textContent = 'Reconnecting …';
     else $('banner').hidden = !title || !joined;
     if (title) {
@@ -185,7 +185,7 @@ export class Hud {
       $('banner-text').textContent = text;
       $('reconnect').textContent = state === 'replaced' ? 'Play here' : 'Reconnect now';
     }
-    if ($('join-dialog').open) this.joinError(title && `${title} ${text}`);
+    if (!joined) this.joinError(title && `${title} ${text}`);
     $('join').disabled = state === 'connecting';
     if (changed && joined) this.announce(state === 'connected' ? 'Connected.' : title);
   }

@@ -34,6 +34,8 @@ export class Input {
     area.addEventListener('contextmenu', (event) => event.preventDefault());
   }
 
+  get pressed() { return this.#flags !== 0; }
+
   press(flag) { this.#flags |= flag; }
 
   /** The buttons pressed since it was called last. */

@@ -2,13 +2,12 @@
 import { Hud } from './hud.js';
 import { Input } from './input.js';
 import { Connection, stored } from './net.js';
-import { massOf, Prediction, radiusOf } from './predict.js';
-import { decoration, sceneOf, View } from './view.js';
+import { massOf, Pace, Prediction, radiusOf } from './predict.js';
+import { decoration, sceneOf } from './scene.js';
+import { View } from './view.js';
 import { BOARD, DEAD, DIED, EJECT, FOOD, INPUT, nameError, RESIZED, RESPAWN, RESUMED, SNAPSHOT, SPLIT, WELCOME } from './wire.js';
 import { Playout, World } from './world.js';
 
-const INPUT_EVERY = 33; // ms; the server takes twice as many
-const INPUT_REST = 100; // ms, while nothing changes
 const SPAN = 760; // units across the longer side of the window for the newborn; the server shows 1400
 
 const $ = (id) => document.getElementById(id);
@@ -22,7 +21,7 @@ const input = new Input($('arena'), {
 let game = null; // {me, period, world, prediction, playout, dead, board} from the first welcome on
 let frozen = null; // since when the connection is away
 let seq = 0;
-let steered = { at: 0, dx: 0, dy: 0 };
+const pace = new Pace();
 let own = { x: 0, y: 0, r: 0 }; // the middle of our cells
 const radii = new Map(); // of own cells as shown: they grow softly
 const counted = { bytes: 0, snapshots: 0, frames: 0, cost: 0, dropped: 0, since: performance.now() };
@@ -56,7 +55,6 @@ function welcome({ player, world, period, flags }) {
     prediction: new Prediction(ms, world), playout: new Playout(ms),
   };
   game.world.size = world;
-  steered.at = 0;
   document.body.dataset.resumed = Boolean(flags & RESUMED);
   hud.enter();
   hud.state('connected');
@@ -108,12 +106,8 @@ function steer(now) {
   if (!connection.open || !game || game.dead) return;
   const { dx, dy } = hud.playing ? input.vector(view.toScreen(own)) : { dx: 0, dy: 0 };
   game.heading = { dx, dy };
-  const since = now - steered.at;
-  if (since < INPUT_EVERY) return;
+  if (!pace.due({ dx, dy }, input.pressed, now)) return;
   const flags = input.takeFlags();
-  const same = !flags && Math.hypot(dx - steered.dx, dy - steered.dy) < 0.01;
-  if (same && since < INPUT_REST) return;
-  steered = { at: now, dx, dy };
   seq = (seq + 1) >>> 0;
   connection.send({ kind: INPUT, seq, dx, dy, flags });
   game.prediction.sent({ seq, dx, dy }, now);
@@ -166,7 +160,8 @@ function look(places, ms) {
 }
 
 requestAnimationFrame(frame);
-document.addEventListener('visibilitychange', () => steer(performance.now())); // no frame will do it
+// A page that is hidden has no frames; its cell is to stop all the same.
+document.addEventListener('visibilitychange', () => setTimeout(() => steer(performance.now()), 40));
 
 // Figures, and what changes slowly.
 
@@ -177,7 +172,7 @@ setInterval(() => {
     hud.figures({
       rtt: connection.rtt, tick: counted.cost, bytes: counted.bytes * rate, snapshots: counted.snapshots * rate,
       dropped: counted.dropped, entities: game.world.entities.size, delay: game.playout.delay,
-      lag: game.prediction.lag, frames: counted.frames * rate,
+      error: game.prediction.error, frames: counted.frames * rate,
     });
   }
   Object.assign(counted, { bytes: 0, snapshots: 0, frames: 0, since: now });

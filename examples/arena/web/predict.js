@@ -10,11 +10,29 @@ export const radiusOf = (mass) => 4 * Math.sqrt(mass);
 /** Units a second at full throttle. */
 export const speed = (mass) => 600 * Math.max(mass, 10) ** -0.25;
 
+const INPUT_EVERY = 33; // ms; the server takes twice as many
+const INPUT_REST = 100; // ms, while nothing changes
+
+/** Says when an input is due: soon if something changed, and now and then in any case. */
+export class Pace {
+  #at = -Infinity; #dx = 0; #dy = 0;
+
+  /** pressed: whether a button waits to be sent. */
+  due({ dx, dy }, pressed, now) {
+    const since = now - this.#at;
+    const same = !pressed && Math.hypot(dx - this.#dx, dy - this.#dy) < 0.01;
+    if (since < (same ? INPUT_REST : INPUT_EVERY)) return false;
+    [this.#at, this.#dx, this.#dy] = [now, dx, dy];
+    return true;
+  }
+}
+
 export class Prediction {
   #inputs = []; // {seq, at, dx, dy}: in force from at until the next one
   #lag; // ms from sending an input to the time that the snapshot which shows it is due
   #ack = -1;
-  #cells = new Map(); // id → {x, y, r, at, ex, ey}
+  #cells = new Map(); // id → {x, y, r, at, since, ex, ey}
+  error = 0; // units by which what was shown is wrong, on average of late
 
   /** period: ms of a tick; size: of the world. */
   constructor(period, size) {
@@ -22,9 +40,6 @@ export class Prediction {
     this.size = size;
     this.#lag = period;
   }
-
-  /** ms between an input and what it does on an unpredicted screen. */
-  get lag() { return this.#lag; }
 
   /** Notes what was sent at now. Vectors are at most 1 long. */
   sent({ seq, dx, dy }, now) {
@@ -45,6 +60,7 @@ export class Prediction {
       if (!was || Math.hypot(was.x - is.x, was.y - is.y) > JUMP) continue;
       cell.ex = was.x - is.x;
       cell.ey = was.y - is.y;
+      this.error += (Math.hypot(cell.ex, cell.ey) - this.error) * 0.05;
     }
   }
 
@@ -59,7 +75,7 @@ export class Prediction {
     this.#lag += (Math.min(Math.max(took, -this.period), 1_000) - this.#lag) * 0.1;
   }
 
-  /** Where an own cell is at now: {x, y, r, error}, or undefined. */
+  /** Where an own cell is at now: {x, y, r}, or undefined. */
   at(id, now) {
     const cell = this.#cells.get(id);
     if (!cell) return undefined;
@@ -70,7 +86,7 @@ export class Prediction {
     return {
       x: clamp(cell.x + way.x * v) + cell.ex * left,
       y: clamp(cell.y + way.y * v) + cell.ey * left,
-      r: cell.r, error: Math.hypot(cell.ex, cell.ey),
+      r: cell.r,
     };
   }
 

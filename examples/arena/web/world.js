@@ -111,10 +111,11 @@ export class World {
 
 const units = (position, size) => position * size / POSITIONS;
 
-// Numbers are used again: between two keyframes one may have come to mean something else.
+// Numbers are used again: between two keyframes one may have come to mean something else. Where the
+// food lies is rounded differently when the world has another size.
 function isAnother(e, { kind, owner, x }, size) {
   if (kind === undefined) return false;
-  return kind !== e.kind || owner !== e.owner || (kind === FOOD && units(x, size) !== e.past.at(-1).x);
+  return kind !== e.kind || owner !== e.owner || (kind === FOOD && Math.abs(units(x, size) - e.past.at(-1).x) > 2);
 }
 
 /** Where e was at a time of the server: {x, y, r}, between the two nearest places known. */
