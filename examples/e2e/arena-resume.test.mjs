@@ -22,7 +22,7 @@ test('a cut connection: back into the same cell', {timeout}, async (t) => {
 
   proxy.down();
   await ada.state('reconnecting');
-  await ada.at('banner-text').getByText(/Reconnecting in \d+ s …/).waitFor();
+  await ada.at('banner-text').getByText(/Reconnecting in \d+\ss\s…/).waitFor();
   await ada.at('announce').getByText('Connection lost.').waitFor();
   await ada.at('reconnect').click();
   await ada.state('reconnecting'); // still nobody there

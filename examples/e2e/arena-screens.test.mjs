@@ -43,10 +43,11 @@ for (const [width, options] of [[390, phone], [1280, {}]]) {
         }
       };
 
-      let toPage;
+      let toPage, away = false;
       await ada.page.routeWebSocket('**/play', (page) => {
         toPage = page;
-        page.connectToServer();
+        if (away) page.close({code: 1012});
+        else page.connectToServer();
       });
       await ada.at('join').waitFor();
       await shoot('join');
@@ -62,6 +63,12 @@ for (const [width, options] of [[390, phone], [1280, {}]]) {
       await ada.at('death-dialog').waitFor();
       await ada.page.waitForFunction(() => document.activeElement.id === 'respawn');
       await shoot('death');
+
+      away = true;
+      toPage.close({code: 1012});
+      await ada.at('banner-text').getByText(/Reconnecting in \d+\ss/).waitFor();
+      await apart('banner', 'death-dialog', 'leaders', 'minimap');
+      await shoot('lost');
       ada.quiet();
     });
   }

@@ -172,8 +172,8 @@ export class Hud {
     const changed = document.body.dataset.state !== state;
     document.body.dataset.state = state;
     const [title, text] = {
-      reconnecting: ['Connection lost.', `Reconnecting in ${detail} s …`],
-      offline: ['You are offline.', `Next attempt in ${detail} s …`],
+      reconnecting: ['Connection lost.', `Reconnecting in ${detail}\u00a0s\u00a0…`],
+      offline: ['You are offline.', `Next attempt in ${detail}\u00a0s\u00a0…`],
       replaced: ['Played elsewhere.', 'This cell was taken over by another tab.'],
       stopped: ['Disconnected.', detail ? `The server says: ${detail}.` : 'The server ended the connection.'],
     }[state] ?? ['', ''];
