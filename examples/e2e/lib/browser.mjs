@@ -1,4 +1,4 @@
-// Chromium windows that have the chat open.
+// Chromium windows that have the chat open, or another page.
 import assert from 'node:assert/strict';
 import {chromium} from 'playwright-core';
 import {tool} from './process.mjs';
@@ -23,13 +23,13 @@ export class Window {
   complaints = []; // what the console says that should not be there
   outages = [];    // what it says about a server that is away
 
-  static async open(browser, port, {room = 'lobby', ...options} = {}) {
-    const window = new Window();
+  static async open(browser, port, {room = 'lobby', path = `/#${room}`, ...options} = {}) {
+    const window = new this();
     const context = await browser.newContext({viewport: {width: 1280, height: 800}, ...options});
     context.setDefaultTimeout(15_000);
     window.page = await context.newPage();
     await window.#watch();
-    await window.page.goto(`http://127.0.0.1:${port}/#${room}`);
+    await window.page.goto(`http://127.0.0.1:${port}${path}`);
     return window;
   }
 
