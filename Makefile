@@ -11,7 +11,7 @@ MODULES  := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod))
 MODULES  := $(MODULES:go.mod=.)
 each      = for m in $(MODULES); do echo "$$m: $(1)"; (cd $$m && $(1)); done
 
-.PHONY: help run test race debug lint fuzz conform hostile soak e2e e2e-deps bench bench-quick bench-check bench-docs bench-micro bench-deps cover ci
+.PHONY: help run test race debug lint fuzz conform hostile soak e2e e2e-deps bench bench-quick bench-check bench-docs bench-micro bench-deps arena-check cover ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,10 @@ bench-micro: ## the Go benchmarks of the bench module
 
 bench-deps: ## install the peers of the bench module that come from npm, where missing
 	bench/peers/install.sh
+
+ARENA ?= -for 30s
+arena-check: ## the arena on one core, bots on another; ARENA="-largest 1000,1500,2000" finds how many it bears
+	go run ./examples/arena/check $(ARENA)
 
 cover: ## test coverage: a total, and cover.out for go tool cover -html
 	go test -coverpkg=./... -coverprofile=cover.out ./...

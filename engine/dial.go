@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -44,6 +45,11 @@ type Dial struct {
 
 	// LocalAddr is the address to connect from; nil: the system chooses.
 	LocalAddr net.Addr
+
+	// Control, if set, is called with each socket before it connects, on a
+	// goroutine of its own: it may set options of the socket, such as the size of
+	// its buffers. Its error fails the attempt. See net.Dialer.
+	Control func(network, address string, c syscall.RawConn) error
 
 	// Timeout bounds an attempt, from the moment when its turn has come (see
 	// Config.DialsMax) to the end of the handshake; 0 is
@@ -234,8 +240,8 @@ func (d *dialing) connect() (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(d.ctx, min(d.Timeout, forever))
 	defer cancel()
 	defer context.AfterFunc(d.e.life, cancel)()
-	dialer := net.Dialer{LocalAddr: d.LocalAddr, KeepAlive: -1} // the engine pings
-	dialer.SetMultipathTCP(false)                               // like listeners: see loop.Listen
+	dialer := net.Dialer{LocalAddr: d.LocalAddr, Control: d.Control, KeepAlive: -1} // the engine pings
+	dialer.SetMultipathTCP(false)                                                   // like listeners: see loop.Listen
 	nc, err := dialer.DialContext(ctx, d.target.network, d.target.address)
 	var late net.Error
 	switch {

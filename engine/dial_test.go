@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -244,6 +245,38 @@ func TestDialFailures(t *testing.T) {
 			}
 			p.balanced()
 		})
+	}
+}
+
+// TestDialControl: Control has each socket before it connects, and may refuse.
+func TestDialControl(t *testing.T) {
+	s := serve(t, Config{}, Handler{})
+	p := pure(t, Config{Loops: 1}, Handler{})
+	opened, failed := make(chan *Conn, 1), make(chan *DialError, 1)
+	refuse := errors.New("not this one")
+	var calls atomic.Int32
+	control := func(network, address string, c syscall.RawConn) error {
+		if network != "tcp4" || address != s.Addr().String() {
+			t.Errorf("Control is called for %s %s", network, address)
+		}
+		if calls.Add(1) > 1 {
+			return refuse
+		}
+		err := error(nil)
+		return errors.Join(c.Control(func(fd uintptr) {
+			_, peer := syscall.Getpeername(int(fd)) // there is none yet
+			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4096)
+			if err == nil && peer == nil {
+				err = errors.New("connected already")
+			}
+		}), err)
+	}
+	d := Dial{URL: s.url("/"), Control: control, Handler: &Handler{OnOpen: func(c *Conn) { opened <- c }}, OnFailure: func(e *DialError) { failed <- e }}
+	p.mustDial(d)
+	one(t, opened, "OnOpen")
+	p.mustDial(d)
+	if e := one(t, failed, "OnFailure"); !errors.Is(e, refuse) {
+		t.Errorf("failed with %v", e)
 	}
 }
 

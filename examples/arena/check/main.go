@@ -1,0 +1,167 @@
+// Command check measures whether the arena reaches what it must: the server on
+// one core, the bots on another, with and without players who read slowly.
+//
+//	go run ./examples/arena/check [-n 1000] [-for 30s] [-slow 50] [-largest 1000,1500,2000,2500,3000]
+//
+// It runs from the root of the module, builds both programs, prints a table and
+// ends with status 1 if a bound is not kept. -largest looks for the most players
+// for whom all bounds are kept, as well.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+// The bounds.
+const (
+	p99MsMax      = 33.0
+	missedPctMax  = 1.0
+	rssMBMax      = 100.0
+	slowFactorMax = 1.2
+	visibleMin    = 15.0
+	inputsMin     = 19.0 // a second, for each bot
+)
+
+type options struct {
+	n, slow int
+	span    time.Duration
+	largest []int
+}
+
+func main() {
+	var o options
+	ladder := flag.String("largest", "", "also find the largest of these numbers of players that holds, such as 1000,1500,2000,2500,3000")
+	flag.IntVar(&o.n, "n", 1000, "players")
+	flag.IntVar(&o.slow, "slow", 50, "players who read slowly, in the second run")
+	flag.DurationVar(&o.span, "for", 30*time.Second, "how long to measure")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := o.parse(*ladder)
+	if err == nil {
+		err = check(ctx, o, os.Stdout, os.Stderr)
+	}
+	if err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "check:", err)
+		os.Exit(1)
+	}
+}
+
+func (o *options) parse(ladder string) error {
+	for _, s := range strings.FieldsFunc(ladder, func(r rune) bool { return r == ',' }) {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-largest is %q: it must be numbers of players, such as 1000,1500", ladder)
+		}
+		o.largest = append(o.largest, n)
+	}
+	return nil
+}
+
+var errShort = errors.New("a bound is not kept")
+
+// check measures and prints the table.
+func check(ctx context.Context, o options, out, progress io.Writer) error {
+	p, err := build(ctx, progress)
+	if err != nil {
+		return err
+	}
+	defer p.remove()
+	plain, err := p.measure(ctx, o.n, 0, o.span)
+	if err != nil {
+		return err
+	}
+	slow, err := p.measure(ctx, o.n, o.slow, o.span)
+	if err != nil {
+		return err
+	}
+	rows := append(plain.rows(), slow.slowRows(plain)...)
+	short := table(out, rows)
+	if len(o.largest) > 0 {
+		if err := p.largest(ctx, o, out); err != nil {
+			return err
+		}
+	}
+	if short {
+		return errShort
+	}
+	return nil
+}
+
+// row is a line of the table.
+type row struct {
+	what, bound, measured string
+	ok                    bool
+}
+
+// rows judges a run without slow players.
+func (m *measured) rows() []row {
+	players := fmt.Sprintf("%d players: ", m.N)
+	perBot := m.InputsPerS / float64(m.N)
+	return []row{
+		{players + "tick to client, p99", fmt.Sprintf("< %.0f ms", p99MsMax), fmt.Sprintf("%.2f ms", m.P99Ms), m.P99Ms < p99MsMax},
+		{players + "ticks missed", fmt.Sprintf("< %.0f %%", missedPctMax), fmt.Sprintf("%.3f %%", m.MissedPct), m.MissedPct < missedPctMax},
+		{players + "memory, at its most", fmt.Sprintf("< %.0f MB", rssMBMax), fmt.Sprintf("%.1f MB", m.peakMB), m.peakMB < rssMBMax},
+		{players + "entities each sees", fmt.Sprintf(">= %.0f", visibleMin), fmt.Sprintf("%.1f", m.Visible), m.Visible >= visibleMin},
+		{players + "inputs of each", fmt.Sprintf(">= %.0f/s", inputsMin), fmt.Sprintf("%.1f/s", perBot), perBot >= inputsMin},
+		{players + "errors", "0", strconv.FormatUint(m.Errors, 10), m.Errors == 0},
+	}
+}
+
+// slowRows judges a run with slow players by one without. That they were slow
+// shows in snapshots that were replaced before they left.
+func (m *measured) slowRows(plain *measured) []row {
+	players := fmt.Sprintf("and %d slow: ", m.Slow)
+	bound := slowFactorMax * plain.P99Ms
+	return []row{
+		{players + "tick to client of the others, p99", fmt.Sprintf("<= %.2f ms (%.1f x)", bound, slowFactorMax), fmt.Sprintf("%.2f ms", m.P99Ms), m.P99Ms <= bound},
+		{players + "ticks missed by the others", fmt.Sprintf("< %.0f %%", missedPctMax), fmt.Sprintf("%.3f %%", m.MissedPct), m.MissedPct < missedPctMax},
+		{players + "snapshots of the slow replaced", "> 0", strconv.FormatUint(m.ServerDrops-m.Drops, 10), m.ServerDrops > m.Drops},
+		{players + "memory, at its most", fmt.Sprintf("< %.0f MB", rssMBMax), fmt.Sprintf("%.1f MB", m.peakMB), m.peakMB < rssMBMax},
+		{players + "errors", "0", strconv.FormatUint(m.Errors, 10), m.Errors == 0},
+	}
+}
+
+// table prints the rows and tells whether one falls short.
+func table(out io.Writer, rows []row) (short bool) {
+	w := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
+	_, _ = fmt.Fprintln(w, "what\tbound\tmeasured\tverdict")
+	for _, r := range rows {
+		verdict := "ok"
+		if !r.ok {
+			verdict, short = "SHORT", true
+		}
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.what, r.bound, r.measured, verdict)
+	}
+	_ = w.Flush()
+	return short
+}
+
+// largest climbs until a number of players does not hold.
+func (p *programs) largest(ctx context.Context, o options, out io.Writer) error {
+	best := 0
+	for _, n := range o.largest {
+		m, err := p.measure(ctx, n, 0, o.span)
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintln(out)
+		if table(out, m.rows()) {
+			break
+		}
+		best = n
+	}
+	_, err := fmt.Fprintf(out, "\nthe largest n that holds: %d\n", best)
+	return err
+}
