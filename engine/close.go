@@ -292,6 +292,9 @@ func (c *Conn) tellClosed(info *CloseError) {
 		c.w.calling(onClose, c)
 		c.guard(func() { f(c, info) })
 	}
+	if r := c.rare; r != nil && r.sessions != nil {
+		r.sessions.lost(c)
+	}
 }
 
 // refuse answers the opening handshake with an HTTP error.

@@ -213,36 +213,45 @@ func (c *Config) settle() error {
 		return fmt.Errorf("engine: reading the descriptor limit: %w", err)
 	}
 	for _, l := range limits {
-		var v int64
-		field := l.field(c)
-		switch p := field.(type) {
-		case *int:
-			v = int64(*p)
-		case *time.Duration:
-			v = int64(*p)
+		switch l.name {
+		case "Loops":
+			l.def = int64(min(runtime.GOMAXPROCS(0), loop.LoopsMax))
+		case "SendBytesLow":
+			l.def = int64(max(c.SendBytesHigh/4, 1))
+		case "ConnectionsMax":
+			l.def = int64(max(descriptors-reserve(descriptors), 1))
 		}
-		switch {
-		case v == NoLimit && l.unlimited != 0:
-			v = l.unlimited
-		case v != 0 && (v < l.min || v > l.max):
-			return l.outOfRange(field, v)
-		case v == 0 && l.name == "Loops":
-			v = int64(min(runtime.GOMAXPROCS(0), loop.LoopsMax))
-		case v == 0 && l.name == "SendBytesLow":
-			v = int64(max(c.SendBytesHigh/4, 1))
-		case v == 0 && l.name == "ConnectionsMax":
-			v = int64(max(descriptors-reserve(descriptors), 1))
-		case v == 0:
-			v = l.def
-		}
-		switch p := field.(type) {
-		case *int:
-			*p = int(v)
-		case *time.Duration:
-			*p = time.Duration(v)
+		if err := l.settle("Config", l.field(c)); err != nil {
+			return err
 		}
 	}
 	return c.check()
+}
+
+// settle fills in the default of a field of a struct and checks its range.
+func (l limit) settle(of string, field any) error {
+	var v int64
+	switch p := field.(type) {
+	case *int:
+		v = int64(*p)
+	case *time.Duration:
+		v = int64(*p)
+	}
+	switch {
+	case v == NoLimit && l.unlimited != 0:
+		v = l.unlimited
+	case v != 0 && (v < l.min || v > l.max):
+		return l.outOfRange(of, field, v)
+	case v == 0:
+		v = l.def
+	}
+	switch p := field.(type) {
+	case *int:
+		*p = int(v)
+	case *time.Duration:
+		*p = time.Duration(v)
+	}
+	return nil
 }
 
 // reserve is how many descriptors are left to the rest of the program: to its
@@ -250,17 +259,17 @@ func (c *Config) settle() error {
 // which own two for a moment.
 func reserve(descriptors int) int { return 128 + descriptors/50 }
 
-func (l limit) outOfRange(field any, v int64) error {
+func (l limit) outOfRange(of string, field any, v int64) error {
 	none := ""
 	if l.unlimited != 0 {
 		none = ", or NoLimit"
 	}
 	if _, ok := field.(*time.Duration); ok {
-		return fmt.Errorf("engine: Config.%s is %v: it must be from %v to %v, or 0 for the default%s",
-			l.name, time.Duration(v), time.Duration(l.min), time.Duration(l.max), none)
+		return fmt.Errorf("engine: %s.%s is %v: it must be from %v to %v, or 0 for the default%s",
+			of, l.name, time.Duration(v), time.Duration(l.min), time.Duration(l.max), none)
 	}
-	return fmt.Errorf("engine: Config.%s is %d: it must be from %d to %d, or 0 for the default%s",
-		l.name, v, l.min, l.max, none)
+	return fmt.Errorf("engine: %s.%s is %d: it must be from %d to %d, or 0 for the default%s",
+		of, l.name, v, l.min, l.max, none)
 }
 
 // check holds fields against each other.

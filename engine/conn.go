@@ -90,7 +90,8 @@ type rare struct {
 	ended   *CloseError // what OnClose is told once they returned
 	gone    bool        // the connection is, and is counted out once they returned
 
-	timers     *Timer // of the program, armed
+	sessions   *Sessions // are to be told of the end
+	timers     *Timer    // of the program, armed
 	timerCount int
 }
 

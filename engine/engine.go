@@ -62,6 +62,7 @@ type Engine struct {
 	lastTarget atomic.Pointer[target]
 
 	mu        sync.Mutex
+	sessions  []*Sessions // to be told of the end
 	phase     enginePhase
 	active    int            // connections in use: on loops, in the http.Server, of Dial also those to come
 	early     []*dialing     // calls of Dial before Run

@@ -8,6 +8,7 @@ const (
 	pausedUser                             // PauseReading
 	pausedOffload                          // a function of Go runs
 	pausedRate                             // the peer sends too much
+	pausedResume                           // a state is on its way: see Sessions
 )
 
 // PauseReading stops reading from the connection, so that TCP makes the peer

@@ -109,6 +109,12 @@ func (e *Engine) stop(ctx context.Context) {
 		served.Wait()
 		e.http.close()
 	}
+	e.mu.Lock()
+	sessions := e.sessions
+	e.mu.Unlock()
+	for _, s := range sessions {
+		s.end()
+	}
 	if left > 0 {
 		e.err = &CutError{Connections: left, Bytes: unsent}
 	}

@@ -87,6 +87,7 @@ func (s *sim) finish() {
 		s.stop()
 	}
 	s.outlive()
+	s.outwait()
 	s.ended()
 }
 
@@ -152,6 +153,7 @@ func (s *sim) stop() {
 // ended asserts that nothing is left of anything.
 func (s *sim) ended() {
 	var sum ConnStats
+	timers := 0
 	for _, c := range s.conns {
 		if s.failure == "" {
 			c.checkGone()
@@ -167,9 +169,13 @@ func (s *sim) ended() {
 		if n := l.w.env.Buffers.Lent(); n != 0 {
 			s.failf("%d buffers are not given back", n)
 		}
-		if l.w.wheel.Len() != 0 || len(l.w.conns) != 0 {
-			s.failf("%d timers run, %d connections are listed", l.w.wheel.Len(), len(l.w.conns))
+		if len(l.w.conns) != 0 {
+			s.failf("%d connections are listed", len(l.w.conns))
 		}
+		timers += l.w.wheel.Len()
+	}
+	if timers != s.graces {
+		s.failf("%d timers run, %d of them for sessions", timers, s.graces)
 	}
 	if st := s.e.Stats(); st.Connections != 0 || st.Open != 0 || int(st.Accepted+st.Dialled) != len(s.conns) || st.ConnStats != sum {
 		s.failf("%+v after %d connections with %+v", st, len(s.conns), sum)

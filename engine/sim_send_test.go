@@ -52,8 +52,12 @@ func (c *simConn) act() {
 		c.api("Close", func() error { return c.c.Close(4000, "enough") })
 	case n < 76:
 		c.timer()
-	case n < 78:
+	case n < 77:
 		c.post()
+	case n < 78:
+		if c.opens > c.closes {
+			c.endSession()
+		}
 	case n < 86 && !s.calm: // or it would stay so
 		c.api("PauseReading", c.c.PauseReading)
 	default:

@@ -38,6 +38,8 @@ type simConn struct {
 	active    bool // one runs
 	closingAt int64
 	timers    []*simTimer
+	state     *simState
+	resuming  bool // and not given a state yet
 }
 
 func (c *simConn) String() string { return fmt.Sprintf("c%d", c.id) }
@@ -67,6 +69,7 @@ func (s *sim) setUp() {
 	e.loops = nil                     // these are simulated
 	e.offload.max, e.dials.max = 0, 0 // all wait; see runJob and connect
 	e.phase = engineRunning
+	s.newSessions()
 	for range 1 + s.r.IntN(3) {
 		l := &simLoop{s: s}
 		l.Simulated = loop.Simulate(s, l, func(ll *loop.Loop) loop.Driver {
@@ -151,6 +154,9 @@ func (s *sim) handler() Handler {
 			if c.d != nil {
 				c.d.opened(c)
 			}
+			if s.chance(300) {
+				c.session()
+			}
 			if s.chance(100) {
 				c.act()
 			}
@@ -209,6 +215,12 @@ func (s *sim) onMessage(cc *Conn, m Message) {
 	}
 	if c.jobs > 0 && !s.cfg.noPause {
 		s.failf("%v: a message while a function of Go runs", c)
+	}
+	if c.resuming && !s.cfg.noPause {
+		s.failf("%v: a message before the state", c)
+	}
+	if s.chance(100) {
+		c.session()
 	}
 	switch n := s.r.IntN(100); {
 	case n < 50:
@@ -278,4 +290,5 @@ func (s *sim) onClose(cc *Conn, e *CloseError) {
 	case !errors.Is(cc.SendText("x"), ErrClosed):
 		s.failf("%v: Send in OnClose", c)
 	}
+	c.closeSession()
 }

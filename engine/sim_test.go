@@ -66,6 +66,10 @@ type sim struct {
 	dials []*simDial // all there were
 	of    map[*Conn]*simConn
 
+	sessions *Sessions
+	states   []*simState // all there were
+	graces   int         // timers of sessions when the loops were stopped
+
 	cfg      simConfig
 	calm     bool // no more faults
 	stopped  bool // the loops were stopped with what was on them

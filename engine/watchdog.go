@@ -30,9 +30,10 @@ const (
 	onFailure
 	onTimer
 	onPost
+	onResume
 )
 
-var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post"}
+var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post", "Resume"}
 
 // calling notes which callback comes next. Mostly it is the same again.
 func (w *worker) calling(callback uint32, c *Conn) { w.callingAt(callback, c.id) }
