@@ -27,7 +27,7 @@ func (s *Sessions) attach(c *Conn) error {
 // of returns the session of c, unless another connection has resumed it. s.mu is
 // held.
 func (s *Sessions) of(c *Conn) *session {
-	if x := s.byConn[c]; x != nil && true {
+	if x := s.byConn[c]; x != nil && (x.heir == c || x.heir == nil) {
 		return x
 	}
 	return nil

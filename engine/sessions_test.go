@@ -150,7 +150,7 @@ func (a *arcade) sit(name string) (c *client, token string) {
 func (a *arcade) lose(c *client) {
 	a.t.Helper()
 	_ = c.Conn.Close()
-	one(a.t, a.closed, "OnClose")
+	_ = one(a.t, a.closed, "OnClose")
 	a.await("the loss", func() bool {
 		a.sessions.mu.Lock()
 		defer a.sessions.mu.Unlock()
@@ -242,7 +242,7 @@ func TestResumeWaitsForGo(t *testing.T) {
 				if e := early.closed(); e.Code != protocol.ClosePolicyViolation {
 					t.Errorf("the one between is closed with %v", e)
 				}
-				one(t, a.closed, "OnClose of the one between")
+				_ = one(t, a.closed, "OnClose of the one between")
 				switch end {
 				case "":
 					close(a.release)
@@ -253,7 +253,7 @@ func TestResumeWaitsForGo(t *testing.T) {
 				case "the heir drops":
 					a.lose1(other)
 					close(a.release)
-					one(t, a.closed, "OnClose of the old one")
+					_ = one(t, a.closed, "OnClose of the old one")
 					a.await("the loss", func() bool { return a.waiting() == 1 })
 					a.pass(30 * time.Second)
 					if got := one(t, a.expired, "OnExpire"); got != "ada" {
@@ -271,7 +271,7 @@ func TestResumeWaitsForGo(t *testing.T) {
 					}
 					other.expect("error: engine: the connection has no session")
 					close(a.release)
-					one(t, a.closed, "OnClose of the old one")
+					_ = one(t, a.closed, "OnClose of the old one")
 				}
 				if n := a.sessions.Len(); end == "" != (n == 1) {
 					t.Errorf("%d sessions", n)
@@ -297,7 +297,7 @@ func (a *arcade) waiting() (n int) {
 func (a *arcade) lose1(c *client) {
 	a.t.Helper()
 	abort(c.Conn)
-	one(a.t, a.closed, "OnClose")
+	_ = one(a.t, a.closed, "OnClose")
 }
 
 // TestGrace: the state waits so long and no longer, and the time begins anew
@@ -344,7 +344,7 @@ func TestEndOfASession(t *testing.T) {
 	}
 	c.close(protocol.CloseNormal, "bye") // and OnClose calls End
 	_ = c.closed()
-	one(t, a.closed, "OnClose")
+	_ = one(t, a.closed, "OnClose")
 	a.pass(time.Hour)
 	if len(a.expired) != 0 || a.sessions.Len() != 0 {
 		t.Errorf("%d expired, %d sessions", len(a.expired), a.sessions.Len())
@@ -388,7 +388,7 @@ func TestSessionsFull(t *testing.T) {
 	third := a.dial("/", nil)
 	third.want("begin edith", "error: engine: there are too many sessions")
 	a.pass(30 * time.Second)
-	one(t, a.expired, "OnExpire")
+	_ = one(t, a.expired, "OnExpire")
 	if got := third.ask("begin edith"); strings.HasPrefix(got, "error") {
 		t.Error(got)
 	}
@@ -406,7 +406,7 @@ func TestSessionPanics(t *testing.T) {
 	if e := c.closed(); e.Code != protocol.CloseInternalError {
 		t.Errorf("closed with %v", e)
 	}
-	one(t, a.closed, "OnClose")
+	_ = one(t, a.closed, "OnClose")
 	a.await("the loss", func() bool { return a.waiting() == 1 })
 	a.pass(30 * time.Second)
 	if expired.Load() != 1 || a.logs.FilterMessageSnippet("panicked").Len() != 2 {

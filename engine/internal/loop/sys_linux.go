@@ -62,12 +62,12 @@ func acceptRaw(l *net.TCPListener) (net.Listener, error) {
 			var from unix.Sockaddr
 			for {
 				a.fd, from, err = unix.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-				if err != unix.EINTR && err != unix.ECONNABORTED { //nolint:errorlint // from the kernel itself
+				if err != unix.EINTR && err != unix.ECONNABORTED {
 					break
 				}
 			}
 			a.remote = tcpAddr(from)
-			return err != unix.EAGAIN //nolint:errorlint // from the kernel itself
+			return err != unix.EAGAIN
 		})
 		if errors.Is(rerr, os.ErrClosed) {
 			return nil, net.ErrClosed
