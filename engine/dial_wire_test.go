@@ -391,13 +391,13 @@ func TestReconnectAfterTheFunctionOfGo(t *testing.T) {
 	url, wires := wired(t, "\x81\x02go")
 	p := pure(t, Config{Loops: 1}, Handler{})
 	var order []string
-	ended, done := make(chan bool), make(chan bool)
+	ended, done := make(chan bool), make(chan string, 1)
 	p.mustDial(Dial{URL: url, Reconnect: true, BackoffMin: time.Millisecond, BackoffMax: time.Millisecond, Handler: &Handler{
 		OnOpen:  func(*Conn) { order = append(order, "open") },
 		OnClose: func(*Conn, *CloseError) { order = append(order, "close") },
 		OnMessage: func(c *Conn, m Message) {
 			if len(order) > 1 {
-				close(done)
+				done <- strings.Join(order, " ")
 				return
 			}
 			_ = c.Go(m, func(ctx context.Context, _ Message) {
@@ -418,8 +418,7 @@ func TestReconnectAfterTheFunctionOfGo(t *testing.T) {
 	close(ended)
 	x = one(t, wires, "the second handshake")
 	defer x.Close() // or its client waits for that at the end
-	one(t, done, "the second message")
-	if got := strings.Join(order, " "); got != "open close open" {
+	if got := one(t, done, "the second message"); got != "open close open" {
 		t.Errorf("called %s", got)
 	}
 }
