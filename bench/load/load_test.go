@@ -18,7 +18,7 @@ func short(addr, mode string) options {
 	return options{
 		addr: addr, mode: mode, conns: 4, inFlight: 3, size: 200, topics: 2, pid: os.Getpid(),
 		warmUp: 1, duration: 1, rest: 20 * time.Millisecond,
-		stall: time.Minute, least: 400, // the machine may be busy
+		stall: time.Minute, quiet: 50 * time.Millisecond, least: 400, // the machine may be busy
 	}
 }
 
@@ -115,6 +115,20 @@ func ahead(frame []byte) []byte {
 	panic("not of the corpus")
 }
 
+// aheadFrom answers message n twice over, and from then on each with the answer
+// to the next: no reply is wrong but the last one. For one connection.
+func aheadFrom(n int) func(int, []byte) []byte {
+	return func(i int, frame []byte) []byte {
+		switch next := ahead(frame); {
+		case i == n:
+			return next
+		case i > n:
+			return next[len(frame):]
+		}
+		return frame
+	}
+}
+
 // late is a message that lies in the measured window, where contents are sampled.
 const late = 600
 
@@ -133,11 +147,12 @@ func TestLiars(t *testing.T) {
 		{"contents, in the window", &server{mode: "echo", reply: from(late, flip(100))}, "want"},
 		{"contents, only in the window", &server{mode: "echo", reply: between(500, 700, flip(100))}, "want"},
 		{"before it was asked", &server{mode: "echo", reply: only(late, ahead)}, "replies to"},
+		{"one more than was asked for", &server{mode: "echo", reply: aheadFrom(late)}, ""},
 		{"one type, in the window", &server{mode: "echo", reply: only(late, set(0, 0x82))}, "from byte 0 on"},
 		{"one length, in the window", &server{mode: "echo", reply: only(late, flip(3))}, "from byte"},
 		{"masked", &server{mode: "echo", reply: only(5, set(1, 0x80|126))}, "from byte"},
 		{"fragments", &server{mode: "echo", reply: only(5, set(0, 0x01))}, "from byte 0 on"},
-		{"one missing", &server{mode: "echo", reply: only(late, none)}, ""},
+		{"one missing", &server{mode: "echo", reply: only(late, none)}, missing},
 		{"all missing", &server{mode: "echo", reply: from(late, none)}, missing},
 		{"one twice", &server{mode: "echo", reply: only(late, twice)}, ""},
 		{"closed", &server{mode: "echo", reply: only(late, closing)}, "connection"},
@@ -201,8 +216,12 @@ func TestLiars(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			o := short(c.server.start(t), c.server.mode)
-			if c.want == "" || c.want == missing {
+			o.quiet = 10 * time.Second
+			if c.want == missing {
 				o.stall = time.Second // some are noticed only because nothing comes
+			}
+			if c.name == "one more than was asked for" {
+				o.conns = 1
 			}
 			if c.want == "replies to" || c.want == "were published" { // with one on its way, too many are noticed at once
 				o.inFlight = 1
@@ -260,6 +279,7 @@ func TestQuiet(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		l.o.quiet = 10 * time.Second
 		if err := run.quiet(); err == nil {
 			t.Errorf("%q was not noticed", extra)
 		}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
 // Every reader gets every message, once and in order, by each way; and a WebSocket
@@ -38,5 +40,19 @@ func TestRunCancelled(t *testing.T) {
 	defer cancel()
 	if rows, err := Run(ctx, Options{Readers: 1, Duration: time.Minute, Pause: 100 * time.Millisecond}); err == nil {
 		t.Errorf("%+v", rows)
+	}
+}
+
+// A reader that misses a message, or hears it twice, is no reader.
+func TestTake(t *testing.T) {
+	for _, numbers := range [][]int{{2}, {1, 1}, {1, 3}, {1, 2, 1}} {
+		d := &reader{way: &way{delay: hdrhistogram.New(1, 60e9, 3)}, room: &room{opened: time.Now()}}
+		var news []message
+		for _, n := range numbers {
+			news = append(news, message{N: n})
+		}
+		if err := d.take(news...); err == nil {
+			t.Errorf("%v was taken", numbers)
+		}
 	}
 }
