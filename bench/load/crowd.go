@@ -163,6 +163,7 @@ func (l *load) idle() (err error) {
 // network came back. It ends when each has had a reply. A client that is refused
 // tries again at once.
 func (l *load) burst() (err error) {
+	l.o.stall *= 3 // a connection request that was dropped comes again after 1, 3, 7, 15, 31 s
 	if err = l.openAll(128); err != nil {
 		return err
 	}

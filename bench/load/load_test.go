@@ -6,16 +6,19 @@ import (
 	"bytes"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/sockmill/sockmill/protocol"
 )
 
 // short is a run of a mode that takes a fraction of a second.
 func short(addr, mode string) options {
 	return options{
 		addr: addr, mode: mode, conns: 4, inFlight: 3, size: 200, topics: 2, pid: os.Getpid(),
-		warmUp: time.Millisecond, duration: time.Millisecond, rest: 20 * time.Millisecond,
-		stall: time.Minute, least: 400, // the machine may be busy
+		warmUp: 1, duration: 1, rest: 20 * time.Millisecond,
+		stall: time.Minute, quiet: 50 * time.Millisecond, least: 400, // the machine may be busy
 	}
 }
 
@@ -92,6 +95,40 @@ func twice(frame []byte) []byte { return append(bytes.Clone(frame), frame...) }
 func none([]byte) []byte        { return []byte{} }
 func closing([]byte) []byte     { return nil }
 
+// between changes messages number n up to m.
+func between(n, m int, change func(frame []byte) []byte) func(int, []byte) []byte {
+	return func(i int, frame []byte) []byte {
+		if n <= i && i < m {
+			return change(frame)
+		}
+		return frame
+	}
+}
+
+// ahead adds the frame that would answer the next message.
+func ahead(frame []byte) []byte {
+	for i, payload := range corpus(200) {
+		if bytes.Equal(frame, plain(payload)) {
+			return append(bytes.Clone(frame), plain(corpus(200)[(i+1)%variants])...)
+		}
+	}
+	panic("not of the corpus")
+}
+
+// aheadFrom answers message n twice over, and from then on each with the answer
+// to the next: no reply is wrong but the last one. For one connection.
+func aheadFrom(n int) func(int, []byte) []byte {
+	return func(i int, frame []byte) []byte {
+		switch next := ahead(frame); {
+		case i == n:
+			return next
+		case i > n:
+			return next[len(frame):]
+		}
+		return frame
+	}
+}
+
 // late is a message that lies in the measured window, where contents are sampled.
 const late = 600
 
@@ -108,11 +145,14 @@ func TestLiars(t *testing.T) {
 		{"a byte of the first reply", &server{mode: "echo", reply: only(0, flip(100))}, "connection"},
 		{"the last byte of the third", &server{mode: "echo", reply: only(2, flip(203))}, "want"},
 		{"contents, in the window", &server{mode: "echo", reply: from(late, flip(100))}, "want"},
+		{"contents, only in the window", &server{mode: "echo", reply: between(500, 700, flip(100))}, "want"},
+		{"before it was asked", &server{mode: "echo", reply: only(late, ahead)}, "replies to"},
+		{"one more than was asked for", &server{mode: "echo", reply: aheadFrom(late)}, ""},
 		{"one type, in the window", &server{mode: "echo", reply: only(late, set(0, 0x82))}, "from byte 0 on"},
 		{"one length, in the window", &server{mode: "echo", reply: only(late, flip(3))}, "from byte"},
 		{"masked", &server{mode: "echo", reply: only(5, set(1, 0x80|126))}, "from byte"},
 		{"fragments", &server{mode: "echo", reply: only(5, set(0, 0x01))}, "from byte 0 on"},
-		{"one missing", &server{mode: "echo", reply: only(late, none)}, ""},
+		{"one missing", &server{mode: "echo", reply: only(late, none)}, missing},
 		{"all missing", &server{mode: "echo", reply: from(late, none)}, missing},
 		{"one twice", &server{mode: "echo", reply: only(late, twice)}, ""},
 		{"closed", &server{mode: "echo", reply: only(late, closing)}, "connection"},
@@ -138,6 +178,7 @@ func TestLiars(t *testing.T) {
 			return 1
 		}}, ""},
 		{"a broadcast's contents", &server{mode: "broadcast", reply: from(late/4, flip(50))}, "want"},
+		{"a broadcast before it was sent", &server{mode: "broadcast", reply: only(late/4, ahead)}, "were published"},
 		{"topics, a member twice", &server{mode: "topics", deliver: func(n, i int) int {
 			if i == 0 && n == late/4 {
 				return 2
@@ -155,6 +196,9 @@ func TestLiars(t *testing.T) {
 		{"another key, among many handshakes", &server{mode: "handshake", answer: func(b []byte) []byte {
 			return bytes.Replace(b, []byte("="), []byte("A"), 1)
 		}}, "opening"},
+		{"another key, once among many handshakes", &server{mode: "handshake", answer: once(10, func(b []byte) []byte {
+			return bytes.Replace(b, []byte("="), []byte("A"), 1)
+		})}, "opening"},
 		{"compression that nobody wants", &server{mode: "echo", answer: func(b []byte) []byte {
 			return bytes.Replace(b, []byte("\r\n\r\n"), []byte("\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"), 1)
 		}}, "compresses"},
@@ -172,8 +216,18 @@ func TestLiars(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			o := short(c.server.start(t), c.server.mode)
-			if c.want == "" || c.want == missing {
+			o.quiet = 10 * time.Second
+			if c.want == missing {
 				o.stall = time.Second // some are noticed only because nothing comes
+			}
+			if c.name == "one more than was asked for" {
+				o.conns = 1
+			}
+			if c.want == "replies to" || c.want == "were published" { // with one on its way, too many are noticed at once
+				o.inFlight = 1
+				if o.mode == "echo" {
+					o.conns = 1
+				}
 			}
 			r, err := generate(o)
 			if err == nil {
@@ -183,6 +237,77 @@ func TestLiars(t *testing.T) {
 				t.Errorf("%v: want %q in it", err, c.want)
 			}
 		})
+	}
+}
+
+// once changes the n-th answer to a handshake.
+func once(n int, change func(head []byte) []byte) func([]byte) []byte {
+	var mu sync.Mutex
+	return func(head []byte) []byte {
+		mu.Lock()
+		defer mu.Unlock()
+		if n--; n == 0 {
+			return change(head)
+		}
+		return head
+	}
+}
+
+// What comes after the last reply is noticed: a whole message, or a piece of one.
+func TestQuiet(t *testing.T) {
+	for _, extra := range [][]byte{plain(corpus(200)[0]), {0x81}} {
+		s := &server{mode: "echo"}
+		l, err := newLoad(short(s.start(t), "echo"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.close()
+		run := &traffic{load: l}
+		l.onEnd = func(_, n int) error {
+			run.messages += uint64(n)
+			return nil
+		}
+		if err := l.openAll(4); err != nil {
+			t.Fatal(err)
+		}
+		if err := run.quiet(); err != nil {
+			t.Errorf("nothing came: %v", err)
+		}
+		s.mu.Lock()
+		_, err = s.members[0].Write(extra)
+		s.mu.Unlock()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.o.quiet = 10 * time.Second
+		if err := run.quiet(); err == nil {
+			t.Errorf("%q was not noticed", extra)
+		}
+	}
+}
+
+// No compressed message refers back further than the window.
+func TestTakeoverWindow(t *testing.T) {
+	payloads := corpus(1024)
+	s := takeover(payloads, 4)
+	var before []byte
+	for i := range len(s.at) - 1 {
+		frame := bytes.Clone(s.bytes[s.at[i]:s.at[i+1]])
+		h, n, err := protocol.ParseHeader(frame)
+		if err != nil || n == 0 {
+			t.Fatal(err)
+		}
+		protocol.Mask(frame[n:], h.Key, 0)
+		// Where the last byte of the message stands, the window ends before these.
+		known := before[max(0, len(before)-(1<<windowBits-1024)):]
+		text, err := inflate(frame[n:], known)
+		if err != nil || !bytes.Equal(text, payloads[i%variants]) {
+			t.Fatalf("frame %d: %v", i, err)
+		}
+		before = append(before, text...)
+	}
+	if alone := len(deflated(payloads[0], nil)); s.at[len(s.at)-1]/(len(s.at)-1) > alone*9/10 {
+		t.Errorf("%d bytes a message, %d without takeover", s.at[len(s.at)-1]/(len(s.at)-1), alone)
 	}
 }
 

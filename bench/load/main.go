@@ -43,6 +43,7 @@ type options struct {
 	topics, pid            int
 	warmUp, duration, rest time.Duration
 	stall                  time.Duration // nothing comes: the run is given up
+	quiet                  time.Duration // after the last reply nothing may come
 	least                  uint64        // messages before the window and in it, however long it takes
 }
 
@@ -61,7 +62,7 @@ func main() {
 	flag.Parse()
 	debug.SetGCPercent(-1) // nothing is allocated for a message
 	debug.SetMemoryLimit(2 << 30)
-	o.stall, o.least = 20*time.Second, uint64(o.conns)
+	o.stall, o.quiet, o.least = 20*time.Second, 50*time.Millisecond, uint64(o.conns)
 	r, err := generate(o)
 	if err == nil {
 		err = json.NewEncoder(os.Stdout).Encode(r)

@@ -5,8 +5,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"time"
-
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -94,7 +92,7 @@ func (t *traffic) turn(owed func() uint64) error {
 // quiet demands that nothing more comes once all has been answered.
 func (t *traffic) quiet() error {
 	had := t.messages
-	for end := t.now() + int64(50*time.Millisecond); t.now() < end; {
+	for end := t.now() + int64(t.o.quiet); t.now() < end; {
 		if err := t.load.turn(); err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ func TestVerdicts(t *testing.T) {
 	}{
 		{"far below", seven(50), false, "reached", true},
 		{"above", seven(85), false, "FAILS", false},
-		{"across", []float64{70, 85, 75, 90, 70, 85, 75}, false, "not refuted", true},
+		{"across", []float64{70, 85, 75, 90, 84, 85, 75}, false, "not refuted", true},
 		{"absent", seven(50), true, "absent: no npm", true},
 		{"not measured", nil, false, "FAILS: sockmill was not measured", false},
 	} {

@@ -12,6 +12,7 @@ const o = options('node-ws', import.meta.url, ['ws', 'bufferutil'], `node ${proc
 const server = new WebSocketServer({
   host: o.hostname,
   port: o.port,
+  backlog: 4096, // as many as the kernel allows, as in Go; Node's own is 511
   clientTracking: o.mode === 'broadcast',
   maxPayload: messageBytesMax,
   perMessageDeflate: o.deflate && {
