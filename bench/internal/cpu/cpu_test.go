@@ -189,3 +189,7 @@ func TestNoSuchProcess(t *testing.T) {
 		t.Error("memory of nobody")
 	}
 }
+
+// The process's first thread parks where others end: it stays the main
+// goroutine's, so that no other one runs on it.
+func init() { runtime.LockOSThread() }
