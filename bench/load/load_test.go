@@ -372,3 +372,17 @@ func TestScript(t *testing.T) {
 		}
 	}
 }
+
+// Each run ends with that quiet time.
+func TestRunIsQuiet(t *testing.T) {
+	s := &server{mode: "echo"}
+	o := short(s.start(t), "echo")
+	o.quiet = time.Second
+	began := time.Now()
+	if _, err := generate(o); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < o.quiet {
+		t.Errorf("over after %v, which is less than %v of quiet", took, o.quiet)
+	}
+}
