@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -47,12 +48,16 @@ var bounds = []bound{
 // judge compares a run with the bounds and returns a table, and whether none
 // fails. A bound fails if the whole interval lies above it. One whose peer is
 // absent is told, and fails nobody; one that should have been measured and was not fails.
-func judge(r *report.Results) (table string, ok bool) {
+// Only, unless it is nil, has "scenario peer" for the bounds that are looked at.
+func judge(r *report.Results, only map[string]bool) (table string, ok bool) {
 	var b strings.Builder
 	ok = true
 	b.WriteString("| scenario | against | at most | goal | measured | 90 % interval | verdict |\n|---|---|--:|--:|--:|--:|---|\n")
 	for i := range bounds {
 		x := &bounds[i]
+		if only != nil && !only[x.scenario+" "+cmp.Or(x.against, ours)] {
+			continue
+		}
 		e, missing := x.measure(r)
 		verdict, fails := x.verdict(e, missing)
 		ok = ok && !fails

@@ -89,7 +89,7 @@ func TestJudge(t *testing.T) {
 		}
 		return r
 	}
-	table, ok := judge(fill(50))
+	table, ok := judge(fill(50), nil)
 	if !ok {
 		t.Errorf("all is far below the bounds:\n%s", table)
 	}
@@ -99,10 +99,10 @@ func TestJudge(t *testing.T) {
 	if !strings.Contains(table, "| idle | bytes of RSS | 1,100 | 700 | 900 |") || !strings.Contains(table, "| 1.22 |") {
 		t.Errorf("idle memory is 900, and 1.22 after traffic:\n%s", table)
 	}
-	if table, ok = judge(fill(95)); ok || strings.Count(table, "FAILS") != 1 {
+	if table, ok = judge(fill(95), nil); ok || strings.Count(table, "FAILS") != 1 {
 		t.Errorf("deflate is above its bound:\n%s", table)
 	}
-	if _, ok = judge(&report.Results{}); ok {
+	if _, ok = judge(&report.Results{}, nil); ok {
 		t.Error("nothing was measured, and all is well")
 	}
 }

@@ -52,6 +52,9 @@ func (r *runner) all(ctx context.Context, save func() error) error {
 					}
 					r.progress.begin("repetition %d of %d, %s, %s", repetition+1, r.o.reps, s.name, p.name)
 					l, err := r.one(ctx, s, p)
+					if ctx.Err() != nil {
+						return ctx.Err() // not the peer's fault
+					}
 					r.keep(s, p, repetition, l, err)
 				}
 			}
@@ -166,7 +169,9 @@ func (r *runner) idle(ctx context.Context, repetition int, s *scenario) {
 			err = fmt.Errorf("%w; the server%s", err, x.srv.stderr)
 		}
 		x.srv.stop()
-		r.keep(s, x.p, repetition, l, err)
+		if ctx.Err() == nil {
+			r.keep(s, x.p, repetition, l, err)
+		}
 	}
 }
 

@@ -81,7 +81,7 @@ func TestRun(t *testing.T) {
 	}
 	o.docs = t.TempDir()
 	doc := filepath.Join(o.docs, "BENCHMARKS.md")
-	if err := os.WriteFile(doc, []byte("before\n"+beginMark+"\nold\n"+endMark+"\nafter\n"), 0o644); err != nil {
+	if err := os.WriteFile(doc, []byte("before\n"+beginMark+"\nstale figures\n"+endMark+"\nafter\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var saved report.Results
@@ -100,7 +100,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("the document lacks %q:\n%s", want, b)
 		}
 	}
-	if strings.Contains(string(b), "old") {
+	if strings.Contains(string(b), "stale figures") {
 		t.Error("the old results are still there")
 	}
 	for _, name := range []string{"echo-1000x1", "handshake", "polling"} {

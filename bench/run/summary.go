@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -209,6 +210,10 @@ func summary(r *report.Results, chart func(name string) string) string {
 	fmt.Fprintf(&b, "%s, %d processors, %s of memory, Linux %s, %s; server on processor %d, load on processor %d; load average before: %s.\n",
 		m.CPU, m.CPUs, m.Memory, m.Kernel, m.Go, m.Server, m.Load, m.LoadAvg)
 	fmt.Fprintf(&b, "%s, took %s: `%s`\n\n", r.Began.UTC().Format(time.DateOnly), r.Took, r.Command)
+	if n := repetitions(r); n < 5 {
+		fmt.Fprintf(&b, "With %d repetitions the interval is the whole range, and holds the median with %.0f %% only.\n\n",
+			n, 100*(1-math.Pow(2, float64(1-n))))
+	}
 	b.WriteString("| peer | version |\n|---|---|\n")
 	for _, p := range allPeers {
 		if v, ok := r.Versions[p.name]; ok {
@@ -231,6 +236,13 @@ func summary(r *report.Results, chart func(name string) string) string {
 		}
 	}
 	return b.String()
+}
+
+func repetitions(r *report.Results) (n int) {
+	for i := range r.Samples {
+		n = max(n, r.Samples[i].Repetition+1)
+	}
+	return n
 }
 
 // duration shows nanoseconds.
