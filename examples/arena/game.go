@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,15 +21,14 @@ type game struct {
 	log      *zap.Logger
 	metrics  *metrics
 	grace    time.Duration
-	seatsMax int
 	loop     *engine.Loop
+	sessions *engine.Sessions // of seats
 
 	world *world.World
 	size  float32 // of the world, as the players know it
 	epoch uint64  // counts the sizes
 	seats []*seat // who plays, in no order
 	byID  map[uint32]*seat
-	sign  *signer
 	now   time.Time // when the running tick was due
 	tick  uint32
 	cost  time.Duration // of the tick before
@@ -36,25 +36,32 @@ type game struct {
 	board board
 }
 
-// seat is a player and its connection. It outlives the connection by the grace
-// period.
+// seat is a player and its connection. It is the state of a session: it
+// outlives the connection by the grace period.
 type seat struct {
 	player *world.Player
-	client *client // nil: lost
-	lost   time.Time
-	index  int // in game.seats
+	client *client     // nil: lost
+	over   atomic.Bool // the session is
+	index  int         // in game.seats
 	sight  sight
 }
 
 func newGame(o options, log *zap.Logger) *game {
-	g := &game{log: log, metrics: newMetrics(), grace: o.grace, seatsMax: o.players, world: world.New(o.seed, o.npcs), byID: map[uint32]*seat{}, sign: newSigner()}
+	g := &game{log: log, metrics: newMetrics(), grace: o.grace, world: world.New(o.seed, o.npcs), byID: map[uint32]*seat{}}
 	g.size, g.epoch = g.world.Size, 1
 	g.board.draw(g.world)
 	return g
 }
 
-// live chooses the loop on which the game is to live.
-func (g *game) live(e *engine.Engine) { g.loop = e.Loops()[0] }
+// live gives the game a loop, and its players sessions, of which there are max
+// at most.
+func (g *game) live(e *engine.Engine, max int) (err error) {
+	g.loop = e.Loops()[0]
+	g.sessions, err = engine.NewSessions(e, engine.SessionsConfig{
+		Grace: g.grace, Max: max, OnExpire: func(state any) { state.(*seat).over.Store(true) }, // the next tick vacates it
+	})
+	return err
+}
 
 // start begins to tick when the engine runs.
 func (g *game) start() { g.loop.Every(period, g.step) }
@@ -72,45 +79,39 @@ func (g *game) do(c *engine.Conn, f func()) {
 	}
 }
 
-// enter answers a hello: with a new player, or with the one whose token it is.
-func (g *game) enter(cl *client, name string, token []byte) {
-	flags := uint8(0)
-	var s *seat
-	if len(token) > 0 {
-		id, err := g.sign.player(token, time.Now())
-		if s = g.byID[id]; err == nil && s == nil {
-			err = errExpired
-		}
-		if err != nil {
-			_ = cl.conn.Close(protocol.ClosePolicyViolation, err.Error())
-			return
-		}
-		if s.client != nil {
-			_ = s.client.conn.Close(protocol.ClosePolicyViolation, "taken over by another connection")
-			g.part(s)
-		}
-		g.world.Steer(s.player, world.Intent{}) // another connection counts anew
-		s.player.Name, s.player.Idle = name, false
-		flags = wire.Resumed
-	} else {
-		if len(g.seats) >= g.seatsMax {
-			_ = cl.conn.Close(protocol.CloseTryAgainLater, "the arena is full")
-			return
-		}
-		s = &seat{player: g.world.Join(name), index: len(g.seats)}
-		g.seats = append(g.seats, s)
-		g.byID[s.player.ID] = s
+// enter gives a seat a new player.
+func (g *game) enter(cl *client, s *seat, name string) {
+	s.player, s.index = g.world.Join(name), len(g.seats)
+	g.seats = append(g.seats, s)
+	g.byID[s.player.ID] = s
+	g.sit(cl, s, 0)
+}
+
+// reenter gives a seat to another connection.
+func (g *game) reenter(cl *client, s *seat, name string) {
+	if s.client != nil { // that it is lost has not come here yet
+		g.part(s)
 	}
+	g.world.Steer(s.player, world.Intent{}) // another connection counts anew
+	s.player.Name, s.player.Idle = name, false
+	g.sit(cl, s, wire.Resumed)
+}
+
+func (g *game) sit(cl *client, s *seat, flags uint8) {
 	cl.seat, s.client = s, cl
 	s.sight.begin()
 	g.welcome(s, flags)
 }
 
 func (g *game) welcome(s *seat, flags uint8) {
+	token, err := g.sessions.Token(s.client.conn)
+	if err != nil { // the connection ends
+		return
+	}
 	var room [256]byte
 	b := wire.AppendWelcome(room[:0], wire.Welcome{
 		Version: wire.Version, Player: s.player.ID, World: g.size, Period: uint16(period / (100 * time.Microsecond)),
-		Grace: uint16(g.grace / time.Second), Flags: flags, Token: g.sign.token(s.player.ID, time.Now()),
+		Grace: uint16(g.grace / time.Second), Flags: flags, Token: []byte(token),
 	})
 	_ = s.client.conn.Send(engine.Message{Data: b, Plain: true}) // fails only if the connection ends: lost follows
 }
@@ -119,7 +120,7 @@ func (g *game) welcome(s *seat, flags uint8) {
 func (g *game) lost(cl *client) {
 	if s := cl.seat; s != nil && s.client == cl {
 		g.part(s)
-		s.lost, s.player.Idle = time.Now(), true
+		s.player.Idle = true
 	}
 }
 
@@ -213,7 +214,7 @@ func (g *game) show() {
 		switch {
 		case s.client != nil:
 			g.send(s)
-		case g.now.Sub(s.lost) > g.grace:
+		case s.over.Load():
 			g.vacate(s)
 		}
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"net/http"
 	"strings"
@@ -76,7 +75,7 @@ func handler(g *game) engine.Handler {
 		OnClose: func(c *engine.Conn, e *engine.CloseError) {
 			cl := c.State().(*client)
 			g.do(c, func() { g.lost(cl) })
-			g.log.Debug("closed", zap.Uint64("conn", c.ID()), zap.Uint16("code", uint16(e.Code)), zap.String("reason", e.Reason))
+			g.log.Debug("closed", zap.Uint64("conn", c.ID()), zap.Uint16("code", uint16(e.Code)), zap.String("reason", e.Reason), zap.Error(e.Err))
 		},
 	}
 }
@@ -141,8 +140,38 @@ func (cl *client) hello(g *game, h wire.Hello) {
 		_ = cl.conn.Close(protocol.ClosePolicyViolation, err.Error())
 		return
 	}
-	token := bytes.Clone(h.Token)
-	g.do(cl.conn, func() { g.enter(cl, name, token) })
+	if err := cl.begin(g, name, string(h.Token)); err != nil {
+		_ = cl.conn.Close(refusal(err))
+	}
+}
+
+// begin takes a new seat, or the one whose token it is, as soon as whoever has
+// that is closed.
+func (cl *client) begin(g *game, name, token string) error {
+	if token != "" {
+		return g.sessions.Resume(cl.conn, token, func(state any) {
+			g.do(cl.conn, func() { g.reenter(cl, state.(*seat), name) })
+		})
+	}
+	s := &seat{}
+	if _, err := g.sessions.Begin(cl.conn, s); err != nil {
+		return err
+	}
+	g.do(cl.conn, func() { g.enter(cl, s, name) })
+	return nil
+}
+
+// refusal is what a client is told that gets no seat.
+func refusal(err error) (protocol.CloseCode, string) {
+	switch {
+	case errors.Is(err, engine.ErrSessionsFull):
+		return protocol.CloseTryAgainLater, "the arena is full"
+	case errors.Is(err, engine.ErrSessionForged):
+		return protocol.ClosePolicyViolation, "not a token of this server"
+	case errors.Is(err, engine.ErrSessionExpired), errors.Is(err, engine.ErrSessionUnknown):
+		return protocol.ClosePolicyViolation, "the session is over"
+	}
+	return protocol.CloseInternalError, "no session"
 }
 
 func (cl *client) input(g *game, in wire.Input, now time.Time) {

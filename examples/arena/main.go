@@ -96,10 +96,13 @@ func open(o options, g *game) (*engine.Engine, error) {
 		PingInterval:      10 * time.Second,
 		DrainTimeout:      3 * time.Second,
 	}, handler(g))
-	if err == nil {
-		g.live(e)
+	if err != nil {
+		return nil, err
 	}
-	return e, err
+	if err := g.live(e, o.players); err != nil {
+		return nil, errors.Join(err, e.Shutdown(context.Background()))
+	}
+	return e, nil
 }
 
 // browsable turns the wildcard address into one that a browser can open.

@@ -11,8 +11,11 @@ import (
 
 const (
 	inputEvery = time.Second / 20
-	thinkEvery = 4                      // inputs
-	trickle    = 100 * time.Millisecond // in which a slow player reads one message
+	thinkEvery = 4 // inputs
+
+	// A slow player reads for a moment, and then not for far longer.
+	readEvery = 8 * time.Second
+	readFor   = 50 * time.Millisecond
 )
 
 // bot is one player. It belongs to the loop of its connection.
@@ -39,9 +42,6 @@ func (b *bot) opened(c *engine.Conn) {
 
 // heard takes a message of the server.
 func (b *bot) heard(c *engine.Conn, m engine.Message) {
-	if b.slow {
-		_ = c.PauseReading()
-	}
 	t := b.crowd.tallies[c.Loop().Index()]
 	if len(m.Data) == 0 {
 		b.crowd.fail(c, wire.ErrTruncated)
@@ -75,7 +75,11 @@ func (b *bot) welcomed(c *engine.Conn, w *wire.Welcome) {
 	b.crowd.playing.Add(1)
 	c.Every(inputEvery, func(engine.Tick) { b.act(c) })
 	if b.slow {
-		c.Every(trickle, func(engine.Tick) { _ = c.ResumeReading() })
+		_ = c.PauseReading()
+		c.Every(readEvery, func(engine.Tick) {
+			_ = c.ResumeReading()
+			c.After(readFor, func() { _ = c.PauseReading() })
+		})
 	}
 }
 

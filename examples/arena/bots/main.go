@@ -14,6 +14,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -21,6 +22,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/sockmill/sockmill/engine"
 )
 
 // options are the flags.
@@ -61,7 +64,8 @@ func run(ctx context.Context, o options, out, progress io.Writer) error {
 	go func() { ended <- c.e.Run(ctx) }()
 	result, err := c.play(ctx, progress)
 	cancel()
-	if stop := <-ended; err == nil {
+	stop, cut := <-ended, (*engine.CutError)(nil)
+	if err == nil && !errors.As(stop, &cut) { // who does not read does not see the end
 		err = stop
 	}
 	if err != nil {

@@ -124,13 +124,13 @@ export class Connection {
   }
 
   #closed({ code, reason }) {
-    if (code === 1008 && /token|session/i.test(reason) && this.#who.token) {
+    if (code === 1008 && /another connection/i.test(reason)) { // has resumed this session
+      this.#drop();
+      this.#enter('replaced');
+    } else if (code === 1008 && /token|session/i.test(reason) && this.#who.token) {
       // The server does not know our cell any more: after a restart, or after too long.
       this.#remember({ name: this.#who.name, token: '' });
       this.reconnect();
-    } else if (code === 1008 && /taken over/i.test(reason)) {
-      this.#drop();
-      this.#enter('replaced');
     } else if (code === 1008 && /name/i.test(reason)) {
       this.#drop();
       this.#enter('idle');
