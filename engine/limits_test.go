@@ -316,6 +316,22 @@ func TestAcceptErrorsAreWaitedOut(t *testing.T) {
 	}
 }
 
+// TestShutdownIsNoAcceptError: acceptors that wait when the engine ends have
+// nothing to complain of.
+func TestShutdownIsNoAcceptError(t *testing.T) {
+	s := serve(t, Config{}, Handler{OnMessage: echo})
+	c := s.dial("/", nil)
+	c.send(protocol.OpText, "alive")
+	c.expect("alive") // one accepted; the others wait
+	_ = c.Close()
+	if err := s.end(); err != nil {
+		t.Error(err)
+	}
+	if n := s.logs.FilterMessageSnippet("accepting failed").Len(); n != 0 {
+		t.Errorf("%d failures were logged", n)
+	}
+}
+
 // TestForeignListener: a connection of a kind that no loop can hold is closed.
 func TestForeignListener(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

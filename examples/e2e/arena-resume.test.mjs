@@ -34,7 +34,7 @@ test('a cut connection: back into the same cell', {timeout}, async (t) => {
   const back = await ada.until('the cell', (me) => me.cells === 1);
   assert.ok(Math.abs(back.mass - before.mass) < 2, `${before.mass} → ${back.mass}`);
   assert.ok(Math.hypot(back.x - before.x, back.y - before.y) < 300, 'where it was'); // it went on until the server noticed
-  assert.equal(back.players, 2);
+  await ada.page.waitForFunction(() => document.body.dataset.players === '2'); // the board comes once a second
 
   await ada.page.reload(); // no dialog: the token is in this tab
   const reloaded = await ada.alive();

@@ -4,6 +4,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,20 +17,25 @@ type listener struct {
 	*net.TCPListener
 	file   *os.File // a duplicate, to wait with
 	accept func() (*accepted, error)
+	closed atomic.Bool
 }
 
 // Accept implements net.Listener. What it returns is for Enroll; it becomes a
 // full connection when it is used as one.
 func (l *listener) Accept() (net.Conn, error) {
 	a, err := l.accept()
-	if err != nil {
-		return nil, err // no nil *accepted in a net.Conn
+	switch {
+	case err == nil:
+		return a, nil
+	case l.closed.Load(): // a file that was closed while one waited has an error of its own for that
+		return nil, net.ErrClosed
 	}
-	return a, nil
+	return nil, err // no nil *accepted in a net.Conn
 }
 
 // Close implements net.Listener.
 func (l *listener) Close() error {
+	l.closed.Store(true)
 	_ = l.file.Close()
 	return l.TCPListener.Close()
 }

@@ -69,9 +69,6 @@ func acceptRaw(l *net.TCPListener) (net.Listener, error) {
 			a.remote = tcpAddr(from)
 			return err != unix.EAGAIN
 		})
-		if errors.Is(rerr, os.ErrClosed) {
-			return nil, net.ErrClosed
-		}
 		if rerr != nil {
 			return nil, rerr
 		}

@@ -13,9 +13,8 @@ const (
 	inputEvery = time.Second / 20
 	thinkEvery = 4 // inputs
 
-	// A slow player reads for a moment, and then not for far longer.
-	readEvery = 8 * time.Second
-	readFor   = 50 * time.Millisecond
+	// A slow player reads for a moment, and then not for far longer: options.pause.
+	readFor = 50 * time.Millisecond
 )
 
 // bot is one player. It belongs to the loop of its connection.
@@ -76,7 +75,7 @@ func (b *bot) welcomed(c *engine.Conn, w *wire.Welcome) {
 	c.Every(inputEvery, func(engine.Tick) { b.act(c) })
 	if b.slow {
 		_ = c.PauseReading()
-		c.Every(readEvery, func(engine.Tick) {
+		c.Every(b.crowd.pause, func(engine.Tick) {
 			_ = c.ResumeReading()
 			c.After(readFor, func() { _ = c.PauseReading() })
 		})

@@ -43,12 +43,12 @@ func server(t *testing.T, args ...string) (addr string) {
 	return strings.TrimSpace(strings.TrimPrefix(line, "arena: open http://"))
 }
 
-// TestPlays: the bots come in, play, and say what they saw; the slow ones are
-// slow.
+// TestPlays: the bots come in, play, and say what they saw; the slow ones read
+// once, in the middle of the measuring, and then miss what was dropped.
 func TestPlays(t *testing.T) {
 	addr := server(t, "-loops", "2")
 	var out, progress bytes.Buffer
-	if err := run(t.Context(), options{url: "ws://" + addr + "/play", n: 8, slow: 2, span: 2500 * time.Millisecond, loops: 2}, &out, &progress); err != nil {
+	if err := run(t.Context(), options{url: "ws://" + addr + "/play", n: 8, slow: 2, pause: 5 * time.Second, span: 5 * time.Second, loops: 2}, &out, &progress); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
@@ -59,7 +59,7 @@ func TestPlays(t *testing.T) {
 	// The machine may be busy: half of what there should be is enough.
 	if r.N != 8 || r.Slow != 2 || r.Errors != 0 || r.SnapshotsPerS < 8*15 || r.SnapshotsPerS > 8*33 || r.MeanVisible < 10 ||
 		r.BytesPerSnapshot < 40 || r.P50Ms <= 0 || r.P99Ms < r.P50Ms || r.MaxMs < r.P999Ms || r.TicksMissedPct > 50 ||
-		r.SlowSnapshotsPerS <= 0 || r.SlowSnapshotsPerS > 2*12 || r.ServerInputsPerS < 10*10 || r.ServerInputsPerS > 10*25 || r.ServerTicks < 30 || r.ServerRSSBytes < 1e6 {
+		r.SlowSnapshotsPerS <= 0 || r.SlowSnapshotsPerS/2 >= r.SnapshotsPerS/8 || r.ServerDrops == 0 || r.ServerInputsPerS < 10*10 || r.ServerInputsPerS > 10*25 || r.ServerTicks < 30 || r.ServerRSSBytes < 1e6 {
 		t.Errorf("%s", out.String())
 	}
 	if !strings.Contains(out.String(), "tick to client") || !strings.Contains(progress.String(), "10 of 10 play") {

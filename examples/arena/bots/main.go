@@ -31,6 +31,7 @@ type options struct {
 	url   string
 	n     int
 	slow  int
+	pause time.Duration // from one reading of a slow player to the next
 	span  time.Duration
 	loops int
 }
@@ -40,6 +41,7 @@ func main() {
 	flag.StringVar(&o.url, "url", "ws://127.0.0.1:8095/play", "of the server")
 	flag.IntVar(&o.n, "n", 1000, "players")
 	flag.DurationVar(&o.span, "for", 30*time.Second, "how long to measure, once all play")
+	o.pause = 8 * time.Second
 	flag.IntVar(&o.slow, "slow", 0, "more players, that read at a trickle")
 	flag.IntVar(&o.loops, "loops", 0, "event loops (0: one for each processor)")
 	flag.Parse()

@@ -130,7 +130,11 @@ function frame(stamp) {
     return;
   }
   const at = game.playout.at(now);
-  const places = game.world.mine().map((e) => ({ hue: e.hue, ...ownPlace(e, now, ms) }));
+  const places = [];
+  for (const e of game.world.mine()) { // after coming back none has a place before the first snapshot
+    const place = ownPlace(e, now, ms);
+    if (place) places.push({ hue: e.hue, ...place });
+  }
   look(places, ms);
   const largest = places.reduce((a, b) => (b.r > (a?.r ?? 0) ? b : a), null);
   view.draw({
