@@ -53,12 +53,12 @@ func newGame(o options, log *zap.Logger) *game {
 	return g
 }
 
-// live gives the game a loop, and its players sessions, of which there are max
+// live gives the game a loop, and its players sessions, as many as sessionsMax
 // at most.
-func (g *game) live(e *engine.Engine, max int) (err error) {
+func (g *game) live(e *engine.Engine, sessionsMax int) (err error) {
 	g.loop = e.Loops()[0]
 	g.sessions, err = engine.NewSessions(e, engine.SessionsConfig{
-		Grace: g.grace, Max: max, OnExpire: func(state any) { state.(*seat).over.Store(true) }, // the next tick vacates it
+		Grace: g.grace, Max: sessionsMax, OnExpire: func(state any) { state.(*seat).over.Store(true) }, // the next tick vacates it
 	})
 	return err
 }
