@@ -48,7 +48,7 @@ func server(t *testing.T, args ...string) (addr string) {
 func TestPlays(t *testing.T) {
 	addr := server(t, "-loops", "2")
 	var out, progress bytes.Buffer
-	if err := run(t.Context(), options{url: "ws://" + addr + "/play", n: 8, slow: 2, pause: 5 * time.Second, span: 5 * time.Second, loops: 2}, &out, &progress); err != nil {
+	if err := run(t.Context(), options{url: "ws://" + addr + "/play", n: 8, slow: 2, pause: 9 * time.Second, span: 9 * time.Second, loops: 2}, &out, &progress); err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
