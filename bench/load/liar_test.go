@@ -134,7 +134,7 @@ func (s *server) handle(c net.Conn, payload []byte) bool {
 	frame := plain(payload)
 	switch s.mode {
 	case "broadcast":
-		return s.spread(s.members, frame)
+		return s.spread(func() []net.Conn { return s.members }, frame)
 	case "topics":
 		verb, rest, _ := bytes.Cut(payload, []byte{' '})
 		topic, text, _ := bytes.Cut(rest, []byte{' '})
@@ -144,7 +144,7 @@ func (s *server) handle(c net.Conn, payload []byte) bool {
 			s.topics[string(topic)] = append(s.topics[string(topic)], c)
 			return true
 		}
-		return s.spread(s.topics[string(topic)], plain(text))
+		return s.spread(func() []net.Conn { return s.topics[string(topic)] }, plain(text))
 	}
 	return s.send(c, frame)
 }
@@ -155,7 +155,7 @@ func compressed(payload []byte) []byte {
 	return append(protocol.AppendHeader(nil, h), payload...)
 }
 
-func (s *server) spread(to []net.Conn, frame []byte) bool {
+func (s *server) spread(to func() []net.Conn, frame []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := s.n
@@ -163,7 +163,7 @@ func (s *server) spread(to []net.Conn, frame []byte) bool {
 	if s.reply != nil {
 		frame = s.reply(n, frame)
 	}
-	for i, c := range to {
+	for i, c := range to() {
 		times := 1
 		if s.deliver != nil {
 			times = s.deliver(n, i)
