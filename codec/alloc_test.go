@@ -181,3 +181,34 @@ func BenchmarkEncode(b *testing.B) {
 		})
 	}
 }
+
+// TestHandshakeGarbage: a handshake that the program does not look at makes
+// nothing but the value of the extensions.
+func TestHandshakeGarbage(t *testing.T) {
+	o := limits()
+	o.Deflate = &codec.Deflate{
+		Level: 1, ServerTakeover: true, ClientTakeover: true, ServerMaxWindowBits: 15, ClientMaxWindowBits: 12, HistoryBits: 12,
+	}
+	env := newEnv()
+	head := []byte("GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+		"Cookie: " + text(300) + "\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" +
+		"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits, permessage-deflate\r\n\r\n")
+	s := new(codec.Session)
+	shake := func() {
+		s.Init(&o)
+		env.Out = env.Out[:0]
+		if ev, n := s.Decode(env, head); ev.Kind != codec.Request || n != len(head) {
+			t.Fatalf("%+v", ev)
+		}
+		if err := s.Accept(env, codec.Accept{}); err != nil || !bytes.Contains(env.Out, []byte("client_max_window_bits=12")) {
+			t.Fatal(err, string(env.Out))
+		}
+	}
+	shake()
+	if n := testing.AllocsPerRun(100, shake); n > 1 {
+		t.Errorf("%v allocations", n)
+	}
+	if !s.Idle() {
+		t.Error("an idle session holds memory for takeover")
+	}
+}

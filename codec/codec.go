@@ -142,9 +142,11 @@ type Env struct {
 	// Buffers are the loop's free lists.
 	Buffers Buffers
 
-	// Request is the last request head parsed: its strings stay valid, its
-	// Fields are overwritten by the next.
+	// Request is the last request head parsed. The next one overwrites it, its
+	// strings too unless Shown says that the program has seen it: what it may
+	// have kept stays valid.
 	Request protocol.Request
+	Shown   bool
 
 	// Response is the last response head parsed, by a client: like Request.
 	Response protocol.Response
@@ -156,6 +158,7 @@ type Env struct {
 	// (RFC 6455 §5.3, §4.1). Only the client's role needs it.
 	Random func() uint64
 
+	head        []byte // the memory of Request's strings
 	partials    []*partial
 	compressors compressors
 	inflater    inflater

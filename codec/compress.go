@@ -102,7 +102,7 @@ func (s *Session) appendCompressed(env *Env, dst []byte, op protocol.Opcode, pay
 // nothing before it, so that many sessions may send it: those that CanShare. ok
 // is false if compression is off or does not pay.
 func EncodeShared(env *Env, o *Options, dst []byte, op protocol.Opcode, payload []byte) (b []byte, ok bool) {
-	s := Session{opts: o, bits: windowBitsMax}
+	s := Session{opts: o, agreement: agreement{bits: windowBitsMax}}
 	if o.Deflate == nil || o.Role != Server {
 		return dst, false
 	}
@@ -118,7 +118,8 @@ func (s *Session) CanShare(n int) bool {
 // Shared notes that a compressed frame was sent: the peer's window has its
 // payload now.
 func (s *Session) Shared(env *Env, payload []byte) {
-	if t := s.takeover; t != nil && t.sentMax > 0 {
-		t.sent = remember(&env.Buffers, t.sent, payload, t.sentMax)
+	if s.sentBits > 0 {
+		t := s.context()
+		t.sent = remember(&env.Buffers, t.sent, payload, 1<<s.sentBits)
 	}
 }

@@ -50,25 +50,27 @@ type Budget interface {
 	Give(n int)      // n that was taken
 }
 
-// takeover is the context of a session in both directions.
+// takeover is the context of a session in both directions: the ends of what was
+// compressed and inflated, pooled.
 type takeover struct {
-	granted        int    // bytes, by the budget
-	sent, received []byte // the ends of what was compressed and inflated, pooled
-	sentMax        int    // bytes to keep of each; 0: no takeover that way
-	receivedMax    int
+	sent, received []byte
 }
 
-// agreement is what a session does after the handshake.
+// agreement is what a session does after the handshake: all zero without
+// compression.
 type agreement struct {
-	bits                 int // the window to compress with
-	sentMax, receivedMax int // as in takeover
+	bits uint8 // the window to compress with; 0: nothing is compressed
+
+	// sentBits and receivedBits are the windows to keep for takeover; 0: none
+	// that way.
+	sentBits, receivedBits uint8
 }
 
 // cost is what the agreement takes from the budget.
 func (a agreement) cost() (bytes int) {
-	for _, n := range [...]int{a.sentMax, a.receivedMax} {
-		if n > 0 {
-			bytes += max(n, bufferBytesMin)
+	for _, bits := range [...]uint8{a.sentBits, a.receivedBits} {
+		if bits > 0 {
+			bytes += max(1<<bits, bufferBytesMin)
 		}
 	}
 	return bytes
@@ -92,17 +94,17 @@ func (d *Deflate) give(n int) {
 // acceptDeflate picks the first offer that can be accepted and agrees to it;
 // the value of Sec-WebSocket-Extensions is empty if there is none (RFC 7692
 // §5.1).
-func (s *Session) acceptDeflate(request protocol.Fields) (value string) {
+func (s *Session) acceptDeflate(offers []protocol.Extension) (value string) {
 	d := s.opts.Deflate
 	if d == nil {
 		return ""
 	}
-	offers, _ := protocol.ParseExtensions(request) // CheckUpgrade found no error
 	for _, e := range offers {
 		if offer, ok := protocol.ParseDeflateOffer(e); ok {
 			answer, a := d.answer(offer)
 			s.agree(a)
-			return string(protocol.AppendExtension(nil, answer.Extension()))
+			var room [128]byte
+			return string(answer.Append(room[:0]))
 		}
 	}
 	return ""
@@ -129,42 +131,42 @@ func (d *Deflate) answer(offer protocol.Deflate) (protocol.Deflate, agreement) {
 	case clientBits > d.ClientMaxWindowBits:
 		answer.ClientNoContextTakeover = true
 	}
-	a := agreement{bits: bits}
+	a := agreement{bits: uint8(bits)}
 	if !answer.ServerNoContextTakeover {
-		a.sentMax = 1 << min(bits, d.HistoryBits)
+		a.sentBits = uint8(min(bits, d.HistoryBits))
 	}
 	if !answer.ClientNoContextTakeover {
-		a.receivedMax = 1 << clientBits
+		a.receivedBits = uint8(clientBits)
 	}
 	if !d.take(a.cost()) {
 		answer.ServerNoContextTakeover, answer.ClientNoContextTakeover = true, true
 		answer.ClientMaxWindowBits = 0
-		a = agreement{bits: bits}
+		a = agreement{bits: uint8(bits)}
 	}
 	return answer, a
 }
 
-// offer is what a client offers, and how much of the budget it took for it.
-func (d *Deflate) offer() (offer protocol.Deflate, granted int) {
-	a := agreement{}
+// offer is what a client offers, and the takeover of it, for which it took the
+// budget.
+func (d *Deflate) offer() (offer protocol.Deflate, a agreement) {
 	if d.ClientTakeover {
-		a.sentMax = 1 << min(d.ClientMaxWindowBits, d.HistoryBits)
+		a.sentBits = uint8(min(d.ClientMaxWindowBits, d.HistoryBits))
 	}
 	if d.ServerTakeover {
-		a.receivedMax = 1 << d.ServerMaxWindowBits
+		a.receivedBits = uint8(d.ServerMaxWindowBits)
 	}
-	if granted = a.cost(); !d.take(granted) {
-		a, granted = agreement{}, 0
+	if !d.take(a.cost()) {
+		a = agreement{}
 	}
-	offer.ClientNoContextTakeover = a.sentMax == 0
-	offer.ServerNoContextTakeover = a.receivedMax == 0
+	offer.ClientNoContextTakeover = a.sentBits == 0
+	offer.ServerNoContextTakeover = a.receivedBits == 0
 	if d.ServerMaxWindowBits < windowBitsMax {
 		offer.ServerMaxWindowBits = d.ServerMaxWindowBits
 	}
 	if offer.ClientMaxWindowBits = d.ClientMaxWindowBits; d.ClientMaxWindowBits == windowBitsMax {
 		offer.ClientMaxWindowBits = protocol.AnyWindowBits
 	}
-	return offer, granted
+	return offer, a
 }
 
 // startDeflate returns a client's offers; the budget for the first is noted.
@@ -173,14 +175,12 @@ func (s *Session) startDeflate() (value string) {
 	if d == nil {
 		return ""
 	}
-	offer, granted := d.offer()
-	if granted > 0 {
-		s.takeover = &takeover{granted: granted}
-	}
-	b := protocol.AppendExtension(nil, offer.Extension())
+	var offer protocol.Deflate
+	offer, s.agreement = d.offer()
+	b := offer.Append(nil)
 	if offer.ServerMaxWindowBits != 0 { // a server that cannot be limited to it declines that (RFC 7692 §7.1.2.1)
 		offer.ServerMaxWindowBits, offer.ServerNoContextTakeover = 0, true
-		b = protocol.AppendExtension(append(b, ", "...), offer.Extension())
+		b = offer.Append(append(b, ", "...))
 	}
 	return string(b)
 }
@@ -197,40 +197,43 @@ func (s *Session) openDeflate(answers []protocol.Extension) error {
 		return &HandshakeError{Status: 502, Reason: "the server chose an extension that was not offered"}
 	}
 	answer, ok := protocol.ParseDeflateAnswer(answers[0])
-	noServer := !d.ServerTakeover || s.takeover == nil // as offered
-	noClient := !d.ClientTakeover || s.takeover == nil
+	noServer, noClient := s.receivedBits == 0, s.sentBits == 0 // as offered
 	serverBits := bitsOf(answer.ServerMaxWindowBits)
 	// The first offer limits the window, the second needs none to be kept.
 	if !ok || (noServer || serverBits > d.ServerMaxWindowBits) && !answer.ServerNoContextTakeover {
 		return &HandshakeError{Status: 502, Reason: "the server's permessage-deflate does not answer the offer"}
 	}
-	a := agreement{bits: min(bitsOf(answer.ClientMaxWindowBits), d.ClientMaxWindowBits)}
+	bits := min(bitsOf(answer.ClientMaxWindowBits), d.ClientMaxWindowBits)
+	a := agreement{bits: uint8(bits)}
 	if !noClient && !answer.ClientNoContextTakeover {
-		a.sentMax = 1 << min(a.bits, d.HistoryBits)
+		a.sentBits = uint8(min(bits, d.HistoryBits))
 	}
 	if !answer.ServerNoContextTakeover {
-		a.receivedMax = 1 << serverBits
+		a.receivedBits = uint8(serverBits)
 	}
-	if t := s.takeover; t != nil {
-		d.give(t.granted - a.cost())
-		s.takeover = nil
-	}
+	d.give(s.cost() - a.cost())
 	s.agree(a)
 	return nil
 }
 
 // agree makes the session do what was agreed; the budget is taken already.
 func (s *Session) agree(a agreement) {
-	s.rsv, s.bits = protocol.Rsv1, uint8(a.bits)
-	if cost := a.cost(); cost > 0 {
-		s.takeover = &takeover{granted: cost, sentMax: a.sentMax, receivedMax: a.receivedMax}
+	s.rsv, s.agreement = protocol.Rsv1, a
+}
+
+// context makes the session's takeover when there is the first message for it.
+func (s *Session) context() *takeover {
+	if s.takeover == nil {
+		s.takeover = new(takeover)
 	}
+	return s.takeover
 }
 
 // endDeflate gives back what the session holds for context takeover. Nothing
 // is compressed after it.
 func (s *Session) endDeflate(env *Env) {
-	s.bits = 0
+	s.opts.Deflate.give(s.cost())
+	s.agreement = agreement{}
 	t := s.takeover
 	if t == nil {
 		return
@@ -241,7 +244,6 @@ func (s *Session) endDeflate(env *Env) {
 			env.Buffers.Put(b)
 		}
 	}
-	s.opts.Deflate.give(t.granted)
 }
 
 // remember appends data to a history of at most limit bytes.

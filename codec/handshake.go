@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -39,7 +40,7 @@ func (s *Session) gather(env *Env, in []byte) (head string, n int, err error) {
 	case err != nil:
 		return "", len(in), err
 	case end > 0:
-		return string(b[:end]), end - before, nil
+		return env.text(b[:end]), end - before, nil
 	case len(b) == room:
 		return "", len(in), &HandshakeError{
 			Status: 431,
@@ -51,6 +52,16 @@ func (s *Session) gather(env *Env, in []byte) (head string, n int, err error) {
 	}
 	p.scanned = next
 	return "", len(in), nil
+}
+
+// text makes a string of a head: where the last one was, unless somebody may
+// have kept parts of that.
+func (e *Env) text(b []byte) string {
+	if e.Shown {
+		e.head, e.Shown = nil, false
+	}
+	e.head = append(e.head[:0], b...)
+	return unsafe.String(unsafe.SliceData(e.head), len(e.head))
 }
 
 // openServer decodes in the state Opening: the client's opening handshake
@@ -105,7 +116,7 @@ func (s *Session) Accept(env *Env, a Accept) error {
 	}
 	s.to(env, StateOpen) // first: if it panics, nothing was said
 	s.drop(env)
-	extensions := s.acceptDeflate(env.Request.Fields)
+	extensions := s.acceptDeflate(env.Request.Extensions)
 	env.Out = protocol.AppendSwitchingProtocols(env.Out, env.Request.Fields.Get("Sec-WebSocket-Key"), a.Subprotocol, extensions, a.Fields)
 	return nil
 }
@@ -142,6 +153,7 @@ func (s *Session) openClient(env *Env, in []byte) (Event, int) {
 		return Event{}, n
 	}
 	r := &env.Response
+	env.Shown = true // the program may ask for it
 	if err == nil {
 		err = r.Parse(head, s.opts.HeaderFieldsMax)
 	}

@@ -99,8 +99,9 @@ func (s *Session) inflate(env *Env, p *partial) error {
 	err := z.message(env, p, history, s.opts.MessageBytesMax)
 	z.source.b = nil
 	env.Buffers.Put(packed)
-	if t := s.takeover; err == nil && t != nil && t.receivedMax > 0 {
-		t.received = remember(&env.Buffers, t.received, p.message, t.receivedMax)
+	if err == nil && s.receivedBits > 0 {
+		t := s.context()
+		t.received = remember(&env.Buffers, t.received, p.message, 1<<s.receivedBits)
 	}
 	return err
 }

@@ -82,11 +82,11 @@ type Options struct {
 type Session struct {
 	opts     *Options
 	part     *partial
-	takeover *takeover // nil without
+	takeover *takeover // nil before there is something to remember
+	agreement
 	state    State
-	rsv      byte  // the reserved bits that were agreed to
-	bits     uint8 // the window to compress with; 0: nothing is compressed
-	bodiless bool  // the request is a HEAD: its refusal has no body
+	rsv      byte // the reserved bits that were agreed to
+	bodiless bool // the request is a HEAD: its refusal has no body
 }
 
 // partial is what a session keeps while something is unfinished.

@@ -56,7 +56,7 @@ func (c *Conn) closeSlow() {
 	}
 	w := c.w
 	if w.cur == c && len(w.env.Out) > w.head {
-		c.stats.dropped.add(uint64(countMessages(c.codec, w.env.Out[w.head:])))
+		c.stats.dropped.Add(uint64(countMessages(c.codec, w.env.Out[w.head:])))
 		w.env.Out, w.sent = w.env.Out[:w.head], 0
 	}
 	c.takeShared()

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
+	"unique"
 	"unsafe"
 
 	"github.com/sockmill/sockmill/codec"
@@ -47,6 +48,7 @@ type Conn struct {
 	answered   bool         // Response tells the server's answer
 	half       bool         // the handshake is under way
 	counted    bool         // among those of its client's address
+	asked      bool         // Request tells the client's request
 
 	phase atomic.Uint32 // a phase, changed by the loop only
 	id    uint64
@@ -54,19 +56,17 @@ type Conn struct {
 	sock  loop.Socket
 	stats connStats
 
-	queued  atomic.Int64  // bytes in the inbox and in queue
-	lost    atomic.Uint64 // messages that DropNewest dropped off the loop
-	closing atomic.Bool   // a close is posted
-	topics  atomic.Int32  // subscriptions, those on their way included
-	index   int           // in worker.conns
+	queued  atomic.Int64 // bytes in the inbox and in queue
+	closing atomic.Bool  // a close is posted
+	topics  atomic.Int32 // subscriptions, those on their way included
+	index   int          // in worker.conns
 	timer   wheel.Timer
 
 	second, controls uint32 // control frames in the running second
 
 	remote, local net.Addr
-	proxied       netip.Addr        // the client's, if a proxy named it
-	request       *protocol.Request // until OnOpen returned
-	subprotocol   string
+	proxied       netip.Addr            // the client's, if a proxy named it
+	subprotocol   unique.Handle[string] // zero: none
 	state         any
 	dial          *dialing // of a dialled connection, once it is open only if it is to be made again
 	ctx           atomic.Pointer[connContext]
@@ -161,11 +161,22 @@ func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // Request is the opening handshake's request until OnOpen returns, then nil:
 // an idle connection keeps nothing of it. It is for that callback alone.
-func (c *Conn) Request() *protocol.Request { return c.request }
+func (c *Conn) Request() *protocol.Request {
+	if !c.asked {
+		return nil
+	}
+	c.w.env.Shown = true
+	return &c.w.env.Request
+}
 
 // Subprotocol is what OnUpgrade chose, or the server that was dialled (RFC 6455
 // §1.9).
-func (c *Conn) Subprotocol() string { return c.subprotocol }
+func (c *Conn) Subprotocol() string {
+	if c.subprotocol == (unique.Handle[string]{}) {
+		return ""
+	}
+	return c.subprotocol.Value()
+}
 
 // State is what OnUpgrade set in Upgrade.State, or Dial.State, or SetState after
 // them.

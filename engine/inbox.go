@@ -141,7 +141,7 @@ func (c *Conn) overtaken(err error) {
 	if !errors.Is(err, ErrClosed) {
 		return
 	}
-	c.stats.dropped.add(1)
+	c.stats.dropped.Add(1)
 	if c.phase.Load() == phaseGone { // and is summed up
 		c.w.mu.Lock()
 		c.w.past.Dropped++

@@ -3,7 +3,7 @@ package engine
 import (
 	"fmt"
 	"runtime/debug"
-	"strings"
+	"unique"
 
 	"go.uber.org/zap"
 
@@ -166,7 +166,7 @@ func (c *Conn) park(b []byte) {
 // open makes the connection one that the program knows.
 func (c *Conn) open() {
 	if c.dialled {
-		c.subprotocol = strings.Clone(c.w.env.Response.Fields.Get("Sec-WebSocket-Protocol"))
+		c.subprotocol = unique.Make(c.w.env.Response.Fields.Get("Sec-WebSocket-Protocol"))
 		c.dial.succeeded(c)
 		c.answered = true
 		defer func() { c.answered = false }() // also if OnOpen panics

@@ -69,7 +69,7 @@ func (c *Conn) dropOffLoop(p Policy) bool {
 	if p == Close {
 		_ = c.postClose(c.closeSlow)
 	}
-	c.lost.Add(1)
+	c.stats.dropped.Add(1)
 	return true
 }
 
@@ -128,7 +128,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 	switch m.policy {
 	case Close:
 		if full {
-			c.stats.dropped.add(1)
+			c.stats.dropped.Add(1)
 			c.closeSlow()
 			return true, ErrBackpressure
 		}
@@ -147,7 +147,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 		c.queued.Add(int64(q.bytes - before))
 	}
 	if full {
-		c.stats.dropped.add(1)
+		c.stats.dropped.Add(1)
 		return true, ErrBackpressure
 	}
 	buffers := &c.w.env.Buffers

@@ -15,7 +15,7 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 			return err
 		}
 		if c.queue.bytes >= c.e.cfg.SendBytesMax {
-			c.stats.dropped.add(1)
+			c.stats.dropped.Add(1)
 			c.closeSlow()
 			return ErrBackpressure
 		}

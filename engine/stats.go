@@ -40,7 +40,9 @@ func (s *ConnStats) add(o ConnStats) {
 
 // connStats is ConnStats with one writer, the loop, and any reader.
 type connStats struct {
-	bytesIn, bytesOut, messagesIn, messagesOut, dropped, replaced, rateLimited counter
+	bytesIn, bytesOut, messagesIn, messagesOut, replaced, rateLimited counter
+
+	dropped atomic.Uint64 // also by senders off the loop
 }
 
 type counter struct{ n atomic.Uint64 }
@@ -51,7 +53,7 @@ func (c *counter) add(n uint64) { c.n.Store(c.n.Load() + n) }
 // removed notes messages that had been counted as waiting.
 func (s *connStats) removed(n int) {
 	s.messagesOut.n.Store(s.messagesOut.n.Load() - uint64(n))
-	s.dropped.add(uint64(n))
+	s.dropped.Add(uint64(n))
 }
 
 // Stats returns the counters of the connection.
@@ -61,7 +63,7 @@ func (c *Conn) Stats() ConnStats {
 		BytesOut:    c.stats.bytesOut.n.Load(),
 		MessagesIn:  c.stats.messagesIn.n.Load(),
 		MessagesOut: c.stats.messagesOut.n.Load(),
-		Dropped:     c.stats.dropped.n.Load() + c.lost.Load(),
+		Dropped:     c.stats.dropped.Load(),
 		Replaced:    c.stats.replaced.n.Load(),
 		RateLimited: c.stats.rateLimited.n.Load(),
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unique"
 
 	"go.uber.org/zap"
 
@@ -21,29 +22,31 @@ func (c *Conn) upgrade() {
 		}
 	}
 	c.w.calling(onUpgrade, c) // CheckOrigin counts as it
-	if err := c.e.checkOrigin(r); err != nil {
+	if err := c.checkOrigin(r); err != nil {
 		c.refuse(err)
 		return
 	}
-	u := &Upgrade{Request: r, RemoteAddr: c.remote, ClientAddr: c.ClientAddr()}
+	var accept codec.Accept
 	if f := c.h.OnUpgrade; f != nil {
+		c.w.env.Shown = true
+		u := &Upgrade{Request: r, RemoteAddr: c.remote, ClientAddr: c.ClientAddr()}
 		if err := f(u); err != nil {
 			c.refuse(c.e.refusal(err))
 			return
 		}
+		accept = codec.Accept{Subprotocol: u.Subprotocol, Fields: u.Header}
+		c.state, c.subprotocol = u.State, unique.Make(u.Subprotocol)
+		if u.Handler != nil {
+			c.h = u.Handler
+		}
 	}
-	accept := codec.Accept{Subprotocol: u.Subprotocol, Fields: u.Header}
 	if err := c.codec.(codec.Upgrader).Accept(&c.w.env, accept); err != nil {
 		c.refuse(c.e.refusal(err))
 		return
 	}
 	c.w.head = len(c.w.env.Out)
-	c.state, c.subprotocol = u.State, strings.Clone(u.Subprotocol) // mostly a piece of the head, which is not to stay
-	if u.Handler != nil {
-		c.h = u.Handler
-	}
-	c.request = r
-	defer func() { c.request = nil }() // also if OnOpen panics
+	c.asked = true
+	defer func() { c.asked = false }() // also if OnOpen panics
 	c.open()
 }
 
@@ -61,15 +64,16 @@ func (e *Engine) refusal(err error) *codec.HandshakeError {
 	return &codec.HandshakeError{Status: 500, Reason: "internal server error"}
 }
 
-// short cuts what a peer wrote to what a log line can bear.
-func short(s string) string { return s[:min(len(s), 256)] }
+// short cuts what a peer wrote to what a log line can bear; a log may keep it.
+func short(s string) string { return strings.Clone(s[:min(len(s), 256)]) }
 
 // checkOrigin keeps other sites' pages from using the cookies of this one
 // (RFC 6455 §10.2).
-func (e *Engine) checkOrigin(r *protocol.Request) *codec.HandshakeError {
-	origin := r.Fields.Get("Origin")
+func (c *Conn) checkOrigin(r *protocol.Request) *codec.HandshakeError {
+	e, origin := c.e, r.Fields.Get("Origin")
 	switch {
 	case e.cfg.CheckOrigin != nil:
+		c.w.env.Shown = true
 		if e.cfg.CheckOrigin(r) {
 			return nil
 		}

@@ -277,3 +277,35 @@ func TestPanicsTouchNobodyElse(t *testing.T) {
 		}
 	}
 }
+
+// TestKeptStrings: what a program keeps of a request stays, whoever comes next.
+func TestKeptStrings(t *testing.T) {
+	for name, keep := range map[string]func(k *[]string) (Config, Handler){
+		"CheckOrigin": func(k *[]string) (Config, Handler) {
+			return Config{CheckOrigin: func(r *protocol.Request) bool { *k = append(*k, r.Path); return true }}, Handler{}
+		},
+		"OnUpgrade": func(k *[]string) (Config, Handler) {
+			return Config{}, Handler{OnUpgrade: func(u *Upgrade) error { *k = append(*k, u.Request.Path); return nil }}
+		},
+		"OnOpen": func(k *[]string) (Config, Handler) {
+			return Config{}, Handler{OnOpen: func(c *Conn) { *k = append(*k, c.Request().Path) }}
+		},
+	} {
+		var kept []string
+		cfg, h := keep(&kept)
+		cfg.Loops, h.OnMessage = 1, echo
+		s := serve(t, cfg, h)
+		for _, target := range []string{"/first", "/other", "/third"} {
+			c := s.dial(target, nil)
+			c.send(protocol.OpText, "open")
+			c.expect("open")
+			_ = c.Close()
+		}
+		if err := s.end(); err != nil {
+			t.Error(err)
+		}
+		if got := strings.Join(kept, " "); got != "/first /other /third" {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}

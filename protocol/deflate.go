@@ -72,24 +72,24 @@ func windowBits(s string) (bits int, ok bool) {
 	return 0, false
 }
 
-// Extension returns d as an element of Sec-WebSocket-Extensions.
-func (d Deflate) Extension() Extension {
-	e := Extension{Name: DeflateName}
+// Append appends d as an element of Sec-WebSocket-Extensions.
+func (d Deflate) Append(dst []byte) []byte {
+	dst = append(dst, DeflateName...)
 	if d.ServerNoContextTakeover {
-		e.Params = append(e.Params, Param{Name: "server_no_context_takeover"})
+		dst = append(dst, "; server_no_context_takeover"...)
 	}
 	if d.ClientNoContextTakeover {
-		e.Params = append(e.Params, Param{Name: "client_no_context_takeover"})
+		dst = append(dst, "; client_no_context_takeover"...)
 	}
 	if d.ServerMaxWindowBits != 0 {
-		e.Params = append(e.Params, Param{"server_max_window_bits", strconv.Itoa(d.ServerMaxWindowBits), true})
+		dst = strconv.AppendInt(append(dst, "; server_max_window_bits="...), int64(d.ServerMaxWindowBits), 10)
 	}
 	switch d.ClientMaxWindowBits {
 	case 0:
 	case AnyWindowBits:
-		e.Params = append(e.Params, Param{Name: "client_max_window_bits"})
+		dst = append(dst, "; client_max_window_bits"...)
 	default:
-		e.Params = append(e.Params, Param{"client_max_window_bits", strconv.Itoa(d.ClientMaxWindowBits), true})
+		dst = strconv.AppendInt(append(dst, "; client_max_window_bits="...), int64(d.ClientMaxWindowBits), 10)
 	}
-	return e
+	return dst
 }

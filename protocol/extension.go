@@ -20,8 +20,10 @@ type Param struct {
 // they are, in order (RFC 6455 §9.1, §11.3.2); nil if there is none. What does
 // not conform to the grammar is a [*HandshakeError] with status 400, also a
 // quoted value that is not a token once unquoted.
-func ParseExtensions(f Fields) ([]Extension, error) {
-	var list []Extension
+func ParseExtensions(f Fields) ([]Extension, error) { return parseExtensions(nil, f) }
+
+// parseExtensions uses the arrays of list again, which is empty.
+func parseExtensions(list []Extension, f Fields) ([]Extension, error) {
 	present := false
 	for value := range f.Values("Sec-WebSocket-Extensions") {
 		present = true
@@ -30,7 +32,7 @@ func ParseExtensions(f Fields) ([]Extension, error) {
 			return nil, errExtensions()
 		}
 	}
-	if present && list == nil {
+	if present && len(list) == 0 {
 		return nil, errExtensions()
 	}
 	return list, nil
@@ -50,6 +52,9 @@ func appendExtensions(list []Extension, s string) ([]Extension, bool) {
 			continue
 		}
 		var e Extension
+		if n := len(list); n < cap(list) {
+			e.Params = list[:n+1][n].Params[:0]
+		}
 		if e.Name, s = cutToken(s); e.Name == "" {
 			return nil, false
 		}

@@ -28,7 +28,8 @@ func (r *Request) Upgrade() bool { return r.Fields.HasToken("Upgrade", "websocke
 //   - 400: anything else, from a missing token in Connection to a malformed
 //     Sec-WebSocket-Extensions
 //
-// Which origins, subprotocols and extensions to accept is left to the caller.
+// It sets r.Extensions. Which origins, subprotocols and extensions to accept is
+// left to the caller.
 func CheckUpgrade(r *Request) error {
 	f := r.Fields
 	switch {
@@ -53,7 +54,8 @@ func CheckUpgrade(r *Request) error {
 	case !validSubprotocols(f):
 		return refuse(400, "malformed Sec-WebSocket-Protocol")
 	}
-	if _, err := ParseExtensions(f); err != nil {
+	var err error
+	if r.Extensions, err = parseExtensions(r.Extensions[:0], f); err != nil {
 		return err
 	}
 	if length, _ := parseLength(f.Get("Content-Length")); length > 0 || f.Count("Transfer-Encoding") > 0 {

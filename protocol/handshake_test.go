@@ -3,6 +3,7 @@ package protocol_test
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -215,4 +216,26 @@ func TestCheckUpgradeAllocations(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// TestExtensionsOfTheNextRequest: nothing of the last request's is left.
+func TestExtensionsOfTheNextRequest(t *testing.T) {
+	var r protocol.Request
+	for _, tt := range []struct {
+		value string
+		want  []ext
+	}{
+		{"a; b; c=1, d; e", []ext{{"a", []param{{"b", "", false}, {"c", "1", true}}}, {"d", []param{{"e", "", false}}}}},
+		{"f; g=2", []ext{{"f", []param{{"g", "2", true}}}}},
+		{"h, i; j", []ext{{"h", []param{}}, {"i", []param{{"j", "", false}}}}},
+	} {
+		head := "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n" +
+			"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: " + tt.value + "\r\n\r\n"
+		if err := r.Parse(head, 100); err != nil {
+			t.Fatal(err)
+		}
+		if err := protocol.CheckUpgrade(&r); err != nil || !reflect.DeepEqual(r.Extensions, tt.want) {
+			t.Errorf("%s: %+v, %v", tt.value, r.Extensions, err)
+		}
+	}
 }

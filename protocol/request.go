@@ -14,10 +14,12 @@ type Request struct {
 	Host     string // host[:port] that the request is for; "" only with HTTP/1.0
 	Minor    int    // HTTP/1.Minor
 	Fields   Fields
+
+	Extensions []Extension // of an opening handshake, set by CheckUpgrade
 }
 
 // Parse reads one complete head, as [ScanHead] found it, into r. The strings of
-// r are parts of head, and the array of r.Fields is used again. At most
+// r are parts of head, and the arrays of r are used again. At most
 // fieldsMax fields are accepted.
 //
 // A malformed head is a [*HandshakeError], after which r is undefined: status
@@ -30,7 +32,7 @@ type Request struct {
 // The target is an origin-form, an absolute-form of http, https, ws or wss, whose
 // authority then replaces Host (RFC 9112 §3.2.2), or "*" with OPTIONS.
 func (r *Request) Parse(head string, fieldsMax int) error {
-	*r = Request{Fields: r.Fields[:0]}
+	*r = Request{Fields: r.Fields[:0], Extensions: r.Extensions[:0]}
 	line, rest, ok := cutFirstLine(head)
 	if !ok {
 		return refuse(400, "request line does not end with CRLF")

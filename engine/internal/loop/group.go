@@ -42,8 +42,9 @@ type Loop struct {
 	sys     System
 	client  *gnet.Client // of this loop alone
 	el      gnet.EventLoop
-	poller  int // the descriptor of gnet's poller
-	gid     uintptr
+	poller  int            // the descriptor of gnet's poller
+	gid     atomic.Uintptr // 0 before the loop's goroutine runs and once it ends: a later one may get the same
+	open    int            // connections, the control connection too
 	elWord  unsafe.Pointer // el's value
 	opening *Socket        // whose descriptor is being registered
 	reading *Socket        // whose Opened or Readable runs
@@ -62,7 +63,10 @@ type Loop struct {
 
 // On reports whether the caller is the loop's goroutine. On processors that
 // gid does not know it is always false.
-func (l *Loop) On() bool { return l.gid != 0 && l.gid == gid.Current() }
+func (l *Loop) On() bool {
+	id := l.gid.Load()
+	return id != 0 && id == gid.Current()
+}
 
 // Driver is who was given to Start for this loop.
 func (l *Loop) Driver() Driver { return l.driver }
@@ -235,9 +239,11 @@ type handler struct {
 }
 
 func (h *handler) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
+	h.loop.open++
 	switch x := c.Context().(type) {
 	case *Loop:
-		x.el, x.gid = c.EventLoop(), gid.Current()
+		x.el = c.EventLoop()
+		x.gid.Store(gid.Current())
 		x.elWord = word(x.el)
 	case nil:
 		s := h.loop.opening
@@ -260,9 +266,12 @@ func (*handler) OnTraffic(c gnet.Conn) gnet.Action {
 	return gnet.None
 }
 
-func (*handler) OnClose(c gnet.Conn, err error) gnet.Action {
+func (h *handler) OnClose(c gnet.Conn, err error) gnet.Action {
 	if s, ok := c.Context().(*Socket); ok {
 		s.closed(err)
+	}
+	if h.loop.open--; h.loop.open == 0 { // nothing follows: Stop closes the control connection among the others
+		h.loop.gid.Store(0)
 	}
 	return gnet.None
 }

@@ -215,4 +215,9 @@ func TestStopTellsEverySocket(t *testing.T) {
 			t.Errorf("closed with %v", err)
 		}
 	}
+	for _, l := range g.loops {
+		if l.gid.Load() != 0 {
+			t.Error("whoever inherits the goroutine's identity is taken for the loop")
+		}
+	}
 }

@@ -26,9 +26,9 @@ func (s Simulated) Driver() Driver { return s.l.driver }
 // SetOn makes the caller's goroutine the loop's, or another, and reports what
 // it was.
 func (s Simulated) SetOn(on bool) (was bool) {
-	was = s.l.gid != 0
-	if s.l.gid = 0; on {
-		s.l.gid = gid.Current()
+	was = s.l.gid.Load() != 0
+	if s.l.gid.Store(0); on {
+		s.l.gid.Store(gid.Current())
 	}
 	return was
 }

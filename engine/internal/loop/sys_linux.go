@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -59,14 +60,12 @@ func acceptRaw(l *net.TCPListener) (net.Listener, error) {
 		a := &accepted{local: local}
 		var err error
 		rerr := raw.Read(func(fd uintptr) bool {
-			var from unix.Sockaddr
 			for {
-				a.fd, from, err = unix.Accept4(int(fd), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+				a.fd, a.remote, err = accept4(int(fd))
 				if err != unix.EINTR && err != unix.ECONNABORTED {
 					break
 				}
 			}
-			a.remote = tcpAddr(from)
 			return err != unix.EAGAIN
 		})
 		if rerr != nil {
@@ -87,18 +86,53 @@ func acceptRaw(l *net.TCPListener) (net.Listener, error) {
 	}}, nil
 }
 
+// accept4 does not block, and returns at once like send. The address is the only
+// thing it allocates: connections keep it.
+func accept4(fd int) (int, net.Addr, error) {
+	var sa unix.RawSockaddrInet6 // the largest there is
+	size := uint32(unix.SizeofSockaddrInet6)
+	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	if errno != 0 {
+		return 0, nil, errno
+	}
+	port := int(binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:]))
+	if sa.Family == unix.AF_INET {
+		return int(n), tcpAddr4((*unix.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr, port), nil
+	}
+	return int(n), tcpAddr6(sa.Addr, port, sa.Scope_id), nil
+}
+
 func tcpAddr(sa unix.Sockaddr) net.Addr {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+		return tcpAddr4(sa.Addr, sa.Port)
 	case *unix.SockaddrInet6:
-		addr := &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
-		if sa.ZoneId != 0 {
-			addr.Zone = strconv.Itoa(int(sa.ZoneId))
-		}
-		return addr
+		return tcpAddr6(sa.Addr, sa.Port, sa.ZoneId)
 	}
 	return nil
+}
+
+// tcpAddr4 makes one allocation of an address and its bytes.
+func tcpAddr4(ip [4]byte, port int) net.Addr {
+	a := &struct {
+		net.TCPAddr
+		ip [4]byte
+	}{ip: ip}
+	a.IP, a.Port = a.ip[:], port
+	return &a.TCPAddr
+}
+
+func tcpAddr6(ip [16]byte, port int, scope uint32) net.Addr {
+	a := &struct {
+		net.TCPAddr
+		ip [16]byte
+	}{ip: ip}
+	a.IP, a.Port = a.ip[:], port
+	if scope != 0 {
+		a.Zone = strconv.Itoa(int(scope))
+	}
+	return &a.TCPAddr
 }
 
 // pollerFD reads the descriptor of gnet's poller, which gnet does not publish.
