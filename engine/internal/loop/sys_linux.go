@@ -58,21 +58,21 @@ func acceptRaw(l *net.TCPListener) (net.Listener, error) {
 	local := l.Addr().(*net.TCPAddr)
 	return &listener{TCPListener: l, file: file, accept: func() (*accepted, error) {
 		a := &accepted{local: local}
-		var err error
-		rerr := raw.Read(func(fd uintptr) bool {
+		var errno unix.Errno
+		err := raw.Read(func(fd uintptr) bool {
 			for {
-				a.fd, a.remote, err = accept4(int(fd))
-				if err != unix.EINTR && err != unix.ECONNABORTED {
+				a.fd, a.remote, errno = accept4(int(fd))
+				if errno != unix.EINTR && errno != unix.ECONNABORTED {
 					break
 				}
 			}
-			return err != unix.EAGAIN
+			return errno != unix.EAGAIN
 		})
-		if rerr != nil {
-			return nil, rerr
-		}
 		if err != nil {
-			return nil, os.NewSyscallError("accept4", err)
+			return nil, err
+		}
+		if errno != 0 {
+			return nil, os.NewSyscallError("accept4", errno)
 		}
 		if local.IP.IsUnspecified() {
 			own, err := unix.Getsockname(a.fd)
@@ -88,7 +88,7 @@ func acceptRaw(l *net.TCPListener) (net.Listener, error) {
 
 // accept4 does not block, and returns at once like send. The address is the only
 // thing it allocates: connections keep it.
-func accept4(fd int) (int, net.Addr, error) {
+func accept4(fd int) (int, net.Addr, unix.Errno) {
 	var sa unix.RawSockaddrInet6 // the largest there is
 	size := uint32(unix.SizeofSockaddrInet6)
 	n, _, errno := unix.RawSyscall6(unix.SYS_ACCEPT4, uintptr(fd), uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)),
@@ -98,9 +98,9 @@ func accept4(fd int) (int, net.Addr, error) {
 	}
 	port := int(binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:]))
 	if sa.Family == unix.AF_INET {
-		return int(n), tcpAddr4((*unix.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr, port), nil
+		return int(n), tcpAddr4((*unix.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr, port), 0
 	}
-	return int(n), tcpAddr6(sa.Addr, port, sa.Scope_id), nil
+	return int(n), tcpAddr6(sa.Addr, port, sa.Scope_id), 0
 }
 
 func tcpAddr(sa unix.Sockaddr) net.Addr {
