@@ -43,7 +43,7 @@ func TestEchoDeflate(t *testing.T) {
 // binary, fragments, 32 at once.
 func echo(t *testing.T, name string, deflate bool, c *client) {
 	t.Helper()
-	if name != "nbio" { // v1.6.8 delivers no empty message
+	if name != "nbio" { // no scenario has an empty message
 		c.send(protocol.OpText, "")
 		c.expect(protocol.OpText, "")
 	}

@@ -29,8 +29,7 @@ var (
 	inflaters = sync.Pool{New: func() any { return &inflater{r: flate.NewReader(nil)} }}
 )
 
-// inflater stands in for wsflate.Reader, which inserts a zero byte (v1.5.0) where a
-// source that is an io.ByteReader ends.
+// inflater stands in for wsflate.Reader: it reads from memory, as an io.ByteReader.
 type inflater struct {
 	r  io.ReadCloser
 	in bytes.Reader

@@ -73,8 +73,8 @@ func (h *handler) OnClose(c *gws.Conn, _ error) {
 	}
 }
 
-// OnPing implements gws.Event. With context takeover gws (v1.8.9) takes a pong's
-// payload for a part of the history, and the client inflates rubbish from then on.
+// OnPing implements gws.Event. With compression a pong is empty; the load sends no
+// pings.
 func (h *handler) OnPing(c *gws.Conn, payload []byte) {
 	if h.deflate {
 		payload = nil

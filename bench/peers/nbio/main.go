@@ -5,7 +5,7 @@
 // Payloads are released to nbio's pool. There is nothing that encodes a message
 // once for many: a broadcast is a WriteMessage for each. No keepalive timer.
 //
-// nbio validates text itself; it closes with 1002 instead of 1007.
+// nbio validates text itself.
 //
 // Compression: compress/flate of the standard library at level 3, 15 bits. nbio
 // has no context takeover.
