@@ -165,7 +165,7 @@ func table(r *report.Results, s *scenario) string {
 	}
 	for _, x := range all {
 		if len(x.failed) > 0 {
-			fmt.Fprintf(&b, "\n%s failed %d times: %s\n", x.peer, len(x.failed), x.failed[0])
+			fmt.Fprintf(&b, "\n%s: %d of %d repetitions do not count; results.json says why.\n", x.peer, len(x.failed), len(x.failed)+len(x.of))
 		}
 	}
 	if s.deflate && first != nil {

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -123,4 +124,43 @@ func peak(pid int) float64 {
 		}
 	}
 	return 0
+}
+
+// pairs measures without slow players and with them, in turn.
+func (p *programs) pairs(ctx context.Context, o options) (plain, slow []*measured, err error) {
+	for range o.times {
+		for _, side := range []struct {
+			slow int
+			runs *[]*measured
+		}{{0, &plain}, {o.slow, &slow}} {
+			m, err := p.measure(ctx, o.n, side.slow, o.span)
+			if err != nil {
+				return nil, nil, err
+			}
+			*side.runs = append(*side.runs, m)
+		}
+	}
+	return plain, slow, nil
+}
+
+// together is the median of the runs' times, and of all else the worst or the sum.
+func together(runs []*measured) *measured {
+	all := *runs[0]
+	times := []float64{all.P99Ms}
+	for _, m := range runs[1:] {
+		times = append(times, m.P99Ms)
+		all.MissedPct, all.peakMB = max(all.MissedPct, m.MissedPct), max(all.peakMB, m.peakMB)
+		all.Visible, all.InputsPerS = min(all.Visible, m.Visible), min(all.InputsPerS, m.InputsPerS)
+		all.Errors += m.Errors
+		all.Drops += m.Drops
+		all.ServerDrops += m.ServerDrops
+	}
+	all.P99Ms = median(times)
+	return &all
+}
+
+// median is the middle one, or the greater of the two there.
+func median(x []float64) float64 {
+	x = slices.Sorted(slices.Values(x))
+	return x[len(x)/2]
 }
