@@ -1,7 +1,7 @@
 // Command check measures whether the arena reaches what it must: the server on
 // one core, the bots on another, with and without players who read slowly.
 //
-//	go run ./examples/arena/check [-n 1000] [-for 30s] [-times 3] [-slow 50] [-largest 1000,1500,2000,2500,3000]
+//	go run ./examples/arena/check [-n 1000] [-for 30s] [-times 5] [-slow 50] [-largest 1000,1500,2000,2500,3000]
 //
 // It runs from the root of the module, builds both programs, prints a table and
 // ends with status 1 if a bound is not kept. -largest looks for the most players
@@ -16,6 +16,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,7 +47,7 @@ func main() {
 	flag.IntVar(&o.n, "n", 1000, "players")
 	flag.IntVar(&o.slow, "slow", 50, "players who read slowly, in the second run")
 	flag.DurationVar(&o.span, "for", 30*time.Second, "how long to measure, each time")
-	flag.IntVar(&o.times, "times", 3, "how often, with and without slow players in turn: of the times the median counts, of all else the worst")
+	flag.IntVar(&o.times, "times", 5, "how often, with and without slow players in turn: of the times the median and the range count, of all else the worst")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -87,7 +88,7 @@ func check(ctx context.Context, o options, out, progress io.Writer) error {
 	if err != nil {
 		return err
 	}
-	short := table(out, append(together(plain).rows(), slowRows(plain, slow)...))
+	short := table(out, append(rows(plain), slowRows(plain, slow)...))
 	if len(o.largest) > 0 {
 		if err := p.largest(ctx, o, out); err != nil {
 			return err
@@ -103,20 +104,37 @@ func check(ctx context.Context, o options, out, progress io.Writer) error {
 type row struct {
 	what, bound, measured string
 	ok                    bool
+	open                  bool // not ok, but not refuted either
 }
 
-// rows judges a run without slow players.
-func (m *measured) rows() []row {
+// timed judges a time, or a ratio of times: it falls short if the whole range of
+// the runs lies above the bound. That of five holds the median with 94 %.
+func timed(what, bound, unit string, runs []float64, most float64) row {
+	low, mid, high := slices.Min(runs), median(runs), slices.Max(runs)
+	return row{what, bound, fmt.Sprintf("%.2f%s (%.2f – %.2f)", mid, unit, low, high), mid <= most, low <= most}
+}
+
+// rows judges runs without slow players.
+func rows(runs []*measured) []row {
+	m := together(runs)
 	players := fmt.Sprintf("%d players: ", m.N)
 	perBot := m.InputsPerS / float64(m.N)
 	return []row{
-		{players + "tick to client, p99", fmt.Sprintf("< %.0f ms", p99MsMax), fmt.Sprintf("%.2f ms", m.P99Ms), m.P99Ms < p99MsMax},
-		{players + "ticks missed", fmt.Sprintf("< %.0f %%", missedPctMax), fmt.Sprintf("%.3f %%", m.MissedPct), m.MissedPct < missedPctMax},
-		{players + "memory, at its most", fmt.Sprintf("< %.0f MB", rssMBMax), fmt.Sprintf("%.1f MB", m.peakMB), m.peakMB < rssMBMax},
-		{players + "entities each sees", fmt.Sprintf(">= %.0f", visibleMin), fmt.Sprintf("%.1f", m.Visible), m.Visible >= visibleMin},
-		{players + "inputs of each", fmt.Sprintf(">= %.0f/s", inputsMin), fmt.Sprintf("%.1f/s", perBot), perBot >= inputsMin},
-		{players + "errors", "0", strconv.FormatUint(m.Errors, 10), m.Errors == 0},
+		timed(players+"tick to client, p99", fmt.Sprintf("< %.0f ms", p99MsMax), " ms", times(runs), p99MsMax),
+		{what: players + "ticks missed", bound: fmt.Sprintf("< %.0f %%", missedPctMax), measured: fmt.Sprintf("%.3f %%", m.MissedPct), ok: m.MissedPct < missedPctMax},
+		{what: players + "memory, at its most", bound: fmt.Sprintf("< %.0f MB", rssMBMax), measured: fmt.Sprintf("%.1f MB", m.peakMB), ok: m.peakMB < rssMBMax},
+		{what: players + "entities each sees", bound: fmt.Sprintf(">= %.0f", visibleMin), measured: fmt.Sprintf("%.1f", m.Visible), ok: m.Visible >= visibleMin},
+		{what: players + "inputs of each", bound: fmt.Sprintf(">= %.0f/s", inputsMin), measured: fmt.Sprintf("%.1f/s", perBot), ok: perBot >= inputsMin},
+		{what: players + "errors", bound: "0", measured: strconv.FormatUint(m.Errors, 10), ok: m.Errors == 0},
 	}
+}
+
+// times are the runs' 99th percentiles.
+func times(runs []*measured) (ms []float64) {
+	for _, m := range runs {
+		ms = append(ms, m.P99Ms)
+	}
+	return ms
 }
 
 // slowRows judges runs with slow players by those without: each by the one before
@@ -129,13 +147,12 @@ func slowRows(plain, slow []*measured) []row {
 	for i := range slow {
 		factors[i] = slow[i].P99Ms / plain[i].P99Ms
 	}
-	factor := median(factors)
 	return []row{
-		{players + "tick to client of the others, p99", fmt.Sprintf("<= %.1f x that", slowFactorMax), fmt.Sprintf("%.2f x, %.2f ms", factor, m.P99Ms), factor <= slowFactorMax},
-		{players + "ticks missed by the others", fmt.Sprintf("< %.0f %%", missedPctMax), fmt.Sprintf("%.3f %%", m.MissedPct), m.MissedPct < missedPctMax},
-		{players + "snapshots of the slow replaced", "> 0", strconv.FormatUint(m.ServerDrops-m.Drops, 10), m.ServerDrops > m.Drops},
-		{players + "memory, at its most", fmt.Sprintf("< %.0f MB", rssMBMax), fmt.Sprintf("%.1f MB", m.peakMB), m.peakMB < rssMBMax},
-		{players + "errors", "0", strconv.FormatUint(m.Errors, 10), m.Errors == 0},
+		timed(players+"tick to client of the others, p99", fmt.Sprintf("<= %.1f x that", slowFactorMax), " x", factors, slowFactorMax),
+		{what: players + "ticks missed by the others", bound: fmt.Sprintf("< %.0f %%", missedPctMax), measured: fmt.Sprintf("%.3f %%", m.MissedPct), ok: m.MissedPct < missedPctMax},
+		{what: players + "snapshots of the slow replaced", bound: "> 0", measured: strconv.FormatUint(m.ServerDrops-m.Drops, 10), ok: m.ServerDrops > m.Drops},
+		{what: players + "memory, at its most", bound: fmt.Sprintf("< %.0f MB", rssMBMax), measured: fmt.Sprintf("%.1f MB", m.peakMB), ok: m.peakMB < rssMBMax},
+		{what: players + "errors", bound: "0", measured: strconv.FormatUint(m.Errors, 10), ok: m.Errors == 0},
 	}
 }
 
@@ -145,7 +162,11 @@ func table(out io.Writer, rows []row) (short bool) {
 	_, _ = fmt.Fprintln(w, "what\tbound\tmeasured\tverdict")
 	for _, r := range rows {
 		verdict := "ok"
-		if !r.ok {
+		switch {
+		case r.ok:
+		case r.open:
+			verdict = "not refuted"
+		default:
 			verdict, short = "SHORT", true
 		}
 		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", r.what, r.bound, r.measured, verdict)
@@ -167,7 +188,7 @@ func (p *programs) largest(ctx context.Context, o options, out io.Writer) error 
 			runs = append(runs, m)
 		}
 		_, _ = fmt.Fprintln(out)
-		if table(out, together(runs).rows()) {
+		if table(out, rows(runs)) {
 			break
 		}
 		best = n

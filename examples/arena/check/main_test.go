@@ -13,8 +13,13 @@ func TestTogether(t *testing.T) {
 	}{
 		"all well":          {func(_, _ []*measured) {}, 0},
 		"one bad moment":    {func(plain, slow []*measured) { plain[1].P99Ms, slow[1].P99Ms = 60, 70 }, 0},
-		"slow players cost": {func(_, slow []*measured) { slow[0].P99Ms, slow[2].P99Ms = 26, 26 }, 1},
-		"late":              {func(plain, _ []*measured) { plain[0].P99Ms, plain[2].P99Ms = 33, 34 }, 1},
+		"slow players cost": {func(_, slow []*measured) { slow[0].P99Ms, slow[1].P99Ms, slow[2].P99Ms = 26, 26, 26 }, 1},
+		"two bad moments":   {func(plain, slow []*measured) { plain[1].P99Ms, plain[2].P99Ms, slow[2].P99Ms = 34, 40, 50 }, 0},
+		"late": {func(plain, slow []*measured) {
+			for i := range plain {
+				plain[i].P99Ms, slow[i].P99Ms = 33.1, 34
+			}
+		}, 1},
 		"ticks missed once": {func(plain, slow []*measured) { plain[2].MissedPct, slow[2].MissedPct = 1, 1 }, 2},
 		"memory once":       {func(plain, slow []*measured) { plain[2].peakMB, slow[1].peakMB = 100, 100 }, 2},
 		"few in sight once": {func(plain, _ []*measured) { plain[2].Visible = 14 }, 1},
@@ -34,8 +39,8 @@ func TestTogether(t *testing.T) {
 		plain, slow := []*measured{run(20, 0), run(19, 0), run(21, 0)}, []*measured{run(20, 50), run(22, 50), run(21, 50)}
 		tt.change(plain, slow)
 		short := 0
-		for _, r := range append(together(plain).rows(), slowRows(plain, slow)...) {
-			if !r.ok {
+		for _, r := range append(rows(plain), slowRows(plain, slow)...) {
+			if !r.ok && !r.open {
 				short++
 			}
 		}

@@ -143,19 +143,16 @@ func (p *programs) pairs(ctx context.Context, o options) (plain, slow []*measure
 	return plain, slow, nil
 }
 
-// together is the median of the runs' times, and of all else the worst or the sum.
+// together is the worst of the runs, or their sum, in all but the times.
 func together(runs []*measured) *measured {
 	all := *runs[0]
-	times := []float64{all.P99Ms}
 	for _, m := range runs[1:] {
-		times = append(times, m.P99Ms)
 		all.MissedPct, all.peakMB = max(all.MissedPct, m.MissedPct), max(all.peakMB, m.peakMB)
 		all.Visible, all.InputsPerS = min(all.Visible, m.Visible), min(all.InputsPerS, m.InputsPerS)
 		all.Errors += m.Errors
 		all.Drops += m.Drops
 		all.ServerDrops += m.ServerDrops
 	}
-	all.P99Ms = median(times)
 	return &all
 }
 
