@@ -280,6 +280,17 @@ func TestDialControl(t *testing.T) {
 	}
 }
 
+// TestDialLocalAddr: the server sees where a connection comes from.
+func TestDialLocalAddr(t *testing.T) {
+	peers := make(chan string, 1)
+	s := serve(t, Config{}, Handler{OnOpen: func(c *Conn) { peers <- c.RemoteAddr().(*net.TCPAddr).IP.String() }})
+	p := pure(t, Config{Loops: 1}, Handler{})
+	p.mustDial(Dial{URL: s.url("/"), LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 7)}})
+	if got := one(t, peers, "OnOpen"); got != "127.0.0.7" {
+		t.Errorf("it comes from %s", got)
+	}
+}
+
 // TestDialCrowd: thousands of connections, and not a goroutine for each.
 func TestDialCrowd(t *testing.T) {
 	const crowd, n = 2000, 2
