@@ -118,6 +118,7 @@ test('a cut connection: what was missed is fetched, once', {timeout}, async (t) 
   await bob.say('missed');
   await bob.at('message', '[data-status="delivered"]').nth(1).waitFor();
   await ada.say('written while cut off');
+  await ada.page.waitForFunction(() => / ([3-9]|\d\d) s/.test(document.getElementById('state').textContent)); // or the page is quicker
   await proxy.up();
   await ada.at('reconnect').click();
   await ada.state('connected');
