@@ -51,7 +51,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 # examples/echo is the server, with compression and without.
 conform: ## the conformance suite against examples/echo
 	@dir=$$(mktemp -d); trap 'kill $$pid 2>/dev/null || true; rm -rf "$$dir"' EXIT; \
-	go build -o "$$dir" ./examples/echo ./codec/conformance/cmd/wsconform; \
+	go build -o "$$dir" ./examples/echo ./examples/conformance/cmd/wsconform; \
 	for deflate in true false; do \
 		"$$dir/echo" -listen ws://127.0.0.1:0 -deflate=$$deflate >"$$dir/out" 2>"$$dir/log" & pid=$$!; \
 		until grep -q ' on ' "$$dir/out"; do kill -0 $$pid; done; \

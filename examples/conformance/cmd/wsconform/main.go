@@ -21,7 +21,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/sockmill/sockmill/codec/conformance"
+	"github.com/sockmill/sockmill/examples/conformance"
 )
 
 func main() {

@@ -44,7 +44,7 @@ func hugeHeadCases() []Case {
 		}),
 		endless("9110-5.4-endless-fields", "fields without end", "GET / HTTP/1.1\r\nHost: a\r\n", "X-Test: 1234567890\r\n", 400, 431),
 		endless("9110-5.4-endless-value", "a value without end", "GET / HTTP/1.1\r\nX-Test: ", "1234567890123456", 400, 431),
-		endless("9110-5.4-endless-name", "a field name without end", "GET / HTTP/1.1\r\n", "XXXXXXXXXXXXXXXX", 400, 431),
+		endless("9110-5.4-endless-name", "a field name without end", "GET / HTTP/1.1\r\n", "ABCDEFGHIJKLMNOP", 400, 431),
 		endless("9112-3-endless-target", "a target without end", "GET /", "abcdefghijklmnop", 400, 414, 431),
 		endless("9112-3-endless-method", "a method without end", "", "GETGETGETGETGETG", 400, 414, 431, 501),
 		endless("9112-2.2-endless-empty-lines", "empty lines without end", "", "\r\n\r\n\r\n\r\n", 400, 431),
