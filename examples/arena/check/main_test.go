@@ -13,10 +13,9 @@ func TestTogether(t *testing.T) {
 	}{
 		"all well":          {func(_, _ []*measured) {}, 0},
 		"one bad moment":    {func(plain, slow []*measured) { plain[1].P99Ms, slow[1].P99Ms = 60, 70 }, 0},
-		"slow players cost": {func(_, slow []*measured) { slow[0].P99Ms, slow[1].P99Ms, slow[2].P99Ms = 26, 26, 26 }, 1},
-		"two bad moments":   {func(plain, slow []*measured) { plain[1].P99Ms, plain[2].P99Ms, slow[2].P99Ms = 34, 40, 50 }, 0},
+		"slow players cost": {func(_, slow []*measured) { slow[0].P99Ms, slow[2].P99Ms = 26, 26 }, 1},
 		"late": {func(plain, slow []*measured) {
-			for i := range plain {
+			for i := range 2 {
 				plain[i].P99Ms, slow[i].P99Ms = 33.1, 34
 			}
 		}, 1},
@@ -40,7 +39,7 @@ func TestTogether(t *testing.T) {
 		tt.change(plain, slow)
 		short := 0
 		for _, r := range append(rows(plain), slowRows(plain, slow)...) {
-			if !r.ok && !r.open {
+			if !r.ok {
 				short++
 			}
 		}
