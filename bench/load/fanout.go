@@ -57,6 +57,9 @@ func (l *load) fan() error {
 				return err
 			}
 		}
+		if err := f.settle(); err != nil {
+			return err
+		}
 		f.credit = l.o.inFlight
 		return f.publish()
 	}, func() uint64 { return f.flying })
@@ -125,8 +128,8 @@ func (f *fanOut) delivered(i, n int) error {
 	return nil
 }
 
-// subscribe subscribes every connection to the topic of its group and makes sure
-// of it: servers do not answer, so a probe is published until each has had one.
+// subscribe subscribes every connection to the topic of its group. Servers do not
+// answer: settle makes sure of it.
 func (f *fanOut) subscribe() error {
 	commands := make([][]byte, len(f.groups))
 	for i := range commands {
@@ -140,13 +143,20 @@ func (f *fanOut) subscribe() error {
 		}
 		f.bytesOut += uint64(len(b))
 	}
+	return nil
+}
+
+// settle waits until every connection is one of those that its group reaches: a
+// server may answer a handshake before that. A probe is published until each has
+// had one.
+func (f *fanOut) settle() error {
 	onTurn := f.onTurn
 	f.onTurn = func() error { return nil }
 	defer func() { f.onTurn, f.onRead = onTurn, nil }()
 	for round := range 20 {
 		missing, err := f.probe(round)
 		if err != nil {
-			return fmt.Errorf("probing the topics: %w", err)
+			return fmt.Errorf("probing: %w", err)
 		}
 		if missing == 0 {
 			for i := range f.conns {
@@ -155,10 +165,10 @@ func (f *fanOut) subscribe() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%d connections of %d subscribed in vain", f.missing(), len(f.conns))
+	return fmt.Errorf("%d connections of %d are not reached", f.missing(), len(f.conns))
 }
 
-// probe publishes one message to each topic and waits until everybody has it, or
+// probe publishes one message to each group and waits until everybody has it, or
 // nothing came for a second. It returns how many have not. That of an earlier round
 // may still come.
 func (f *fanOut) probe(round int) (missing int, err error) {
@@ -193,7 +203,7 @@ func (f *fanOut) probe(round int) (missing int, err error) {
 	for i := range f.groups {
 		b := f.frames(i, [][]byte{payload(round)})[0]
 		if n, errno := write(f.conns[f.groups[i].publisher].fd, b); errno != 0 || n < len(b) {
-			return 0, fmt.Errorf("topic %d: %d of %d bytes: %w", i, n, len(b), errno)
+			return 0, fmt.Errorf("group %d: %d of %d bytes: %w", i, n, len(b), errno)
 		}
 	}
 	for missing = f.missing(); missing > 0 && f.now()-last < int64(time.Second); missing = f.missing() {

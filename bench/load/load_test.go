@@ -135,6 +135,21 @@ const late = 600
 // missing stands for any error, after a while.
 const missing = "missing"
 
+// TestLateMember: a server may answer a handshake before broadcasts reach who sent it.
+func TestLateMember(t *testing.T) {
+	for _, mode := range []string{"broadcast", "topics"} {
+		s := &server{mode: mode, deliver: func(n, i int) int {
+			if n == 0 && i == 0 {
+				return 0
+			}
+			return 1
+		}}
+		if r, err := generate(short(s.start(t), mode)); err != nil || r.Messages == 0 {
+			t.Errorf("%s: %+v, %v", mode, r, err)
+		}
+	}
+}
+
 // Each of these servers lies, and is caught.
 func TestLiars(t *testing.T) {
 	for _, c := range []struct {

@@ -124,24 +124,3 @@ func TestChecked(t *testing.T) {
 		t.Error("there is no scenario echo")
 	}
 }
-
-// Others may fail once in seven repetitions, sockmill never.
-func TestMeasured(t *testing.T) {
-	for _, c := range []struct {
-		peer string
-		fail int
-		want bool
-	}{{ours, 0, true}, {ours, 1, false}, {"gws", 1, true}, {"gws", 2, false}} {
-		r := &report.Results{}
-		add(r, "echo-1000x1", ours, seven(1)...)
-		add(r, "echo-1000x1", "gws", seven(2)...)
-		for i := range r.Samples {
-			if s := &r.Samples[i]; s.Peer == c.peer && s.Repetition < c.fail {
-				s.Failed = "exit status 1"
-			}
-		}
-		if got := measured(r); got != c.want {
-			t.Errorf("%s failed %d times: %v", c.peer, c.fail, got)
-		}
-	}
-}
