@@ -25,7 +25,7 @@ import (
 )
 
 func main() {
-	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) //nolint:forbidigo // a main ends the process
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
 // The exit statuses.
