@@ -281,10 +281,10 @@ func (c *Config) check() error {
 		return fmt.Errorf("engine: Config.SendBytesMax is %d: it must be at least SendBytesHigh, %d", c.SendBytesMax, c.SendBytesHigh)
 	}
 	if c.Policy == 0 {
-		c.Policy = Close
+		c.Policy = PolicyClose
 	}
-	if c.Policy > Replace {
-		return fmt.Errorf("engine: Config.Policy is %d: it must be Close, DropNewest, DropOldest, Replace, or 0 for the default", c.Policy)
+	if c.Policy > PolicyReplace {
+		return fmt.Errorf("engine: Config.Policy is %d: it must be PolicyClose, PolicyDropNewest, PolicyDropOldest, PolicyReplace, or 0 for the default", c.Policy)
 	}
 	if c.Deflate == 0 {
 		c.Deflate = DeflateTakeover

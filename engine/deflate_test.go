@@ -144,7 +144,7 @@ func TestBroadcastToMixedConnections(t *testing.T) {
 		}
 		said := []Message{
 			{Type: Text, Data: []byte(news(1))}, {Type: Text, Data: []byte(strings.Repeat("longer ", 300))}, {Type: Text, Data: []byte("short")},
-			{Data: random}, {Type: Text, Data: []byte(news(2)), Plain: true}, {Type: Text, Data: []byte(news(1)), Policy: DropOldest}, {Data: []byte{}},
+			{Data: random}, {Type: Text, Data: []byte(news(2)), Plain: true}, {Type: Text, Data: []byte(news(1)), Policy: PolicyDropOldest}, {Data: []byte{}},
 		}
 		for i, m := range said {
 			before := s.Stats().BytesOut
@@ -195,8 +195,8 @@ func TestDeflateInACongestedQueue(t *testing.T) {
 	for i := range each {
 		for _, m := range []Message{
 			{Type: Text, Data: []byte("keep " + news(i))},
-			{Type: Text, Data: []byte("replace " + news(i)), Policy: Replace, Key: 7},
-			{Type: Text, Data: []byte("drop " + news(i)), Policy: DropOldest},
+			{Type: Text, Data: []byte("replace " + news(i)), Policy: PolicyReplace, Key: 7},
+			{Type: Text, Data: []byte("drop " + news(i)), Policy: PolicyDropOldest},
 		} {
 			if err := conn.Send(m); err != nil {
 				t.Fatal(err)
@@ -205,8 +205,8 @@ func TestDeflateInACongestedQueue(t *testing.T) {
 		kept = append(kept, "keep "+news(i))
 	}
 	for _, m := range []Message{
-		{Type: Text, Data: []byte("replace " + news(each)), Policy: Replace, Key: 7},
-		{Type: Text, Data: []byte("drop " + news(each)), Policy: DropOldest},
+		{Type: Text, Data: []byte("replace " + news(each)), Policy: PolicyReplace, Key: 7},
+		{Type: Text, Data: []byte("drop " + news(each)), Policy: PolicyDropOldest},
 		{Type: Text, Data: []byte("end " + news(each))},
 	} {
 		if err := s.Broadcast(m); err != nil {

@@ -319,7 +319,7 @@ func TestDialledLimits(t *testing.T) {
 // client's message, and gets what was sent before, whole and masked.
 func TestDialledSlowReader(t *testing.T) {
 	url, wires := wired(t, "")
-	p := pure(t, Config{Loops: 1, Deflate: DeflateOff, NotSentBytesMax: 16 << 10, SendBytesHigh: 32 << 10, SendBytesMax: 64 << 10, Policy: DropNewest}, Handler{})
+	p := pure(t, Config{Loops: 1, Deflate: DeflateOff, NotSentBytesMax: 16 << 10, SendBytesHigh: 32 << 10, SendBytesMax: 64 << 10, Policy: PolicyDropNewest}, Handler{})
 	conns, full := make(chan *Conn, 1), make(chan bool, 1)
 	p.mustDial(Dial{URL: url, Handler: &Handler{
 		OnOpen:         func(c *Conn) { conns <- c },
@@ -341,7 +341,7 @@ func TestDialledSlowReader(t *testing.T) {
 		}
 	}
 	for key := range 3 { // of which the last replaces the others
-		_ = c.Send(Message{Type: Text, Data: []byte{byte('a' + key)}, Policy: Replace, Key: 1})
+		_ = c.Send(Message{Type: Text, Data: []byte{byte('a' + key)}, Policy: PolicyReplace, Key: 1})
 	}
 	for {
 		h, payload := x.frame(t)

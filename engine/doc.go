@@ -41,11 +41,11 @@
 // ErrBackpressure, ErrStopped. On the connection's loop the output of one
 // callback batch leaves in one write; from elsewhere it goes through the loop's
 // queue. What one goroutine sends to one connection arrives in that order,
-// except that a message with the policy Replace takes the place of an older one.
+// except that a message with PolicyReplace takes the place of an older one.
 //
 // Message.Policy, or else Config.Policy, says what becomes of a message while
 // SendBytesMax bytes wait for its connection: Close, the default, closes it with
-// 1013; DropNewest and DropOldest drop; Replace leaves the latest of each
+// 1013; PolicyDropNewest and PolicyDropOldest drop; PolicyReplace leaves the latest of each
 // Message.Key, from the moment when the kernel takes no more. What is dropped is
 // counted in ConnStats. Control frames have no policy, and a message of which a
 // part is written is finished.

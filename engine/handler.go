@@ -100,7 +100,7 @@ type Message struct {
 	// 0 is Config.Policy.
 	Policy Policy
 
-	// Key, of a message with the policy Replace: while a message of the same
+	// Key, of a message with PolicyReplace: while a message of the same
 	// key and connection waits to be sent, this one takes its place. 0 is no
 	// key: such a message replaces none.
 	Key uint64
@@ -111,22 +111,22 @@ type Message struct {
 // which a part is written always leaves whole.
 type Policy uint8
 
-// The policies. The messages of a policy other than Close may be removed from
+// The policies. The messages of a policy other than PolicyClose may be removed from
 // the queue as long as nothing of them is written; each is then counted in
 // ConnStats.Dropped or Replaced.
 const (
-	// Close closes the connection with 1013, and discards what is queued. It is
+	// PolicyClose closes the connection with 1013, and discards what is queued. It is
 	// the default: a peer that misses a message without knowing is worse off.
-	Close Policy = iota + 1
-	// DropNewest drops the message itself; Send returns ErrBackpressure.
-	DropNewest
-	// DropOldest drops the oldest waiting messages that may be dropped, until
+	PolicyClose Policy = iota + 1
+	// PolicyDropNewest drops the message itself; Send returns ErrBackpressure.
+	PolicyDropNewest
+	// PolicyDropOldest drops the oldest waiting messages that may be dropped, until
 	// there is room.
-	DropOldest
-	// Replace puts the message in the place of a waiting one with the same Key,
-	// also while there is room; without one it is sent as by DropOldest. It is
+	PolicyDropOldest
+	// PolicyReplace puts the message in the place of a waiting one with the same Key,
+	// also while there is room; without one it is sent as by PolicyDropOldest. It is
 	// for state of which only the latest matters.
-	Replace
+	PolicyReplace
 )
 
 // Text returns a copy of the data.
@@ -139,8 +139,8 @@ func (m Message) Clone() Message {
 }
 
 func (m Message) opcode() (protocol.Opcode, error) {
-	if m.Policy > Replace {
-		return 0, fmt.Errorf("engine: Message.Policy is %d: it must be Close, DropNewest, DropOldest, Replace, or 0 for Config.Policy", m.Policy)
+	if m.Policy > PolicyReplace {
+		return 0, fmt.Errorf("engine: Message.Policy is %d: it must be PolicyClose, PolicyDropNewest, PolicyDropOldest, PolicyReplace, or 0 for Config.Policy", m.Policy)
 	}
 	switch m.Type {
 	case Text, Binary:

@@ -265,7 +265,7 @@ func sendToClosed(s *siege) {
 	use.Wait()
 	for _, c := range conns {
 		for what, err := range map[string]error{
-			"Send": c.Send(Message{Data: []byte("x"), Policy: Replace, Key: 1}), "SendText": c.SendText("x"), "Ping": c.Ping(nil), "Close": c.Close(4000, ""),
+			"Send": c.Send(Message{Data: []byte("x"), Policy: PolicyReplace, Key: 1}), "SendText": c.SendText("x"), "Ping": c.Ping(nil), "Close": c.Close(4000, ""),
 			"PauseReading": c.PauseReading(), "ResumeReading": c.ResumeReading(), "Go": c.Go(Message{}, nil),
 		} {
 			if !errors.Is(err, ErrClosed) {

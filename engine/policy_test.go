@@ -24,7 +24,7 @@ func congest(t *testing.T, s *server, conns <-chan *Conn) (*client, *Conn, int) 
 	filler := 0
 	s.onLoop(c, func() {
 		for !c.congested {
-			if err := c.send(outgoing{op: protocol.OpBinary, policy: Close, data: make([]byte, 64<<10)}); err != nil {
+			if err := c.send(outgoing{op: protocol.OpBinary, policy: PolicyClose, data: make([]byte, 64<<10)}); err != nil {
 				t.Error(err)
 				return
 			}
@@ -70,9 +70,9 @@ func TestPolicies(t *testing.T) {
 			dropped  uint64
 			replaced uint64
 		}{
-			{DropNewest, span(0, 10), 90, 90, 0},
-			{DropOldest, span(90, 100), 0, 90, 0},
-			{Replace, []int{96, 97, 98, 99}, 0, 0, 96}, // four keys
+			{PolicyDropNewest, span(0, 10), 90, 90, 0},
+			{PolicyDropOldest, span(90, 100), 0, 90, 0},
+			{PolicyReplace, []int{96, 97, 98, 99}, 0, 0, 96}, // four keys
 		} {
 			t.Run(fmt.Sprint(tt.policy, " ", from), func(t *testing.T) {
 				conns := make(chan *Conn, 1)
@@ -101,7 +101,7 @@ func TestPolicies(t *testing.T) {
 				}
 				s.onLoop(c, func() {
 					c.e.cfg.SendBytesMax = 1 << 30
-					_ = c.send(outgoing{op: protocol.OpText, policy: Close, data: []byte("end")})
+					_ = c.send(outgoing{op: protocol.OpText, policy: PolicyClose, data: []byte("end")})
 				})
 				before := c.Stats()
 				got := received(cl, filler)
@@ -158,10 +158,10 @@ func TestNotSentBytesMax(t *testing.T) {
 		c := <-conns
 		s.onLoop(c, func() {
 			for i := 0; !c.congested || i%100 != 0; i++ { // positions of player 7, of which only the latest matters
-				_ = c.Send(Message{Type: Text, Data: fmt.Appendf(nil, "%01000d", i), Policy: Replace, Key: 7})
+				_ = c.Send(Message{Type: Text, Data: fmt.Appendf(nil, "%01000d", i), Policy: PolicyReplace, Key: 7})
 				c.flush()
 			}
-			_ = c.Send(Message{Type: Text, Data: []byte("latest"), Policy: Replace, Key: 7})
+			_ = c.Send(Message{Type: Text, Data: []byte("latest"), Policy: PolicyReplace, Key: 7})
 		})
 		for {
 			_, m := cl.receive()
@@ -187,15 +187,15 @@ func TestReplaceAmongDroppable(t *testing.T) {
 	s.onLoop(c, func() {
 		c.e.cfg.SendBytesMax = c.queue.bytes + 10_000
 		for range 100 {
-			_ = c.Send(Message{Type: Text, Data: make([]byte, 1000), Policy: DropOldest})
+			_ = c.Send(Message{Type: Text, Data: make([]byte, 1000), Policy: PolicyDropOldest})
 		}
 		for i := range 100 {
-			if err := c.Send(Message{Type: Text, Data: fmt.Append(nil, "typing ", i), Policy: Replace, Key: 1}); err != nil {
+			if err := c.Send(Message{Type: Text, Data: fmt.Append(nil, "typing ", i), Policy: PolicyReplace, Key: 1}); err != nil {
 				t.Error(err)
 			}
 		}
 		c.e.cfg.SendBytesMax = 1 << 30
-		_ = c.send(outgoing{op: protocol.OpText, policy: Close, data: []byte("end")})
+		_ = c.send(outgoing{op: protocol.OpText, policy: PolicyClose, data: []byte("end")})
 	})
 	got := received(cl, filler)
 	if len(got) == 0 || got[len(got)-1] != "typing 99" || c.Stats().Replaced != 99 {

@@ -63,10 +63,10 @@ func (c *Conn) dispatchShared(b *broadcast) error {
 // dropOffLoop carries out a policy off the loop if too much waits already. For
 // the policies that make room the loop does, if its inbox has some.
 func (c *Conn) dropOffLoop(p Policy) bool {
-	if c.queued.Load() < int64(c.e.cfg.SendBytesMax) || p != Close && p != DropNewest {
+	if c.queued.Load() < int64(c.e.cfg.SendBytesMax) || p != PolicyClose && p != PolicyDropNewest {
 		return false
 	}
-	if p == Close {
+	if p == PolicyClose {
 		_ = c.postClose(c.closeSlow)
 	}
 	c.stats.dropped.Add(1)
@@ -126,19 +126,19 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 	q, limit := c.queue, c.e.cfg.SendBytesMax
 	full := q.bytes >= limit
 	switch m.policy {
-	case Close:
+	case PolicyClose:
 		if full {
 			c.stats.dropped.Add(1)
 			c.closeSlow()
 			return true, ErrBackpressure
 		}
 		return false, nil
-	case Replace:
+	case PolicyReplace:
 		if old := q.find(m.key); m.key != 0 && old != nil {
 			return true, c.replace(q, old, m)
 		}
 		fallthrough
-	case DropOldest:
+	case PolicyDropOldest:
 		before := q.bytes
 		for full && q.removeOldest(&c.w.env.Buffers) {
 			c.stats.removed(1)
@@ -160,7 +160,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 		c.uncork() // what was sent before goes before
 	}
 	key := m.key
-	if m.policy != Replace {
+	if m.policy != PolicyReplace {
 		key = 0
 	}
 	q.addRemovable(b, key)

@@ -10,7 +10,7 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 		return c.send(b.m)
 	}
 	if c.congested {
-		if b.m.policy != Close {
+		if b.m.policy != PolicyClose {
 			_, err := c.sendCongested(b.m)
 			return err
 		}

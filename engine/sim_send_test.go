@@ -92,9 +92,9 @@ func (c *simConn) api(name string, f func() error) {
 // message makes a message that can be told from all others.
 func (s *sim) message(kind string, data []byte) (Message, *simSend) {
 	s.messages++
-	m := Message{Type: Binary, Policy: Policy(s.r.IntN(int(Replace) + 1))}
+	m := Message{Type: Binary, Policy: Policy(s.r.IntN(int(PolicyReplace) + 1))}
 	if s.chance(300) {
-		m.Policy = Close
+		m.Policy = PolicyClose
 	}
 	if data == nil {
 		data = simBytes[:s.size()]
@@ -205,7 +205,7 @@ func (s *sim) broadcast() {
 }
 
 // delivered holds a message that the peer received against what was sent: it
-// must be one that was accepted, no message of the policy Close may be missing
+// must be one that was accepted, no message of the policy PolicyClose may be missing
 // before it, and none of the same sender may have overtaken it. One that
 // replaced another stands in its place.
 func (c *simConn) delivered(m simMessage) {
@@ -226,12 +226,12 @@ func (c *simConn) delivered(m simMessage) {
 	}
 	x.arrived = true
 	for i, other := range c.sends[from][c.passed[from]:] {
-		replaced := x.policy == Replace && x.key != 0 && other.policy != Close && other.key == x.key && !other.refused && !other.arrived
+		replaced := x.policy == PolicyReplace && x.key != 0 && other.policy != PolicyClose && other.key == x.key && !other.refused && !other.arrived
 		if other == x || replaced {
 			c.passed[from] += i + 1
 			return
 		}
-		if other.policy == Close && !other.refused {
+		if other.policy == PolicyClose && !other.refused {
 			c.s.failf("%v: received %.20q without %.20q before it", c, m.data, other.message.data)
 			return
 		}

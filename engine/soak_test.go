@@ -78,7 +78,7 @@ func TestSoak(t *testing.T) {
 // off the loop.
 func (s *soak) chat() Handler {
 	return Handler{OnMessage: func(c *Conn, m Message) {
-		policies := [...]Policy{Close, DropNewest, DropOldest, Replace}
+		policies := [...]Policy{PolicyClose, PolicyDropNewest, PolicyDropOldest, PolicyReplace}
 		switch {
 		case len(m.Data) == 0:
 			_ = c.Send(m)

@@ -230,7 +230,7 @@ func (g *game) send(s *seat) {
 	}
 	waiting := c.QueuedBytes() > 0
 	b := g.lens.snapshot(g, s, waiting)
-	err := c.Send(engine.Message{Type: engine.Binary, Data: b, Plain: true, Policy: engine.Replace, Key: g.epoch})
+	err := c.Send(engine.Message{Type: engine.Binary, Data: b, Plain: true, Policy: engine.PolicyReplace, Key: g.epoch})
 	switch {
 	case errors.Is(err, engine.ErrClosed):
 		g.lost(s.client) // OnClose says so too, unless its post found no room

@@ -74,7 +74,7 @@ func TestSnapshotsShowTheWorld(t *testing.T) {
 			g.size = g.world.Size
 			waiting := r.IntN(100) == 0
 			lost := false
-			if waiting { // the policy Replace puts the next one in the place of this one
+			if waiting { // PolicyReplace puts the next one in the place of this one
 				g.lens.snapshot(g, s, false)
 				lost = true
 				advance(g, players, r)
