@@ -45,8 +45,8 @@ type Config struct {
 	// handshake, on a real http.Server. Nil: they are answered with 426.
 	HTTP http.Handler
 
-	// Logger gets what an operator should know: panics of callbacks, failed
-	// OnUpgrades, refused origins, callbacks that hold up a loop. Nil: nothing is
+	// Logger gets what an operator should know: panics of callbacks, failures
+	// of OnUpgrade, refused origins, callbacks that hold up a loop. Nil: nothing is
 	// logged.
 	Logger *zap.Logger
 

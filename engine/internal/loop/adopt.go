@@ -15,7 +15,8 @@ import (
 // makes a channel and wakes the loop by a descriptor of its own: 20 allocations
 // that a server of many connections pays in memory and time. These two functions
 // are what it comes to with a descriptor at hand. A gnet that has them no longer
-// is noticed when the program is linked; TestAdopt notices if they do otherwise.
+// is noticed when the program is linked; TestWriteUntilFullThenWatch
+// and others notice if they do otherwise.
 
 //go:linkname newStreamConn github.com/panjf2000/gnet/v2.newStreamConn
 func newStreamConn(proto string, fd int, el unsafe.Pointer, sa unix.Sockaddr, local, remote net.Addr) unsafe.Pointer
