@@ -25,9 +25,7 @@ func TestMain(m *testing.M) {
 	if serveAsChild() {
 		return
 	}
-	goleak.VerifyTestMain(m, // gnet's goroutine pool lives as long as the process
-		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
-		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"))
+	goleak.VerifyTestMain(m)
 }
 
 // patience is how long an event may take before a test gives up on it. No test

@@ -117,10 +117,6 @@ func newCodec(factory func() codec.Codec) (c codec.Codec, err error) {
 // bareConn makes a Conn without a codec.
 func bareConn(e *Engine, nc net.Conn) *Conn {
 	c := &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
-	if u, ok := c.local.(*net.UnixAddr); ok { // gnet changes the one it is given
-		own := *u
-		c.local = &own
-	}
 	c.timer.Owner = (*owner)(c)
 	return c
 }

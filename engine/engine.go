@@ -178,7 +178,7 @@ func (e *Engine) start() (err error) {
 		return ErrStopped
 	}
 	next := 0
-	e.group, err = loop.Start(e.cfg.Loops, e.log.Named("gnet").Sugar(), func(l *loop.Loop) loop.Driver {
+	e.group, err = loop.Start(e.cfg.Loops, e.log.Named("loop").Sugar(), func(l *loop.Loop) loop.Driver {
 		w := e.loops[next]
 		w.loop = l
 		next++

@@ -21,15 +21,14 @@ func (nowhere) SendVec(_ int, pieces [][]byte) (n int, _ unix.Errno) {
 	}
 	return n, 0
 }
-func (nowhere) Shutdown(int) error            { return nil }
-func (nowhere) SetReading(int, bool) error    { return nil }
-func (nowhere) Watch(*loop.Socket) error      { return nil }
-func (nowhere) Forget(*loop.Socket)           {}
-func (nowhere) Close(*loop.Socket)            {}
-func (nowhere) Dup(*loop.Socket) (int, error) { return 0, nil }
+func (nowhere) Shutdown(int) error                  { return nil }
+func (nowhere) SetReading(*loop.Socket, bool) error { return nil }
+func (nowhere) Watch(*loop.Socket) error            { return nil }
+func (nowhere) Close(*loop.Socket)                  {}
+func (nowhere) Dup(*loop.Socket) (int, error)       { return 0, nil }
 
 // BenchmarkTurn is the engine's part of an echo, from the read buffer to the
-// write, without the kernel and without gnet. One operation is one message.
+// write, without the kernel and the poller. One operation is one message.
 func BenchmarkTurn(b *testing.B) {
 	for name, c := range map[string]struct{ size, batch int }{"128x1": {128, 1}, "128x32": {128, 32}, "16KiBx4": {16 << 10, 4}} {
 		b.Run(name, func(b *testing.B) {

@@ -126,7 +126,7 @@ func TestGoHangupBeforeTheFunction(t *testing.T) {
 	c := <-conns
 	_ = cl.Conn.Close()
 	s.await("the hang-up", func() (hung bool) {
-		s.onLoop(c, func() { hung = c.sock.HungUp() })
+		s.onLoop(c, func() { hung = c.Context().Err() != nil })
 		return hung
 	})
 	close(release)

@@ -9,10 +9,28 @@ import (
 // part of the public Conn.
 type owner Conn
 
-// Opened, Readable and Closed implement loop.Owner.
+// Opened and the four that follow implement loop.Owner.
 func (o *owner) Opened(l *loop.Loop) { (*Conn)(o).enrolled(l) }
 func (o *owner) Readable(b []byte)   { (*Conn)(o).readable(b) }
+func (o *owner) Writable()           { (*Conn)(o).writable() }
+func (o *owner) HungUp()             { (*Conn)(o).hungUp() }
 func (o *owner) Closed(err error)    { (*Conn)(o).gone(err) }
 
 // Expire implements wheel.Expirer.
 func (o *owner) Expire(t *wheel.Timer) { (*Conn)(o).expire(t) }
+
+// writable goes on with what the kernel did not take.
+func (c *Conn) writable() {
+	c.w.beginTurn()
+	c.w.mark(c)
+	c.w.endTurn()
+}
+
+// hungUp ends the context of functions of Go: the peer has ended its stream.
+func (c *Conn) hungUp() {
+	c.w.beginTurn()
+	_ = c.Context() // made by now, so that it stays ended for functions yet to begin
+	c.endContext()
+	c.w.mark(c)
+	c.w.endTurn()
+}

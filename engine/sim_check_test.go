@@ -119,8 +119,8 @@ func (c *simConn) checkQueue() int {
 	if q.bytes != bytes || q.removable != messages {
 		s.failf("%v: the queue counts %d bytes, %d removable; it has %d, %d", c, q.bytes, q.removable, bytes, messages)
 	}
-	if !cc.congested || !k.watchW && !k.told {
-		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.congested, k.watchW)
+	if write, _ := k.l.Awaited(&cc.sock); !cc.congested || !write {
+		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.congested, write)
 	}
 	if bytes > s.e.cfg.SendBytesMax+corkBytesMax+2*(s.cfg.bytesMax+200) { // one above the bound, one above the cork's
 		s.failf("%v: the queue holds %d bytes, its bound is %d", c, bytes, s.e.cfg.SendBytesMax)

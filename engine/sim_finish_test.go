@@ -27,7 +27,7 @@ func (s *sim) settle() {
 			}
 		}
 		for _, k := range s.fds {
-			moved = moved || k != nil && k.watchW && len(k.out) < k.outMax
+			moved = moved || k != nil && k.event().out
 		}
 		if !moved {
 			return
@@ -130,7 +130,7 @@ func (p *peer) mute() {
 	p.honest = false
 }
 
-// stop ends the loops with all that is on them, as gnet does.
+// stop ends the loops with all that is on them.
 func (s *sim) stop() {
 	s.stopped = true
 	for _, l := range s.loops {

@@ -8,12 +8,12 @@ import (
 	"github.com/sockmill/sockmill/engine/internal/loop"
 )
 
-// simLoop is a loop with its control connection and its read buffer.
+// simLoop is a loop with its eventfd and its read buffer.
 type simLoop struct {
 	loop.Simulated
 	s     *sim
 	w     *worker
-	awake bool // a byte waits in the control connection
+	awake bool // the eventfd was written to
 	rung  bool // the alarm's post waits
 	on    bool // its events are being handled
 
@@ -21,7 +21,7 @@ type simLoop struct {
 	buf             [loop.ReadBytesMax]byte
 }
 
-// Write takes the byte of a Wake.
+// Write takes what a Wake writes.
 func (l *simLoop) Write(b []byte) (int, error) {
 	l.awake = true
 	return len(b), nil
@@ -44,10 +44,7 @@ type simSock struct {
 	closed bool // by the server
 
 	reading        bool
-	stale          bool // an event from before the pause is under way
-	watchW, watchH bool
-	told           bool // the watcher told, the loop has not been there yet
-	hung           bool // it told of a hang-up
+	hung           bool // the loop was told of a hang-up
 	sent, received uint64
 	progressAt     int64 // the kernel took something, or nothing waited
 	tookAt         int64 // the kernel took something
@@ -131,15 +128,24 @@ func (s *sim) Shutdown(fd int) error {
 	return nil
 }
 
+// sock is the kernel's part of an open socket. A call on a closed one is a failure.
+func (s *sim) sock(sock *loop.Socket, call string) *simSock {
+	k := s.of[(*Conn)(sock.Owner().(*owner))].sock
+	if k.closed {
+		s.failf("%v: %s after its end", k.c, call)
+	}
+	return k
+}
+
 // SetReading implements loop.System.
-func (s *sim) SetReading(fd int, on bool) error {
-	k := s.at(fd, "epoll_ctl")
-	if k == nil || s.cfg.noPause {
+func (s *sim) SetReading(sock *loop.Socket, on bool) error {
+	k := s.sock(sock, "epoll_ctl")
+	if s.cfg.noPause {
 		return errors.ErrUnsupported
 	}
 	switch k.reading = on; {
 	case !on:
-		k.pausedAt, k.stale = s.now, s.chance(300)
+		k.pausedAt = s.now
 	case s.now > k.pausedAt:
 		k.quietAt = s.now
 	}
@@ -149,31 +155,18 @@ func (s *sim) SetReading(fd int, on bool) error {
 
 // Watch implements loop.System.
 func (s *sim) Watch(sock *loop.Socket) error {
-	k := s.of[(*Conn)(sock.Owner().(*owner))].sock
-	if k.closed {
-		s.failf("%v: watched after its end", k.c)
-	}
-	k.watchW, k.watchH = k.l.Awaited(sock)
+	s.sock(sock, "watch")
 	return nil
 }
 
-// Forget implements loop.System.
-func (s *sim) Forget(sock *loop.Socket) {
-	k := s.of[(*Conn)(sock.Owner().(*owner))].sock
-	k.watchW, k.watchH = false, false
-}
-
 // Close implements loop.System.
-func (s *sim) Close(sock *loop.Socket) { s.of[(*Conn)(sock.Owner().(*owner))].sock.close(nil) }
+func (s *sim) Close(sock *loop.Socket) { s.sock(sock, "close").close(nil) }
 
 // Dup implements loop.System; no connection here goes to an http.Server.
 func (s *sim) Dup(*loop.Socket) (int, error) { return 0, unix.EMFILE }
 
-// close is what gnet's close does.
+// close is what a loop does to close a socket.
 func (k *simSock) close(err error) {
-	if k.closed {
-		return // gnet ignores a second one
-	}
 	k.closed = true
 	k.c.checkTimeout()
 	if r := k.c.c.rare; err == nil && k.outFin && !k.inFin && !k.reset && !k.s.stopped && (r == nil || r.cause == nil && r.ignored <= ignoredBytesMax) {

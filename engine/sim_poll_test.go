@@ -4,36 +4,25 @@ import (
 	"io"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/sockmill/sockmill/engine/internal/loop"
 )
 
 // simEvent is what epoll said of a socket; it may be stale when its turn comes.
 type simEvent struct {
-	k               *simSock // nil: the control connection
-	end, hup, reads bool
+	k                 *simSock // nil: the eventfd
+	in, out, end, hup bool
 }
 
 // poll is one round of a loop: a batch of events in any order, among which
 // those of sockets that were paused or closed meanwhile. It reports whether
 // there was one.
 func (s *sim) poll(l *simLoop) bool {
-	for _, k := range s.fds {
-		if k != nil && k.l == l {
-			k.watcher()
-		}
-	}
 	var batch []simEvent
 	for _, k := range s.fds {
-		switch {
-		case k == nil || k.l != l:
-		case k.reading && (len(k.in) > 0 || k.inFin) || k.reset:
-			if s.calm || s.chance(800) {
-				batch = append(batch, simEvent{k: k, end: k.inFin || k.reset, hup: k.reset, reads: k.reading})
-			}
-		case !s.calm && k.reading && s.chance(20), // spurious
-			!s.calm && k.stale && s.chance(300) && k.c.parked() <= loop.ReadBytesMax:
-			batch, k.stale = append(batch, simEvent{k: k, reads: true}), false
+		if k == nil || k.l != l {
+			continue
+		}
+		if ev := k.event(); ev.in || ev.out || ev.end || ev.hup {
+			batch = append(batch, ev)
 		}
 	}
 	if l.awake || !s.calm && s.chance(20) {
@@ -50,6 +39,19 @@ func (s *sim) poll(l *simLoop) bool {
 	return len(batch) > 0
 }
 
+// event is what epoll says of a socket: late at times, and at times what is not so.
+func (k *simSock) event() (ev simEvent) {
+	s := k.s
+	says := func(so bool) bool { return so && (s.calm || s.chance(800)) || !s.calm && s.chance(20) }
+	write, hangUp := k.l.Awaited(&k.c.c.sock)
+	ev.k = k
+	ev.in = k.reading && says(len(k.in) > 0 || k.inFin || k.reset)
+	ev.out = write && says(len(k.out) < k.outMax || k.reset)
+	ev.end = !k.reading && hangUp && says(k.inFin)
+	ev.hup = k.reset && says(true)
+	return ev
+}
+
 // onLoop runs f as the loop's goroutine does.
 func (s *sim) onLoop(l *simLoop, f func()) {
 	l.on = true
@@ -59,28 +61,31 @@ func (s *sim) onLoop(l *simLoop, f func()) {
 	l.on = false
 }
 
+// handle does what a loop does about an event.
 func (s *sim) handle(l *simLoop, ev simEvent) {
-	switch k := ev.k; {
+	k := ev.k
+	switch {
 	case k == nil:
 		l.awake = false
-		for _, k := range s.fds {
-			if k != nil && k.l == l {
-				k.told = false
-			}
-		}
 		l.Woken()
+		return
 	case k.closed:
-	case ev.hup && !ev.reads:
+		return
+	case !k.reading && (ev.end || ev.hup) && k.reset:
 		k.close(io.EOF)
-	default:
-		for k.read() && ev.end && !k.closed { // gnet reads to the end, paused or not
-			s.check(l)
-		}
+		return
+	}
+	hung := !k.reading && ev.end && k.inFin
+	k.hung = k.hung || hung
+	l.Happened(&k.c.c.sock, ev.out && (!ev.hup || !k.reading), hung)
+	if (ev.in || ev.hup) && k.reading && !k.closed {
+		s.check(l)
+		k.read()
 	}
 }
 
-// read is one read of gnet's; it reports false at the end of what there is.
-func (k *simSock) read() bool {
+// read is one read of the loop's.
+func (k *simSock) read() {
 	s, l := k.s, k.l
 	n := min(len(k.in), len(l.buf))
 	if n > 0 && s.chance(300) {
@@ -97,24 +102,9 @@ func (k *simSock) read() bool {
 		for i := range b { // it was valid during the call
 			b[i] = 0xdb
 		}
-		return true
 	case k.reset:
 		k.close(unix.ECONNRESET)
 	case k.inFin:
 		k.close(io.EOF)
 	}
-	return false
-}
-
-// watcher tells, late or early, what a watched socket awaits.
-func (k *simSock) watcher() {
-	s := k.s
-	room := len(k.out) < k.outMax || k.reset
-	w := k.watchW && (room || !s.calm && s.chance(20))
-	h := k.watchH && (k.inFin || k.reset)
-	if !w && !h || !s.calm && s.chance(300) {
-		return
-	}
-	k.watchW, k.watchH, k.told, k.hung = false, false, true, k.hung || h
-	k.l.Happened(&k.c.c.sock, w, h)
 }

@@ -262,7 +262,7 @@ func (c *simConn) offload(m Message) {
 		if string(m.Data) != want {
 			s.failf("%v: the message of Go changed", c)
 		}
-		if (c.sock.closed || c.sock.hung && !c.sock.told) && ctx.Err() == nil {
+		if (c.sock.closed || c.sock.hung) && ctx.Err() == nil {
 			s.failf("%v: the context of Go outlives the connection", c)
 		}
 		c.act()

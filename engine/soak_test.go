@@ -47,7 +47,7 @@ func TestSoak(t *testing.T) {
 	s := &soak{siege: &siege{seed: *soakSeed, known: map[*Conn]bool{}, forget: true}}
 	s.server = serve(t, Config{Loops: 2, Logger: zap.NewNop(), SendBytesHigh: 256 << 10, SendBytesMax: mib}, s.counting(s.chat()))
 	// The first crowd brings what stays for good: the runtime's threads and
-	// stacks, gnet's workers. The second is measured.
+	// stacks. The second is measured.
 	s.crowd(min(*soakFor/4, 30*time.Second))
 	before := s.take()
 	var after holding
@@ -280,8 +280,7 @@ func (s *soak) take() holding {
 	return h
 }
 
-// What may be left of a soak: gnet's idle workers end by themselves after a
-// while, and the runtime's own memory is never quite the same.
+// What may be left of a soak: the runtime's own memory is never quite the same.
 const (
 	soakHeapSlack = heapSlack
 	soakRSSSlack  = 16 << 20

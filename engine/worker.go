@@ -73,18 +73,9 @@ func (w *worker) begin() {
 // the end nobody is.
 func (w *worker) on() bool { return w.live.Load() && w.loop.On() }
 
-// Woken implements loop.Driver. Sockets that became writable come first, so
-// that no amount of posting can starve them.
-func (w *worker) Woken(ready []*loop.Socket) {
+// Woken implements loop.Driver: it follows a Wake.
+func (w *worker) Woken() {
 	w.beginTurn()
-	for _, s := range ready {
-		c := (*Conn)(s.Owner().(*owner))
-		if s.HungUp() {
-			_ = c.Context() // made by now, so that it stays ended for functions yet to begin
-			c.endContext()
-		}
-		w.mark(c)
-	}
 	w.taking = true
 	w.wheel.Advance(w.now())
 	w.takePosts()

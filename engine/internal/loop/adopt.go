@@ -2,34 +2,17 @@ package loop
 
 import (
 	"errors"
-	"net"
 	"sync"
 	"syscall"
-	"unsafe"
 
-	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
 )
-
-// gnet's Enroll takes a net.Conn, writes out its addresses, parses them again,
-// makes a channel and wakes the loop by a descriptor of its own: 20 allocations
-// that a server of many connections pays in memory and time. These two functions
-// are what it comes to with a descriptor at hand. A gnet that has them no longer
-// is noticed when the program is linked; TestWriteUntilFullThenWatch
-// and others notice if they do otherwise.
-
-//go:linkname newStreamConn github.com/panjf2000/gnet/v2.newStreamConn
-func newStreamConn(proto string, fd int, el unsafe.Pointer, sa unix.Sockaddr, local, remote net.Addr) unsafe.Pointer
-
-// register0 watches the descriptor, or closes it, and calls OnOpen.
-//
-//go:linkname register0 github.com/panjf2000/gnet/v2.(*eventloop).register0
-func register0(el, c unsafe.Pointer) error
 
 // arrivals are the descriptors that wait for their loop.
 type arrivals struct {
 	mu          sync.Mutex
 	list, taken []*arrival
+	refused     bool // the loop has ended
 }
 
 type arrival struct {
@@ -47,6 +30,11 @@ func (l *Loop) arrive(s *Socket, fd int) error {
 	a := arrivalPool.Get().(*arrival)
 	a.s, a.fd = s, fd
 	l.arrivals.mu.Lock()
+	if l.arrivals.refused {
+		l.arrivals.mu.Unlock()
+		_ = unix.Close(fd)
+		return errEnded
+	}
 	l.arrivals.list = append(l.arrivals.list, a)
 	l.arrivals.mu.Unlock()
 	l.Wake()
@@ -64,21 +52,23 @@ func (l *Loop) adopt() {
 	r.mu.Unlock()
 	for i, a := range r.taken {
 		r.taken[i] = nil
-		l.opening = a.s
-		err := register0(l.elWord, newStreamConn("tcp", a.fd, l.elWord, nil, nil, nil))
-		l.opening = nil
-		if a.s.loop != nil { // it was opened; what went wrong since, Closed has told
-			err = nil
-		} else if err == nil {
-			err = errors.New("the event loop could not watch the descriptor")
-		}
-		a.done <- err
+		a.done <- l.take(a.s, a.fd)
 	}
 }
 
-// word is the pointer inside an interface value that holds one.
-func word(el gnet.EventLoop) unsafe.Pointer {
-	return (*[2]unsafe.Pointer)(unsafe.Pointer(&el))[1]
+var errEnded = errors.New("the event loop has ended")
+
+// refuse turns away what has arrived and what is going to.
+func (l *Loop) refuse() {
+	r := &l.arrivals
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused = true
+	for _, a := range r.list {
+		_ = unix.Close(a.fd)
+		a.done <- errEnded
+	}
+	r.list = nil
 }
 
 // duplicate returns a descriptor of its own for the socket of a connection that

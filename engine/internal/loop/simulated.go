@@ -3,12 +3,10 @@ package loop
 import (
 	"io"
 
-	"github.com/panjf2000/gnet/v2"
-
 	"github.com/sockmill/sockmill/engine/internal/gid"
 )
 
-// Simulated is a loop without gnet, without a goroutine and without
+// Simulated is a loop without a poller, without a goroutine and without
 // descriptors: a test plays what they do, in whatever order it likes, through
 // its System and the methods below. All of it runs on one goroutine.
 type Simulated struct{ l *Loop }
@@ -36,35 +34,29 @@ func (s Simulated) SetOn(on bool) (was bool) {
 // Woken is the event that follows a Wake.
 func (s Simulated) Woken() {
 	s.l.woken.Swap(false)
-	s.l.driver.Woken(s.l.ready.take())
+	s.l.driver.Woken()
 }
 
 // Opened puts a socket on the loop under the number fd.
 func (s Simulated) Opened(sock *Socket, owner Owner, fd int) {
-	sock.owner = owner
-	s.called(sock, sock.openedAs(s.l, fd))
+	sock.owner, sock.loop, sock.fd = owner, s.l, int32(fd)
+	sock.opened()
 }
 
 // Readable brings input.
-func (s Simulated) Readable(sock *Socket, b []byte) { s.called(sock, sock.readable(b)) }
+func (s Simulated) Readable(sock *Socket, b []byte) { sock.readable(b) }
 
-func (s Simulated) called(sock *Socket, a gnet.Action) {
-	if a == gnet.Close {
-		s.l.sys.Close(sock)
-	}
-}
-
-// Closed tells the owner that the descriptor is about to be closed, as gnet
+// Closed tells the owner that the descriptor is about to be closed, as a loop
 // does by itself or in System.Close.
 func (s Simulated) Closed(sock *Socket, err error) { sock.closed(err) }
 
-// Awaited is for System.Watch: it accepts the watching and says for what.
+// Awaited says what the owner is to be told of.
 func (s Simulated) Awaited(sock *Socket) (write, hangUp bool) {
-	sock.watchID = 1
 	return sock.awaited&writable != 0, sock.awaited&hangup != 0
 }
 
-// Happened reports what was watched for, once for each Watch.
+// Happened tells the owner what has happened, as an event of the poller does: of
+// that, what it awaits.
 func (s Simulated) Happened(sock *Socket, write, hangUp bool) {
 	var e events
 	if write {
@@ -73,6 +65,5 @@ func (s Simulated) Happened(sock *Socket, write, hangUp bool) {
 	if hangUp {
 		e |= hangup
 	}
-	s.l.ready.add(sock, e)
-	s.l.Wake()
+	sock.tell(e)
 }

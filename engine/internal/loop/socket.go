@@ -1,17 +1,18 @@
 package loop
 
-import (
-	"github.com/panjf2000/gnet/v2"
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // Owner is told what happens to its socket, on the loop's goroutine: Opened
 // first, Closed last and once.
 type Owner interface {
 	Opened(l *Loop)
-	// Readable brings bytes in the loop's own buffer: writable, valid during
-	// the call. A paused socket may bring once more what was under way.
+	// Readable brings bytes in the loop's own buffer: they may be changed, and
+	// are valid during the call. A paused socket brings none.
 	Readable(b []byte)
+	// Writable follows a Watch: the kernel may take more.
+	Writable()
+	// HungUp follows a WatchHangup: the peer has ended its stream.
+	HungUp()
 	// Closed is called while the descriptor is still this socket's. err is
 	// io.EOF, an I/O error, or nil if Close was called.
 	Closed(err error)
@@ -25,63 +26,45 @@ type Socket struct {
 	fd      int32
 	closing bool // Close was called, or Closed is running
 	paused  bool
-	awaited events // what the watcher is to tell
-	told    events // what it told; in Woken only
-	watchID uint64 // 0: the watcher is not to tell anything
-	watched bool   // it knew this socket, once
-	conn    gnet.Conn
+	awaited events // what the owner is to be told of
+	armed   bool   // the poller reports whether the socket is writable
 }
 
-func (s *Socket) opened(l *Loop, c gnet.Conn) gnet.Action {
-	s.conn = c
-	return s.openedAs(l, c.Fd())
+func (s *Socket) opened() {
+	s.loop.calling = s
+	s.owner.Opened(s.loop)
+	s.called()
 }
 
-func (s *Socket) openedAs(l *Loop, fd int) gnet.Action {
-	s.fd, s.loop = int32(fd), l
-	l.reading = s
-	s.owner.Opened(l)
-	return s.called()
+func (s *Socket) readable(b []byte) {
+	s.loop.calling = s
+	s.owner.Readable(b)
+	s.called()
 }
 
-func (s *Socket) readable(b []byte) gnet.Action {
-	if !s.closing {
-		s.loop.reading = s
-		s.owner.Readable(b)
-	}
-	return s.called()
-}
-
-// called ends a callback: a Close from within it takes effect now, where gnet
-// expects it.
-func (s *Socket) called() gnet.Action {
-	s.loop.reading = nil
+// called ends a call of the owner: if it closed the socket, that takes effect now.
+func (s *Socket) called() {
+	s.loop.calling = nil
 	if s.closing {
-		return gnet.Close
+		s.loop.sys.Close(s)
 	}
-	return gnet.None
 }
 
 func (s *Socket) closed(err error) {
 	s.closing = true
-	if s.watched {
-		s.loop.sys.Forget(s)
-		s.loop.ready.remove(s)
-	}
 	s.owner.Closed(err)
-	s.conn = nil
 	s.loop.load.Add(-1)
 }
 
-// Close closes the descriptor: at once, or at the end of the socket's own
-// Opened or Readable. What was not written is lost.
+// Close closes the descriptor: at once, or at the end of the call if the socket's
+// own owner is being called. What was not written is lost.
 func (s *Socket) Close() {
 	if s.closing {
 		return
 	}
 	s.closing = true
-	if s.loop.reading != s {
-		s.loop.sys.Close(s) // calls closed
+	if s.loop.calling != s {
+		s.loop.sys.Close(s)
 	}
 }
 
@@ -136,7 +119,9 @@ func (s *Socket) CloseWrite() error {
 // Pause stops reading, so that TCP pushes back. It reports false where that is
 // not possible.
 func (s *Socket) Pause() bool {
-	s.paused = !s.closing && s.loop.sys.SetReading(int(s.fd), false) == nil
+	if !s.paused {
+		s.paused = !s.closing && s.loop.sys.SetReading(s, false) == nil
+	}
 	return s.paused
 }
 
@@ -144,6 +129,6 @@ func (s *Socket) Pause() bool {
 func (s *Socket) Resume() {
 	if s.paused && !s.closing {
 		s.paused = false
-		_ = s.loop.sys.SetReading(int(s.fd), true)
+		_ = s.loop.sys.SetReading(s, true)
 	}
 }

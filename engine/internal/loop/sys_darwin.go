@@ -3,18 +3,16 @@ package loop
 import (
 	"errors"
 	"net"
-	"time"
+	"os"
 	"unsafe"
 
-	"github.com/panjf2000/gnet/v2"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
 )
 
-// macOS builds and serves, with two things left out: reading cannot be paused,
-// so that a slow reader meets the hard cap of its send buffer, and a congested
-// socket is tried again after retryAfter instead of being watched.
-const retryAfter = 10 * time.Millisecond
-
+// macOS builds and serves, with one thing left out: reading cannot be paused, so
+// that a slow reader meets the hard cap of its send buffer. netpoll has no call
+// that takes a read filter out of a kqueue.
 var errNoPause = errors.New("reading cannot be paused on this system")
 
 func send(fd int, b []byte) (int, unix.Errno) {
@@ -49,25 +47,68 @@ func result(n int, err error) (int, unix.Errno) {
 
 func acceptRaw(l *net.TCPListener) (net.Listener, error) { return l, nil }
 
-func pollerFD(gnet.EventLoop) (int, error)     { return -1, nil }
-func setReading(poller, fd int, on bool) error { return errNoPause }
-
-type watcher struct{}
-
-func newWatcher() (*watcher, error) { return &watcher{}, nil }
-
-func (w *watcher) watch(s *Socket) error {
-	if s.awaited&writable == 0 { // a hang-up is seen when reading
-		return nil
-	}
-	s.watchID = 1
-	l := s.loop
-	time.AfterFunc(retryAfter, func() {
-		l.ready.add(s, writable)
-		l.Wake()
-	})
-	return nil
+// bell wakes a loop: a pipe, since there is no eventfd.
+type bell struct {
+	fd   int
+	file *os.File
 }
 
-func (w *watcher) forget(*Socket) {}
-func (w *watcher) close()         {}
+var wakeBytes = []byte{0}
+
+func newBell(p *netpoll.Poller) (*bell, error) {
+	var fds [2]int
+	if err := unix.Pipe(fds[:]); err != nil {
+		return nil, os.NewSyscallError("pipe", err)
+	}
+	for _, fd := range fds {
+		unix.CloseOnExec(fd)
+	}
+	b := &bell{fds[0], os.NewFile(uintptr(fds[1]), "bell")}
+	err := unix.SetNonblock(fds[0], true)
+	if err == nil {
+		err = p.AddRead(&netpoll.PollAttachment{FD: b.fd}, false)
+	}
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *bell) Write(p []byte) (int, error) { return b.file.Write(p) }
+
+func (b *bell) Close() {
+	_ = b.file.Close()
+	_ = unix.Close(b.fd)
+}
+
+func (b *bell) hear() {
+	var heard [16]byte
+	_, _ = unix.Read(b.fd, heard[:])
+}
+
+func recv(fd int, b []byte) (int, unix.Errno) {
+	n, _, err := unix.Recvfrom(fd, b, unix.MSG_DONTWAIT)
+	return result(n, err)
+}
+
+// happened acts on what the poller found.
+func (l *Loop) happened(s *Socket, filter netpoll.IOEvent) {
+	switch {
+	case netpoll.IsReadEvent(filter):
+		l.read(s)
+	case netpoll.IsWriteEvent(filter):
+		l.tell(s, writable)
+	}
+}
+
+func (l *Loop) setReading(*Socket, bool) error { return errNoPause }
+
+// watch has the poller tell of writability: taking the filter out, when it is not
+// in, is an error to it. A hang-up is seen when reading.
+func (l *Loop) watch(s *Socket) error {
+	if s.armed == (s.awaited&writable != 0) {
+		return nil
+	}
+	return l.poll(s, false)
+}

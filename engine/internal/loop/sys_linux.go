@@ -2,17 +2,13 @@ package loop
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
+	"io"
 	"net"
 	"os"
-	"reflect"
 	"strconv"
-	"sync"
-	"syscall"
 	"unsafe"
 
-	"github.com/panjf2000/gnet/v2"
+	"github.com/panjf2000/gnet/v2/pkg/netpoll"
 	"golang.org/x/sys/unix"
 )
 
@@ -135,146 +131,79 @@ func tcpAddr6(ip [16]byte, port int, scope uint32) net.Addr {
 	return &a.TCPAddr
 }
 
-// pollerFD reads the descriptor of gnet's poller, which gnet does not publish.
-func pollerFD(el gnet.EventLoop) (fd int, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("this version of gnet hides its poller elsewhere: %v", r)
-		}
-	}()
-	fd = int(reflect.ValueOf(el).Elem().FieldByName("poller").Elem().FieldByName("fd").Int())
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
-		return 0, fmt.Errorf("this version of gnet hides its poller elsewhere: %w", err)
-	}
-	return fd, nil
+// bell wakes a loop. It is an eventfd that the poller watches edge-triggered: each
+// write is an event, and nobody needs to read.
+type bell struct {
+	fd   int
+	file *os.File // so that a Wake which comes late hits no successor of the descriptor
 }
 
-// setReading changes what gnet's poller waits for. Errors and a full hang-up
-// are reported in any case.
-func setReading(poller, fd int, on bool) error {
-	ev := unix.EpollEvent{Fd: int32(fd)}
-	if on {
-		ev.Events = unix.EPOLLIN | unix.EPOLLPRI
-	}
-	return unix.EpollCtl(poller, unix.EPOLL_CTL_MOD, fd, &ev)
-}
+var wakeBytes = binary.NativeEndian.AppendUint64(nil, 1) // here, or each Wake would allocate it
 
-// watcher waits for congested sockets to become writable, in an epoll of its
-// own: gnet reports writability only for what it writes itself. An event
-// carries a number, never a descriptor, so that it cannot hit a successor.
-type watcher struct {
-	epoll *os.File
-	raw   syscall.RawConn
-	done  chan struct{}
-
-	mu      sync.Mutex
-	last    uint64
-	watched map[uint64]*Socket
-}
-
-func newWatcher() (*watcher, error) {
-	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+func newBell(p *netpoll.Poller) (*bell, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC) // not non-blocking, or the runtime's poller would watch it too
 	if err != nil {
-		return nil, os.NewSyscallError("epoll_create1", err)
+		return nil, os.NewSyscallError("eventfd", err)
 	}
-	if err = unix.SetNonblock(fd, true); err != nil { // so that the runtime's poller waits for it
-		_ = unix.Close(fd)
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	w := &watcher{epoll: os.NewFile(uintptr(fd), "writability"), done: make(chan struct{}), watched: map[uint64]*Socket{}}
-	if w.raw, err = w.epoll.SyscallConn(); err != nil {
-		_ = w.epoll.Close()
+	b := &bell{fd, os.NewFile(uintptr(fd), "bell")}
+	if err = p.AddRead(&netpoll.PollAttachment{FD: fd}, true); err != nil {
+		b.Close()
 		return nil, err
 	}
-	go w.run()
-	return w, nil
+	return b, nil
 }
 
-func (w *watcher) watch(s *Socket) error {
-	w.mu.Lock()
-	delete(w.watched, s.watchID)
-	w.last++
-	s.watchID = w.last
-	w.watched[s.watchID] = s
-	w.mu.Unlock()
-	var err error
-	ctl := func(epoll uintptr) {
-		ev := unix.EpollEvent{Events: unix.EPOLLONESHOT, Fd: int32(s.watchID), Pad: int32(s.watchID >> 32)}
-		if s.awaited&writable != 0 {
-			ev.Events |= unix.EPOLLOUT
+func (b *bell) Write(p []byte) (int, error) { return b.file.Write(p) }
+func (b *bell) Close()                      { _ = b.file.Close() }
+func (b *bell) hear()                       {}
+
+func recv(fd int, b []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
+		unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+// happened acts on what the poller found. Writing comes before reading, so that
+// less waits when the answers to what is read join it. But of a broken socket
+// that is not paused, first what it still holds is read, and then the error.
+func (l *Loop) happened(s *Socket, ev netpoll.IOEvent) {
+	const broken = unix.EPOLLERR | unix.EPOLLHUP
+	var found events
+	if ev&unix.EPOLLOUT != 0 && (ev&broken == 0 || s.paused) {
+		found = writable
+	}
+	if s.paused && ev&(broken|unix.EPOLLRDHUP) != 0 {
+		now := state(s.fd)
+		if now&(unix.POLLERR|unix.POLLHUP) != 0 {
+			l.end(s, io.EOF)
+			return
 		}
-		if s.awaited&hangup != 0 {
-			ev.Events |= unix.EPOLLRDHUP
-		}
-		if err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_MOD, int(s.fd), &ev); errors.Is(err, unix.ENOENT) {
-			err = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_ADD, int(s.fd), &ev)
+		if now&unix.POLLRDHUP != 0 {
+			found |= hangup
 		}
 	}
-	if e := w.raw.Control(ctl); e != nil {
-		err = e
-	}
-	if err != nil {
-		w.drop(s)
-	}
-	return os.NewSyscallError("epoll_ctl", err)
-}
-
-// forget ends the watching of a socket whose descriptor is about to be closed:
-// a duplicate elsewhere would keep the registration alive.
-func (w *watcher) forget(s *Socket) {
-	w.drop(s)
-	_ = w.raw.Control(func(epoll uintptr) {
-		_ = unix.EpollCtl(int(epoll), unix.EPOLL_CTL_DEL, int(s.fd), nil)
-	})
-}
-
-func (w *watcher) drop(s *Socket) {
-	w.mu.Lock()
-	delete(w.watched, s.watchID)
-	w.mu.Unlock()
-	s.watchID = 0
-}
-
-func (w *watcher) run() {
-	defer close(w.done)
-	events := make([]unix.EpollEvent, 256)
-	_ = w.raw.Read(func(epoll uintptr) bool { // returns when the file is closed
-		for {
-			n, err := unix.EpollWait(int(epoll), events, 0)
-			if err == unix.EINTR {
-				continue
-			}
-			if n <= 0 {
-				return false // wait until the epoll itself is readable
-			}
-			for _, ev := range events[:n] {
-				found := writable // errors too: the next write shows them
-				if ev.Events&unix.EPOLLRDHUP != 0 {
-					found = hangup
-					if ev.Events&unix.EPOLLOUT != 0 {
-						found |= writable
-					}
-				}
-				w.happened(uint64(uint32(ev.Fd))|uint64(uint32(ev.Pad))<<32, found)
-			}
-		}
-	})
-}
-
-func (w *watcher) happened(id uint64, found events) {
-	w.mu.Lock()
-	s := w.watched[id]
-	delete(w.watched, id)
-	if s != nil {
-		s.loop.ready.add(s, found)
-	}
-	w.mu.Unlock()
-	if s != nil {
-		s.loop.Wake()
+	l.tell(s, found)
+	if ev&^unix.EPOLLOUT != 0 && !s.paused && !s.closing {
+		l.read(s)
 	}
 }
 
-func (w *watcher) close() {
-	_ = w.epoll.Close()
-	<-w.done
+// state asks the kernel how a socket is.
+func state(fd int32) int16 {
+	p := [1]unix.PollFd{{Fd: fd, Events: unix.POLLRDHUP}}
+	_, _ = unix.Poll(p[:], 0)
+	return p[0].Revents
+}
+
+// setReading pauses by watching edge-triggered. Some events for what arrives
+// still come: they are not read. The end of the peer's stream comes, too.
+func (l *Loop) setReading(s *Socket, on bool) error { return l.poll(s, !on) }
+
+// watch has the poller report what the socket awaits. Of a paused one it may have
+// reported that before, and is made to say it again.
+func (l *Loop) watch(s *Socket) error {
+	if !s.paused && s.armed == (s.awaited&writable != 0) {
+		return nil
+	}
+	return l.poll(s, s.paused)
 }

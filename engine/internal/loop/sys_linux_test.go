@@ -3,27 +3,10 @@ package loop
 import (
 	"errors"
 	"io"
-	"strings"
 	"testing"
 
-	"github.com/panjf2000/gnet/v2"
 	"golang.org/x/sys/unix"
 )
-
-// otherLoop is an event loop of another shape than gnet's.
-type otherLoop struct{ gnet.EventLoop }
-
-// TestShapeOfGnet: a gnet that hides its poller elsewhere is an error that says
-// so, not a pause that does nothing.
-func TestShapeOfGnet(t *testing.T) {
-	if _, err := pollerFD(&otherLoop{}); err == nil || !strings.Contains(err.Error(), "gnet") {
-		t.Errorf("another shape: %v", err)
-	}
-	_, drivers := start(t, 1)
-	if fd := drivers[0].l.poller; fd <= 2 {
-		t.Errorf("the poller's descriptor is %d", fd)
-	}
-}
 
 // TestPauseStopsReading: while paused nothing is read and TCP pushes back;
 // afterwards every byte is there.
@@ -96,12 +79,153 @@ func TestWatchEndsWithTheSocket(t *testing.T) {
 		_, _ = io.CopyN(io.Discard, peer, 1<<20) // makes the duplicate writable
 		_ = unix.Close(dup)
 		_ = peer.Close()
+		d.on(func() {})
+		if len(o.told) != 0 {
+			t.Error("a closed socket was reported writable")
+		}
 	}
-	d.on(func() {})
-	if len(d.ready) != 0 {
-		t.Errorf("%d closed sockets were reported writable", len(d.ready))
+}
+
+// TestAnEventIsAHint: what an event says of a socket may have been meant for
+// another one that had its descriptor.
+func TestAnEventIsAHint(t *testing.T) {
+	g, drivers := start(t, 1)
+	o, peer := enroll(t, g, nil)
+	l := <-o.opened
+	const all = unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLPRI | unix.EPOLLERR | unix.EPOLLHUP | unix.EPOLLRDHUP
+	for _, paused := range []bool{false, true} {
+		drivers[0].on(func() {
+			if paused {
+				o.sock.Pause()
+				_ = o.sock.WatchHangup()
+			}
+			for ev := range uint32(all + 1) {
+				if err := l.event(int(o.sock.fd), ev, 0); err != nil {
+					t.Error(err)
+				}
+			}
+			o.sock.Resume()
+		})
 	}
-	if n := len(g.watcher.watched); n != 0 {
-		t.Errorf("%d are still watched", n)
+	if len(o.closed)+len(o.read)+len(o.told) != 0 {
+		t.Error("an event was believed")
+	}
+	_, _ = peer.Write([]byte("x"))
+	if s := <-o.read; s != "x" {
+		t.Errorf("read %q", s)
+	}
+}
+
+// TestUrgentByte: a byte out of band is told once, not for ever.
+func TestUrgentByte(t *testing.T) {
+	g, drivers := start(t, 1)
+	o, peer := enroll(t, g, nil)
+	<-o.opened
+	raw, err := peer.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		_ = raw.Control(func(fd uintptr) { err = unix.Sendto(int(fd), []byte("a!"), unix.MSG_OOB, nil) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := <-o.read; s != "a" {
+			t.Errorf("read %q", s)
+		}
+		drivers[0].on(func() {})
+		p := []unix.PollFd{{Fd: o.sock.fd, Events: unix.POLLPRI | unix.POLLIN}}
+		if n, _ := unix.Poll(p, 0); n != 0 {
+			t.Errorf("the poller is told again: %x", p[0].Revents)
+		}
+	}
+}
+
+// TestPausedIsToldOfTheEnd: of the peer's stream if that is awaited, and of a
+// broken connection in any case.
+func TestPausedIsToldOfTheEnd(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		g, drivers := start(t, 1)
+		d := drivers[0]
+		o, peer := enroll(t, g, nil)
+		<-o.opened
+		watch := func() {
+			if err := o.sock.WatchHangup(); err != nil {
+				t.Error(err)
+			}
+		}
+		d.on(func() {
+			o.sock.Pause()
+			if !late {
+				watch()
+			}
+		})
+		_, _ = peer.Write([]byte("x"))
+		_ = peer.CloseWrite()
+		if late {
+			for seen := false; !seen; {
+				d.on(func() { seen = state(o.sock.fd)&unix.POLLRDHUP != 0 })
+			}
+			d.on(watch)
+		}
+		if e := <-o.told; e != hangup || len(o.closed) != 0 || len(o.read) != 0 {
+			t.Fatal("not told of the end of the stream alone")
+		}
+		_ = peer.SetLinger(0)
+		_ = peer.Close()
+		if err := <-o.closed; !errors.Is(err, io.EOF) {
+			t.Errorf("closed with %v", err)
+		}
+	}
+}
+
+// TestPausedIsToldOfRoom: a paused socket that is congested becomes writable.
+func TestPausedIsToldOfRoom(t *testing.T) {
+	g, drivers := start(t, 1)
+	d := drivers[0]
+	o, peer := enroll(t, g, nil)
+	<-o.opened
+	fill := func() {
+		for {
+			if n, err := o.sock.Write(make([]byte, 1<<20)); err != nil || n < 1<<20 {
+				break
+			}
+		}
+		if err := o.sock.Watch(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, first := range []func(){func() { o.sock.Pause(); fill() }, func() { fill(); o.sock.Pause() }} {
+		d.on(first)
+		go func() { _, _ = io.CopyN(io.Discard, peer, 8<<20) }()
+		if e := <-o.told; e != writable {
+			t.Fatal("it was told something else")
+		}
+		d.on(o.sock.Resume)
+	}
+	_, _ = peer.Write([]byte("x"))
+	if s := <-o.read; s != "x" {
+		t.Errorf("read %q", s)
+	}
+}
+
+// restless wakes its own loop whenever it is woken.
+type restless struct{ l *Loop }
+
+func (r restless) Woken() { r.l.Wake() }
+
+func TestWhoWakesItsOwnLoopStarvesNobody(t *testing.T) {
+	g, err := Start(1, quietLog{}, func(l *Loop) Driver { return restless{l} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Stop()
+	g.loops[0].Wake()
+	_, peer := enroll(t, g, func(o *owner, b []byte) { _, _ = o.sock.Write(b) })
+	for range 100 {
+		_, _ = peer.Write([]byte("x"))
+		if _, err := io.ReadFull(peer, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -2,17 +2,16 @@ package loop
 
 import "golang.org/x/sys/unix"
 
-// System is what a loop asks of gnet and of the kernel: the seam at which a
+// System is what a loop asks of its poller and of the kernel: the seam at which a
 // simulation takes the place of both. The errors 0 and EAGAIN mean what they
 // mean to send(2).
 type System interface {
 	Send(fd int, b []byte) (n int, errno unix.Errno)
 	SendVec(fd int, pieces [][]byte) (n int, errno unix.Errno)
 	Shutdown(fd int) error                // of the stream towards the peer
-	SetReading(fd int, on bool) error     // whether the loop is to be told of input
+	SetReading(s *Socket, on bool) error  // whether the loop is to be told of input
 	Watch(s *Socket) error                // for what s awaits
-	Forget(s *Socket)                     // ends Watch
-	Close(s *Socket)                      // tells the owner, then closes the descriptor
+	Close(s *Socket)                      // tells the owner, then closes the descriptor: once
 	Dup(s *Socket) (newFD int, err error) // the caller owns it
 }
 
@@ -35,9 +34,10 @@ func (k kernel) SendVec(fd int, pieces [][]byte) (int, unix.Errno) {
 	return n, errno
 }
 
-func (k kernel) Shutdown(fd int) error            { return unix.Shutdown(fd, unix.SHUT_WR) }
-func (k kernel) SetReading(fd int, on bool) error { return setReading(k.l.poller, fd, on) }
-func (k kernel) Watch(s *Socket) error            { return k.l.watcher.watch(s) }
-func (k kernel) Forget(s *Socket)                 { k.l.watcher.forget(s) }
-func (k kernel) Close(s *Socket)                  { _ = k.l.el.Close(s.conn) }
-func (k kernel) Dup(s *Socket) (int, error)       { return s.conn.Dup() }
+func (k kernel) Shutdown(fd int) error               { return unix.Shutdown(fd, unix.SHUT_WR) }
+func (k kernel) SetReading(s *Socket, on bool) error { return k.l.setReading(s, on) }
+func (k kernel) Watch(s *Socket) error               { return k.l.watch(s) }
+func (k kernel) Close(s *Socket)                     { k.l.end(s, nil) }
+func (k kernel) Dup(s *Socket) (int, error) {
+	return unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+}

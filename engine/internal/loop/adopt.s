@@ -1,1 +1,0 @@
-// Lets adopt.go declare functions without bodies.
