@@ -1,6 +1,10 @@
 package codec
 
-import "math/bits"
+import (
+	"fmt"
+	"math/bits"
+	"unsafe"
+)
 
 const (
 	bufferBytesMin  = 512     // the smallest class
@@ -11,24 +15,32 @@ const (
 )
 
 // Buffers are free lists of byte slices in powers of two. They belong to one
-// loop and need no lock; what they keep free is bounded by 4 MiB. The zero
-// value is ready.
+// loop and need no lock; what they keep free is bounded by 4 MiB. They know
+// every slice that is lent, so that a mistake of the borrower's panics where it
+// is made. The zero value is ready.
 type Buffers struct {
 	free      [bufferClasses][][]byte
 	freeBytes int
-	lent      int
+	lent      map[*byte]int // the capacity of each slice that is lent, by its first byte
 	lentBytes int
 }
 
 // Get returns an empty slice with room for at least n bytes.
 func (p *Buffers) Get(n int) []byte {
-	p.lent++
+	b := p.take(n)
+	if p.lent == nil {
+		p.lent = make(map[*byte]int)
+	}
+	p.lent[unsafe.SliceData(b)] = cap(b)
+	p.lentBytes += cap(b)
+	return b
+}
+
+func (p *Buffers) take(n int) []byte {
 	if n > bufferBytesMax {
-		p.lentBytes += n
 		return make([]byte, 0, n)
 	}
 	class := bufferClass(n)
-	p.lentBytes += bufferBytesMin << class
 	if list := p.free[class]; len(list) > 0 {
 		b := list[len(list)-1]
 		list[len(list)-1] = nil // or the list would hold on to what it no longer counts
@@ -40,15 +52,27 @@ func (p *Buffers) Get(n int) []byte {
 	return make([]byte, 0, bufferBytesMin<<class)
 }
 
-// Put takes back a slice that Get or Grow returned. Nobody may use it after:
-// the build tag sockmill_debug makes such a use show.
+// Put takes back a slice that Get or Grow returned; it may have been shortened
+// at its end, but not at its front. Nobody may use it after: the build tag
+// sockmill_debug makes such a use show. Nil, and any other slice without
+// memory, is nothing to take back. Put panics if it is given another slice, one
+// that append moved, or one for the second time.
 func (p *Buffers) Put(b []byte) {
-	p.lent--
-	p.reclaim(b)
-	size := cap(b)
+	start := unsafe.SliceData(b)
+	size, ok := p.lent[start]
+	switch {
+	case !ok && cap(b) == 0:
+		return
+	case !ok:
+		panic(fmt.Sprintf("codec: Buffers.Put of a slice of %d bytes that is not lent: it was put back twice, "+
+			"does not begin where the slice that Get or Grow returned began, or was moved by an append beyond its capacity (use Grow)", cap(b)))
+	}
+	delete(p.lent, start)
 	p.lentBytes -= size
-	if size < bufferBytesMin || size > bufferBytesMax || size&(size-1) != 0 || p.freeBytes+size > freeBytesMax {
-		return // the garbage collector's: too much, or not from here but moved by an append elsewhere
+	b = unsafe.Slice(start, size)
+	Poison(b)
+	if size > bufferBytesMax || p.freeBytes+size > freeBytesMax {
+		return // the garbage collector's
 	}
 	class := bufferClass(size)
 	p.free[class] = append(p.free[class], b[:0])
@@ -56,9 +80,11 @@ func (p *Buffers) Put(b []byte) {
 }
 
 // Grow returns b with room for n more bytes, moved to a buffer of at least
-// twice the size if need be: so memory grows with the bytes that arrive.
+// twice the size if need be: so memory grows with the bytes that arrive. If b
+// has no memory, Grow is Get. Grow panics as Put does when it must move a slice
+// that is not lent.
 func (p *Buffers) Grow(b []byte, n int) []byte {
-	if cap(b)-len(b) >= n {
+	if cap(b) > 0 && cap(b)-len(b) >= n {
 		return b
 	}
 	moved := append(p.Get(max(len(b)+n, 2*cap(b))), b...)
@@ -66,8 +92,7 @@ func (p *Buffers) Grow(b []byte, n int) []byte {
 	return moved
 }
 
-// LentBytes is the memory of the slices that were taken and not given back. It
-// is exact as long as nobody makes them grow but Grow.
+// LentBytes is the memory of the slices that were taken and not given back.
 func (p *Buffers) LentBytes() int { return p.lentBytes }
 
 // Trim lets go of all that is kept free.
@@ -79,10 +104,13 @@ func (p *Buffers) Trim() {
 		p.free[class] = nil
 	}
 	p.freeBytes = 0
+	if len(p.lent) == 0 {
+		p.lent = nil // a map keeps the size that it had once
+	}
 }
 
 // Lent is the number of slices that were taken and not given back.
-func (p *Buffers) Lent() int { return p.lent }
+func (p *Buffers) Lent() int { return len(p.lent) }
 
 // bufferClass is the smallest class that holds n bytes.
 func bufferClass(n int) int {

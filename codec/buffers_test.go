@@ -61,9 +61,6 @@ func TestBuffersBounded(t *testing.T) {
 	if p.Lent() != len(lent) {
 		t.Errorf("%d lent, want %d", p.Lent(), len(lent))
 	}
-	for _, n := range []int{0, 256, 600} { // moved by an append elsewhere: no class
-		p.Put(make([]byte, n))
-	}
 	if counted, kept := p.FreeBytes(); counted != kept || kept%512 != 0 {
 		t.Errorf("%d bytes kept, %d counted", kept, counted)
 	}
@@ -91,6 +88,75 @@ func TestBuffersGrow(t *testing.T) {
 	}
 	if !bytes.Equal(b, want) || p.Lent() != 1 {
 		t.Errorf("content lost, %d lent", p.Lent())
+	}
+}
+
+// complaint is what f panics with.
+func complaint(f func()) (said string) {
+	defer func() {
+		if v := recover(); v != nil {
+			said = fmt.Sprint(v)
+		}
+	}()
+	f()
+	return ""
+}
+
+// What a borrower does wrong panics where it is done, and changes no account.
+func TestBuffersMistakes(t *testing.T) {
+	for _, n := range []int{1, 512, 3000, 1 << 20, 3 << 20} {
+		for name, mistake := range map[string]func(p *codec.Buffers, b []byte){
+			"Put twice":                     func(p *codec.Buffers, b []byte) { p.Put(b); p.Put(b) },
+			"Put twice, another between":    func(p *codec.Buffers, b []byte) { p.Put(b); p.Get(2 * cap(b)); p.Put(b) },
+			"Put twice, shortened":          func(p *codec.Buffers, b []byte) { p.Put(b); p.Put(b[:0:1]) },
+			"Put of foreign memory":         func(p *codec.Buffers, b []byte) { p.Put(make([]byte, cap(b))) },
+			"Put of foreign memory, odd":    func(p *codec.Buffers, _ []byte) { p.Put(make([]byte, 600)) },
+			"Put behind the front":          func(p *codec.Buffers, b []byte) { p.Put(b[1:1]) },
+			"Put after an append moved it":  func(p *codec.Buffers, b []byte) { p.Put(append(b, make([]byte, cap(b)+1)...)) },
+			"Put of what Grow moved":        func(p *codec.Buffers, b []byte) { p.Grow(b, cap(b)+1); p.Put(b) },
+			"Grow of what was put":          func(p *codec.Buffers, b []byte) { p.Put(b); p.Grow(b, cap(b)+1) },
+			"Grow behind the front":         func(p *codec.Buffers, b []byte) { p.Grow(b[1:1], cap(b)+1) },
+			"Grow of foreign memory":        func(p *codec.Buffers, _ []byte) { p.Grow(make([]byte, 10), 1000) },
+			"Grow after an append moved it": func(p *codec.Buffers, b []byte) { p.Grow(append(b, make([]byte, cap(b)+1)...), 10*cap(b)) },
+		} {
+			var p codec.Buffers
+			b := p.Get(n)
+			if said := complaint(func() { mistake(&p, b) }); !strings.Contains(said, "not lent") {
+				t.Errorf("%d bytes, %s: %q", n, name, said)
+			}
+			if p.Lent() < 0 || p.LentBytes() < 0 {
+				t.Errorf("%d bytes, %s: %d lent, %d bytes", n, name, p.Lent(), p.LentBytes())
+			}
+			seen := map[*byte]bool{} // nobody gets what another has
+			for range 20 {
+				if start := unsafe.SliceData(p.Get(n)); seen[start] {
+					t.Fatalf("%d bytes, %s: two have one buffer", n, name)
+				} else {
+					seen[start] = true
+				}
+			}
+		}
+	}
+}
+
+// What is no mistake leaves the accounts right.
+func TestBuffersWithoutMemory(t *testing.T) {
+	for name, empty := range map[string][]byte{"nil": nil, "empty": {}, "cut": make([]byte, 5)[5:]} {
+		var p codec.Buffers
+		p.Put(empty)
+		if p.Lent() != 0 || p.LentBytes() != 0 {
+			t.Errorf("Put of %s: %d lent, %d bytes", name, p.Lent(), p.LentBytes())
+		}
+		for _, n := range []int{-1, 0, 1, 600, 2 << 20} {
+			b := p.Grow(empty, n)
+			if len(b) != 0 || cap(b) < n || p.Lent() != 1 || p.LentBytes() != cap(b) {
+				t.Errorf("Grow of %s for %d: %d of %d, %d lent, %d bytes", name, n, len(b), cap(b), p.Lent(), p.LentBytes())
+			}
+			p.Put(b[:0:0]) // all of it, however it was shortened
+			if p.Lent() != 0 || p.LentBytes() != 0 {
+				t.Errorf("%d bytes: %d lent, %d bytes", n, p.Lent(), p.LentBytes())
+			}
+		}
 	}
 }
 

@@ -5,7 +5,6 @@ package codec
 import (
 	"fmt"
 	"slices"
-	"unsafe"
 )
 
 // poison is what released memory is filled with. It is no UTF-8, as a length
@@ -30,18 +29,4 @@ func (p *Buffers) lend(b []byte) {
 		panic(fmt.Sprintf("codec: byte %d of a buffer of %d was overwritten with 0x%02x after its release: "+
 			"somebody kept the data of a message or ping (Message.Clone keeps a message), or a slice given to Put", i, len(b), b[i]))
 	}
-}
-
-// reclaim is called for a buffer that is given back.
-func (p *Buffers) reclaim(b []byte) {
-	if p.lent < 0 {
-		panic("codec: Buffers.Put was called more often than Get")
-	}
-	start := unsafe.SliceData(b)
-	for _, list := range p.free {
-		if slices.ContainsFunc(list, func(free []byte) bool { return unsafe.SliceData(free) == start }) {
-			panic(fmt.Sprintf("codec: Buffers.Put was called twice for one buffer of %d bytes", cap(b)))
-		}
-	}
-	Poison(b[:cap(b)])
 }

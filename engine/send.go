@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"unsafe"
+
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -80,15 +82,20 @@ func (c *Conn) corking() bool {
 }
 
 // cork encodes a message behind what answers the batch already.
-func (c *Conn) cork(op protocol.Opcode, data []byte, plain bool) (err error) {
+func (c *Conn) cork(op protocol.Opcode, data []byte, plain bool) error {
 	w := c.w
-	if w.env.Out, err = c.codec.Encode(&w.env, w.env.Out, op, data, plain); err == nil && !op.Control() {
+	out, err := c.codec.Encode(&w.env, w.env.Out, op, data, plain)
+	if err != nil {
+		return err
+	}
+	w.env.Out = out
+	if !op.Control() {
 		w.sent++
 	}
 	if len(w.env.Out) >= corkBytesMax {
 		c.uncork()
 	}
-	return err
+	return nil
 }
 
 // send sends on the loop: into the cork if the connection's own batch is being
@@ -111,7 +118,7 @@ func (c *Conn) send(m outgoing) (err error) {
 	q := c.ensureQueue()
 	tail := q.open(&w.env.Buffers, len(m.data)+protocol.HeaderBytesMax)
 	before := len(tail.b)
-	if tail.b, err = c.codec.Encode(&w.env, tail.b, m.op, m.data, m.plain); err == nil && !m.op.Control() {
+	if tail.b, err = c.encode(tail.b, m, m.plain); err == nil && !m.op.Control() {
 		c.stats.messagesOut.add(1)
 	}
 	c.grew(q, len(tail.b)-before)
@@ -151,7 +158,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 		return true, ErrBackpressure
 	}
 	buffers := &c.w.env.Buffers
-	b, err := c.codec.Encode(&c.w.env, buffers.Get(len(m.data)+protocol.HeaderBytesMax), m.op, m.data, true)
+	b, err := c.encode(buffers.Get(len(m.data)+protocol.HeaderBytesMax), m, true)
 	if err != nil {
 		buffers.Put(b)
 		return true, err
@@ -172,12 +179,34 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 // replace puts m in the place of a waiting message.
 func (c *Conn) replace(q *queue, old *chunk, m outgoing) error {
 	buffers := &c.w.env.Buffers
+	b, err := c.encode(buffers.Get(len(m.data)+protocol.HeaderBytesMax), m, true)
+	if err != nil {
+		buffers.Put(b)
+		return err
+	}
 	before := len(old.b)
-	b, err := c.codec.Encode(&c.w.env, buffers.Grow(old.b[:0], len(m.data)+protocol.HeaderBytesMax), m.op, m.data, true)
+	buffers.Put(old.b)
 	old.b = b
 	c.stats.replaced.add(1) // the waiting one leaves MessagesOut, this one enters it
 	c.grew(q, len(b)-before)
-	return err
+	return nil
+}
+
+// encode appends m to a buffer of the loop. A codec may append more than there
+// is room for: what moved comes back into a buffer of the loop. If it fails,
+// b is as it was.
+func (c *Conn) encode(b []byte, m outgoing, plain bool) ([]byte, error) {
+	out, err := c.codec.Encode(&c.w.env, b, m.op, m.data, plain)
+	switch {
+	case err != nil:
+		return b, err
+	case unsafe.SliceData(out) == unsafe.SliceData(b):
+		return out, nil
+	}
+	buffers := &c.w.env.Buffers
+	moved := append(buffers.Get(len(out)), out...)
+	buffers.Put(b)
+	return moved, nil
 }
 
 // waiting is how many bytes wait on the loop for the peer.
