@@ -235,11 +235,28 @@ func TestRFC6455Section4_1_Response(t *testing.T) {
 		{head("HTTP/1.1 401 Unauthorized", up, conn, accept), "refused 401"},
 		{head("HTTP/1.1 404 Not Found"), "refused 404"},
 		{head("HTTP/1.1 503 Service Unavailable"), "refused 503"},
-		{head("HTTP/1.1 101", up, conn, accept), "refused 502"},
+		{head("HTTP/1.1 101", up, conn, accept), "open"},
+		{head("HTTP/1.1 404"), "refused 404"},
 		{head(status, up, conn, accept, strings.TrimSuffix(strings.Repeat("X:\r\n", 18), "\r\n")), "refused 502"},
-		{head(status, up, conn, accept, "X: "+strings.Repeat("x", 5000)), "refused 431"},
-		{status + "\nUpgrade: websocket\n\n", "refused 400"},
-		{bare(0x81, "hello"), "refused 400"},
+		{head(status, up, conn, accept, "X: "+strings.Repeat("x", 5000)), "refused 502"},
+		{status + "\nUpgrade: websocket\n\n", "refused 502"},
+		{bare(0x81, "hello"), "refused 502"},
+
+		// What is not HTTP is known at once, not at the end of a head.
+		{"\x15\x03\x01\x00\x02\x02\x28", "refused 502"}, // a TLS alert
+		{"SSH-2.0-OpenSSH_9.6\r\n", "refused 502"},
+		{"\r\n\r\nHTTQ", "refused 502"},
+		{"HTTP", ""},
+		{"220 mail.example ESMTP\r\n", "refused 502"},
+
+		// Interim responses (RFC 9110 §15.2), as many as are bearable.
+		{head("HTTP/1.1 100 Continue") + head(status, up, conn, accept) + bare(0x89, "x"), `open; ping "x"; > pong "x"`},
+		{head("HTTP/1.1 103 Early Hints", "Link: </a>") + head("HTTP/1.1 103 Early Hints", "Link: </b>") + head("HTTP/1.1 401 No"), "refused 401"},
+		{strings.Repeat(head("HTTP/1.1 102"), 8) + head(status, up, conn, accept), "open"},
+		{strings.Repeat(head("HTTP/1.1 100 Continue"), 9), "refused 502"},
+		{head("HTTP/1.1 100 Continue"), ""},
+		{head("HTTP/1.1 100 Continue", "X : y"), "refused 502"},
+		{head("HTTP/1.1 100 Continue") + "\x15\x03\x01", "refused 502"},
 	} {
 		fresh := func() *side {
 			x := newSide(t, clientLimits())

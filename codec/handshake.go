@@ -1,6 +1,7 @@
 package codec
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
@@ -117,6 +118,9 @@ func (s *Session) Accept(env *Env, a Accept) error {
 	s.to(env, StateOpen) // first: if it panics, nothing was said
 	s.drop(env)
 	extensions := s.acceptDeflate(env.Request.Extensions)
+	if env.Request.Expects100() {
+		env.Out = append(env.Out, "HTTP/1.1 100 Continue\r\n\r\n"...)
+	}
 	env.Out = protocol.AppendSwitchingProtocols(env.Out, env.Request.Fields.Get("Sec-WebSocket-Key"), a.Subprotocol, extensions, a.Fields)
 	return nil
 }
@@ -143,20 +147,17 @@ func (s *Session) startClient(env *Env) {
 	env.Out = protocol.AppendRequest(env.Out, s.opts.Host, s.opts.Target, p.key, s.opts.Subprotocols, s.startDeflate(), s.opts.Fields)
 }
 
+// interimMax is how many interim responses a server may send before its answer.
+const interimMax = 8
+
 // openClient decodes in the state Opening: the server's answer.
 func (s *Session) openClient(env *Env, in []byte) (Event, int) {
-	if len(in) == 0 {
-		return Event{}, 0
-	}
-	head, n, err := s.gather(env, in)
-	if err == nil && head == "" {
+	r := &env.Response
+	n, ok, err := s.gatherResponse(env, in)
+	if err == nil && !ok {
 		return Event{}, n
 	}
-	r := &env.Response
 	env.Shown = true // the program may ask for it
-	if err == nil {
-		err = r.Parse(head, s.opts.HeaderFieldsMax)
-	}
 	if err == nil {
 		err = protocol.CheckResponse(r, s.part.key, s.opts.Subprotocols)
 	}
@@ -176,4 +177,47 @@ func (s *Session) openClient(env *Env, in []byte) (Event, int) {
 	s.drop(env)
 	s.to(env, StateOpen)
 	return Event{Kind: Open}, n
+}
+
+// gatherResponse reads heads to env.Response until one is final, past interim
+// responses such as 100 and 103 (RFC 9110 §15.2). ok is false as long as that has
+// not come; n is how many bytes of in it took. Whatever is wrong with what the
+// server sends is 502.
+func (s *Session) gatherResponse(env *Env, in []byte) (n int, ok bool, err error) {
+	for r, p := &env.Response, s.part; n < len(in); {
+		head, took, err := s.gather(env, in[n:])
+		n += took
+		switch {
+		case err != nil:
+		case !beginsHTTP(p.head) || !beginsHTTP([]byte(head)):
+			err = &HandshakeError{Reason: "the server does not speak HTTP"}
+		case head == "":
+			return n, false, nil
+		default:
+			err = r.Parse(head, s.opts.HeaderFieldsMax)
+		}
+		if err == nil && (r.Status == 101 || r.Status >= 200) {
+			return n, true, nil
+		}
+		if p.interims++; err == nil && p.interims > interimMax {
+			err = &HandshakeError{Reason: fmt.Sprintf("the server sent more than %d interim responses", interimMax)}
+		}
+		var refusal *HandshakeError
+		if errors.As(err, &refusal) {
+			return n, false, &HandshakeError{Status: 502, Reason: refusal.Reason}
+		}
+		if p.head != nil {
+			env.Buffers.Put(p.head)
+			p.head, p.scanned = nil, 0
+		}
+	}
+	return n, false, nil
+}
+
+// beginsHTTP reports whether head is, or may become, that of a response.
+func beginsHTTP(head []byte) bool {
+	const name = "HTTP/"
+	head = bytes.TrimLeft(head, "\r\n")
+	n := min(len(head), len(name))
+	return string(head[:n]) == name[:n]
 }

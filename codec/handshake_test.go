@@ -24,6 +24,11 @@ var requests = []struct{ in, want string }{
 	{head("GET / HTTP/1.1", "hOST:a", "uPGRADE:h2c, WebSocket", "cONNECTION: keep-alive,upgrade ", "sec-websocket-version:13", strings.ToLower(nonce[:17])+nonce[17:]),
 		"request /; > HTTP/1.1 101 Switching Protocols"},
 
+	// Who expects a 100 gets it before the 101 (RFC 9110 §7.8), but not before a refusal.
+	{head(line, host, upgrade, connection, version, nonce, "Expect: 100-Continue"), "request /chat; > HTTP/1.1 100 Continue; > HTTP/1.1 101 Switching Protocols"},
+	{head(line, host, upgrade, connection, version, nonce, "Expect: x"), "request /chat; > HTTP/1.1 101 Switching Protocols"},
+	{head(line, host, upgrade, connection, nonce, "Expect: 100-continue"), "refused 426; > HTTP/1.1 426 Upgrade Required"},
+
 	{head("GET / HTTP/1.1", host), `http "GET / HTTP/1.1\r\nHost: a:8090\r\n\r\n"`},
 	{head("GET / HTTP/1.1", host, "Upgrade: websockets"), `http "GET / HTTP/1.1\r\nHost: a:8090\r\nUpgrade: websockets\r\n\r\n"`},
 	{head("POST / HTTP/1.0", "Content-Length: 3") + "a=b", `http "POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\n"`},

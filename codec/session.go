@@ -94,7 +94,11 @@ type partial struct {
 	// The head of a handshake, as far as it came and as far as it was scanned.
 	head    []byte
 	scanned int
-	key     string // client: the nonce sent, as base64
+
+	// What only a client has: the nonce that it sent, as base64, and how many
+	// interim responses came.
+	key      string
+	interims int
 
 	// A frame header of which the first bytes came.
 	header      [protocol.HeaderBytesMax]byte

@@ -179,6 +179,10 @@ func (x *side) replies() (said []string) {
 		if bytes.HasPrefix(out, []byte("HTTP/1.1 ")) || bytes.HasPrefix(out, []byte("GET ")) {
 			line, _, _ := strings.Cut(string(out), "\r\n")
 			said = append(said, "> "+line)
+			if strings.HasPrefix(line, "HTTP/1.1 100 ") { // another head follows
+				out = out[bytes.Index(out, []byte("\r\n\r\n"))+4:]
+				continue
+			}
 			break // a head comes alone
 		}
 		h, n, err := protocol.ParseHeader(out)

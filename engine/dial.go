@@ -84,7 +84,7 @@ type DialError struct {
 
 	// Err is the cause, for errors.Is and errors.As: a *codec.HandshakeError
 	// with the server's status if it refused, or with 502 if its answer breaks
-	// the RFC; ErrTimeout; ErrStopped; the context's; or what the system said
+	// the RFC or is not HTTP (TLS, say); ErrTimeout; ErrStopped; the context's; or what the system said
 	// (*net.OpError).
 	Err error
 }

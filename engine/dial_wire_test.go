@@ -41,6 +41,32 @@ func wired(t *testing.T, more string) (url string, conns <-chan *wire) {
 	}), c
 }
 
+// TestRFC9110Section15_2_DialSkipsInterimAnswers: also if the answer has no
+// reason phrase, and frames come in the same segment.
+func TestRFC9110Section15_2_DialSkipsInterimAnswers(t *testing.T) {
+	url := answering(t, func(nc net.Conn) {
+		r, err := http.ReadRequest(bufio.NewReader(nc))
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(nc, "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nX-Answer: no\r\n\r\n"+
+			"HTTP/1.1 101\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Answer: yes\r\nSec-WebSocket-Accept: "+
+			protocol.AcceptKey(r.Header.Get("Sec-WebSocket-Key"))+"\r\n\r\n\x81\x02hi\x88\x02\x03\xe8")
+		_, _ = io.Copy(io.Discard, nc)
+	})
+	p := pure(t, Config{Loops: 1}, Handler{})
+	told := make(chan string, 2)
+	p.mustDial(Dial{URL: url, OnFailure: func(e *DialError) { told <- e.Error() }, Handler: &Handler{
+		OnOpen:    func(c *Conn) { told <- c.Response().Fields.Get("X-Answer") },
+		OnMessage: func(c *Conn, m Message) { told <- m.Text() },
+	}})
+	for _, want := range []string{"yes", "hi"} {
+		if got := one(t, told, want); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 // frame reads one.
 func (x *wire) frame(t *testing.T) (h protocol.Header, payload string) {
 	t.Helper()

@@ -27,7 +27,7 @@ func TestRFC6455Section4_1_Request(t *testing.T) {
 func TestRFC9112Section4_StatusLine(t *testing.T) {
 	for line, status := range map[string]int{
 		"HTTP/1.1 101 Switching Protocols": 101, "HTTP/1.0 200 OK": 200, "HTTP/1.1 404 ": 404, "HTTP/1.1 599 \tgrüße": 599,
-		"HTTP/1.1 101": 0, "HTTP/1.1  101 x": 0, "HTTP/1.1 10 x": 0, "HTTP/1.1 1010 x": 0, "HTTP/1.1 1x1 x": 0, "HTTP/1.1 099 x": 0,
+		"HTTP/1.1 101": 101, "HTTP/1.1 404": 404, "HTTP/1.1 10": 0, "HTTP/1.1 1014": 0, "HTTP/1.1  101 x": 0, "HTTP/1.1 10 x": 0, "HTTP/1.1 1010 x": 0, "HTTP/1.1 1x1 x": 0, "HTTP/1.1 099 x": 0,
 		"HTTP/1.1 600 x": 0, "HTTP/1.1 -10 x": 0, "HTTP/2.0 101 x": 0, "http/1.1 101 x": 0, "HTTP/1.1\t101 x": 0,
 		"HTTP/1.1 101\tx": 0, "HTTP/1.1 101 a\rb": 0, "HTTP/1.1 101 \x00": 0, " HTTP/1.1 101 x": 0, "": 0, "GET / HTTP/1.1": 0,
 	} {

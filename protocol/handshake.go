@@ -12,6 +12,10 @@ const keyGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 // keyBytes is the length of Sec-WebSocket-Key: 16 bytes in base64.
 const keyBytes = 24
 
+// Expects100 reports whether the client waits for a 100 (Continue) first (RFC
+// 9110 §10.1.1). Before a 101 it has to be sent (§7.8).
+func (r *Request) Expects100() bool { return r.Fields.HasToken("Expect", "100-continue") }
+
 // Upgrade reports whether r names the token websocket in Upgrade: an opening
 // handshake is meant, well-formed or not. Otherwise it is plain HTTP.
 func (r *Request) Upgrade() bool { return r.Fields.HasToken("Upgrade", "websocket") }

@@ -25,7 +25,7 @@ func ScanHead(b []byte, from int) (end, next int, err error) {
 			case charClass[b[i]]&charToken != 0:
 				// The first line begins.
 			case b[i] != '\r':
-				return 0, i, refuse(400, "not an HTTP request")
+				return 0, i, refuse(400, "not an HTTP message")
 			case i+1 == len(b):
 				return 0, i, nil
 			case b[i+1] != '\n':

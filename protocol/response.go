@@ -12,7 +12,8 @@ type Response struct {
 // Parse reads one complete head, as [ScanHead] found it, into r. The strings of
 // r are parts of head, and the array of r.Fields is used again. A malformed head,
 // or one of more than fieldsMax fields, is a [*HandshakeError] with status 502,
-// after which r is undefined; it is as strict as [Request.Parse].
+// after which r is undefined; it is as strict as [Request.Parse], but takes a
+// status line that ends after the status.
 func (r *Response) Parse(head string, fieldsMax int) error {
 	*r = Response{Fields: r.Fields[:0]}
 	err := r.parse(head, fieldsMax)
@@ -32,12 +33,12 @@ func (r *Response) parse(head string, fieldsMax int) error {
 	if !ok {
 		return refuse(502, "status line does not end with CRLF")
 	}
-	// HTTP/1.1 SP 3DIGIT SP [reason]
-	const statusAt, reasonAt = 9, 13
-	if len(line) < reasonAt || line[statusAt-1] != ' ' || line[reasonAt-1] != ' ' || !all(line, charValue) {
+	// HTTP/1.1 SP 3DIGIT SP [reason]; some servers leave out the last space too.
+	const statusAt, statusEnd = 9, 12
+	if len(line) < statusEnd || line[statusAt-1] != ' ' || len(line) > statusEnd && line[statusEnd] != ' ' || !all(line, charValue) {
 		return refuse(502, "malformed status line")
 	}
-	status, ok := parseLength(line[statusAt : reasonAt-1])
+	status, ok := parseLength(line[statusAt:statusEnd])
 	if !ok || status < 100 || status > 599 {
 		return refuse(502, "malformed status code")
 	}
