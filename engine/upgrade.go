@@ -92,5 +92,16 @@ func (c *Conn) checkOrigin(r *protocol.Request) *codec.HandshakeError {
 	}
 	e.log.Warn("a handshake is refused for its origin; Config.Origins lists those to allow",
 		zap.String("origin", short(origin)), zap.String("host", short(r.Host)))
-	return &codec.HandshakeError{Status: 403, Reason: "this origin is not allowed"}
+	return &codec.HandshakeError{Status: 403, Reason: "this origin is not allowed" + c.originHint(origin, r.Host)}
+}
+
+// originHint helps who has just put a proxy in front and has no Logger: browsers
+// then get 403 until the proxy passes Host on. A peer from elsewhere could be the
+// browser of anybody, who need not learn how a proxy calls this server.
+func (c *Conn) originHint(origin, host string) string {
+	if peer := hostAddr(c.remote); !c.e.exempt(peer) && !peer.IsPrivate() {
+		return ""
+	}
+	return fmt.Sprintf(": Origin is %+q, Host is %+q; a proxy in between has to pass Host on as it came, or Config.Origins has to list the origin",
+		short(origin), short(host))
 }
