@@ -30,7 +30,10 @@ type Deflate struct {
 
 	// ClientMaxWindowBits, from 8 to 15, is the largest window that the client
 	// compresses with if it takes context over (RFC 7692 §7.1.2.2). A client
-	// that cannot be limited to it is told client_no_context_takeover.
+	// whose offer has neither client_max_window_bits nor
+	// client_no_context_takeover is asked for nothing: Apple's, which sends
+	// such, is said not to keep the latter. Its window of 32 KiB is kept, or, if
+	// ClientTakeover or the Budget forbids that, the offer is declined.
 	ClientMaxWindowBits int
 
 	// HistoryBits, from 8 to 15, bounds what this end keeps of its own messages
@@ -39,8 +42,8 @@ type Deflate struct {
 	HistoryBits int
 
 	// Budget grants the memory for context takeover at the handshake, for the
-	// life of the session; a session that gets none agrees to no takeover. Nil
-	// grants everything.
+	// life of the session; a session that gets none agrees to no takeover, or
+	// to no compression: see ClientMaxWindowBits. Nil grants everything.
 	Budget Budget
 }
 
@@ -100,8 +103,11 @@ func (s *Session) acceptDeflate(offers []protocol.Extension) (value string) {
 		return ""
 	}
 	for _, e := range offers {
-		if offer, ok := protocol.ParseDeflateOffer(e); ok {
-			answer, a := d.answer(offer)
+		offer, ok := protocol.ParseDeflateOffer(e)
+		if !ok {
+			continue
+		}
+		if answer, a, ok := d.answer(offer); ok {
 			s.agree(a)
 			var room [128]byte
 			return string(answer.Append(room[:0]))
@@ -111,39 +117,38 @@ func (s *Session) acceptDeflate(offers []protocol.Extension) (value string) {
 }
 
 // answer accepts an offer with as much takeover as it, the options and the
-// budget allow.
-func (d *Deflate) answer(offer protocol.Deflate) (protocol.Deflate, agreement) {
-	answer := protocol.Deflate{
-		ServerNoContextTakeover: offer.ServerNoContextTakeover || !d.ServerTakeover,
-		ClientNoContextTakeover: offer.ClientNoContextTakeover || !d.ClientTakeover,
+// budget allow. It reports false if the offer has to be declined.
+func (d *Deflate) answer(offer protocol.Deflate) (answer protocol.Deflate, a agreement, ok bool) {
+	bare := offer.ClientMaxWindowBits == 0 && !offer.ClientNoContextTakeover
+	if bare && !d.ClientTakeover {
+		return answer, a, false
 	}
+	answer.ServerNoContextTakeover = offer.ServerNoContextTakeover || !d.ServerTakeover
+	answer.ClientNoContextTakeover = offer.ClientNoContextTakeover || !d.ClientTakeover
 	bits := min(bitsOf(offer.ServerMaxWindowBits), d.ServerMaxWindowBits)
 	if bits < windowBitsMax || offer.ServerMaxWindowBits != 0 {
 		answer.ServerMaxWindowBits = bits
 	}
-	clientBits := bitsOf(offer.ClientMaxWindowBits)
-	switch {
-	case answer.ClientNoContextTakeover: // then its window costs nothing here
-	case offer.ClientMaxWindowBits != 0:
-		if clientBits = min(clientBits, d.ClientMaxWindowBits); clientBits < windowBitsMax {
-			answer.ClientMaxWindowBits = clientBits
-		}
-	case clientBits > d.ClientMaxWindowBits:
-		answer.ClientNoContextTakeover = true
-	}
-	a := agreement{bits: uint8(bits)}
+	a.bits = uint8(bits)
 	if !answer.ServerNoContextTakeover {
 		a.sentBits = uint8(min(bits, d.HistoryBits))
 	}
-	if !answer.ClientNoContextTakeover {
-		a.receivedBits = uint8(clientBits)
+	if !answer.ClientNoContextTakeover { // else its window costs nothing here
+		a.receivedBits = windowBitsMax
+		if clientBits := min(bitsOf(offer.ClientMaxWindowBits), d.ClientMaxWindowBits); !bare && clientBits < windowBitsMax {
+			answer.ClientMaxWindowBits, a.receivedBits = clientBits, uint8(clientBits)
+		}
 	}
-	if !d.take(a.cost()) {
+	switch {
+	case d.take(a.cost()):
+	case bare:
+		return answer, a, false
+	default:
 		answer.ServerNoContextTakeover, answer.ClientNoContextTakeover = true, true
 		answer.ClientMaxWindowBits = 0
-		a = agreement{bits: uint8(bits)}
+		a = agreement{bits: a.bits}
 	}
-	return answer, a
+	return answer, a, true
 }
 
 // offer is what a client offers, and the takeover of it, for which it took the

@@ -1,6 +1,9 @@
 package codec_test
 
 import (
+	"bytes"
+	"compress/flate"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -97,8 +100,9 @@ func TestRFC7692Section7_1_Answer(t *testing.T) {
 		{all(), pmd + "; server_no_context_takeover; server_no_context_takeover", ""},
 		{all(), pmd + "; client_no_context_takeover; client_no_context_takeover", ""},
 		{refusing(true, false), pmd, pmd + "; server_no_context_takeover"},
-		{refusing(false, true), pmd, pmd + "; client_no_context_takeover"},
-		{refusing(true, true), pmd, none},
+		{refusing(false, true), pmd + "; client_max_window_bits", pmd + "; client_no_context_takeover"},
+		{refusing(true, true), pmd + "; client_max_window_bits", none},
+		{refusing(true, true), pmd + "; client_no_context_takeover", none},
 
 		// server_max_window_bits
 		{all(), pmd + "; server_max_window_bits=8", pmd + "; server_max_window_bits=8"},
@@ -129,7 +133,15 @@ func TestRFC7692Section7_1_Answer(t *testing.T) {
 		{limited(15, 12), pmd + "; client_max_window_bits", pmd + "; client_max_window_bits=12"},
 		{limited(15, 12), pmd + "; client_max_window_bits=14", pmd + "; client_max_window_bits=12"},
 		{limited(15, 12), pmd + "; client_max_window_bits=9", pmd + "; client_max_window_bits=9"},
-		{limited(15, 12), pmd, pmd + "; client_no_context_takeover"},
+
+		// An offer without either parameter of the client's (Safari's) is asked for
+		// nothing, or declined.
+		{limited(15, 12), pmd, pmd},
+		{limited(10, 8), pmd + "; server_no_context_takeover", pmd + "; server_no_context_takeover; server_max_window_bits=10"},
+		{refusing(false, true), pmd, ""},
+		{refusing(true, true), pmd, ""},
+		{refusing(false, true), pmd + ", " + pmd + "; client_max_window_bits", pmd + "; client_no_context_takeover"},
+
 		{limited(15, 12), pmd + "; client_no_context_takeover; client_max_window_bits", pmd + "; client_no_context_takeover"},
 		{all(), pmd + "; client_max_window_bits=7", ""},
 		{all(), pmd + "; client_max_window_bits=16", ""},
@@ -285,6 +297,50 @@ func TestDeflateBudget(t *testing.T) {
 	}
 	if p.left != 2*(4096+1024)+5000 {
 		t.Errorf("%d left at the end", p.left)
+	}
+
+	// An offer that can be asked for nothing costs a window of 32 KiB.
+	p.left = 1<<15 + 1024
+	safari := openDeflate(t, with(limits(), d), "permessage-deflate")
+	if got := agreed(safari); got != "permessage-deflate" || p.left != 0 {
+		t.Errorf("%q, %d left", got, p.left)
+	}
+	for range 20 {
+		safari.feed(frame(0xc1, packed(text(5000))))
+		safari.send(protocol.OpText, text(5000))
+	}
+	if got := safari.s.Held(); got != 1<<15+1024 {
+		t.Errorf("%d bytes are held", got)
+	}
+	var stream bytes.Buffer // of its compressor, which goes on: its third message is its first, a window back
+	z, _ := flate.NewWriter(&stream, 9)
+	random := make([]byte, 15_000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random)
+	for _, m := range []string{string(random), text(15_000), string(random)} {
+		stream.Reset()
+		_, _ = z.Write([]byte(m))
+		_ = z.Flush()
+		safari.log = nil
+		safari.feed(frame(0xc2, strings.TrimSuffix(stream.String(), "\x00\x00\xff\xff")))
+		if want := show("binary", []byte(m)); len(safari.log) != 1 || safari.log[0] != want {
+			t.Errorf("%.100q, want %.100q", safari.log, want)
+		}
+	}
+	if stream.Len() > 1000 {
+		t.Errorf("the third message took %d bytes: it does not refer to the first", stream.Len())
+	}
+	safari.finish()
+	if p.left != 1<<15+1024 {
+		t.Errorf("%d left", p.left)
+	}
+	p.left--
+	declined := newSide(t, with(limits(), d))
+	if declined.feed(offering("permessage-deflate")); agreed(declined) != "" || declined.s.State() != codec.StateOpen || p.left != 1<<15+1023 {
+		t.Errorf("%q with %d left", agreed(declined), p.left)
+	}
+	declined.feed(frame(0xc1, "x"))
+	if got := declined.log[len(declined.log)-1]; got != "> close 1002" {
+		t.Error("a compressed frame without agreement:", got)
 	}
 
 	p.left = 0

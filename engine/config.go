@@ -99,7 +99,7 @@ type Config struct {
 	// Policy is for messages that name none of their own; 0 is Close.
 	Policy Policy
 
-	// Deflate says whether messages are compressed; 0 is DeflateTakeover. See
+	// Deflate says whether messages are compressed; 0 is DeflateOff. See
 	// docs/DEFLATE.md for what it costs and saves.
 	Deflate DeflateMode
 
@@ -287,7 +287,7 @@ func (c *Config) check() error {
 		return fmt.Errorf("engine: Config.Policy is %d: it must be PolicyClose, PolicyDropNewest, PolicyDropOldest, PolicyReplace, or 0 for the default", c.Policy)
 	}
 	if c.Deflate == 0 {
-		c.Deflate = DeflateTakeover
+		c.Deflate = DeflateOff
 	}
 	if err := c.Deflate.check(); err != nil {
 		return err

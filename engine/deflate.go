@@ -14,11 +14,15 @@ type DeflateMode uint8
 // The modes.
 const (
 	// DeflateTakeover compresses messages with the help of earlier ones of the
-	// same connection, as long as DeflateTakeoverBytes last. It is the default.
+	// same connection, as long as DeflateTakeoverBytes last: for each direction
+	// 1<<DeflateWindowBits bytes, and 32 KiB for what comes from a client that
+	// cannot be asked for less (Safari, Firefox). When nothing is left, such a
+	// client gets no compression, others get DeflateNoTakeover.
 	DeflateTakeover DeflateMode = iota + 1
-	// DeflateNoTakeover compresses each message by itself.
+	// DeflateNoTakeover compresses each message by itself, for clients that can
+	// be asked to do so: not for Safari and Firefox.
 	DeflateNoTakeover
-	// DeflateOff declines every offer.
+	// DeflateOff declines every offer. It is the default.
 	DeflateOff
 )
 

@@ -41,7 +41,7 @@ func news(n int) string {
 
 func TestDeflateEcho(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
-		s := serve(t, Config{Loops: n}, Handler{OnMessage: func(c *Conn, m Message) {
+		s := serve(t, Config{Loops: n, Deflate: DeflateTakeover}, Handler{OnMessage: func(c *Conn, m Message) {
 			m.Plain = strings.Contains(m.Text(), "plainly")
 			_ = c.Send(m)
 		}})
@@ -78,7 +78,7 @@ func TestDeflateEcho(t *testing.T) {
 func TestDeflateModes(t *testing.T) {
 	offer := "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"
 	for mode, want := range map[DeflateMode]string{
-		0:                 "permessage-deflate; client_max_window_bits=11",
+		0:                 "",
 		DeflateTakeover:   "permessage-deflate; client_max_window_bits=11",
 		DeflateNoTakeover: "permessage-deflate; server_no_context_takeover; client_no_context_takeover",
 		DeflateOff:        "",
@@ -104,7 +104,7 @@ func TestDeflateModes(t *testing.T) {
 // When the budget is spent, new connections go without takeover, until another
 // gives its share back.
 func TestDeflateTakeoverBytes(t *testing.T) {
-	s := serve(t, Config{DeflateTakeoverBytes: 2*8192 + 100}, Handler{OnMessage: echo})
+	s := serve(t, Config{Deflate: DeflateTakeover, DeflateTakeoverBytes: 2*8192 + 100}, Handler{OnMessage: echo})
 	a, b := s.dialDeflate(deflating()), s.dialDeflate(deflating())
 	c := s.dialDeflate(deflating())
 	if got := s.Stats().TakeoverBytes; got != 2*8192 {
@@ -128,7 +128,7 @@ func TestDeflateTakeoverBytes(t *testing.T) {
 // and in its place among what is sent to it alone.
 func TestBroadcastToMixedConnections(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
-		s := serve(t, Config{Loops: n}, Handler{OnMessage: echo})
+		s := serve(t, Config{Loops: n, Deflate: DeflateTakeover}, Handler{OnMessage: echo})
 		small, alone := deflating(), deflating()
 		small.ServerMaxWindowBits = 9
 		alone.ServerTakeover, alone.ClientTakeover = false, false
@@ -174,7 +174,7 @@ func TestBroadcastToMixedConnections(t *testing.T) {
 // follows can be inflated without it.
 func TestDeflateInACongestedQueue(t *testing.T) {
 	conns := make(chan *Conn, 1)
-	s := serve(t, Config{SendBytesHigh: 1 << 20, SendBytesMax: 1 << 30}, Handler{OnOpen: func(c *Conn) { conns <- c }})
+	s := serve(t, Config{Deflate: DeflateTakeover, SendBytesHigh: 1 << 20, SendBytesMax: 1 << 30}, Handler{OnOpen: func(c *Conn) { conns <- c }})
 	c := s.dialDeflate(deflating())
 	conn := <-conns
 	filler := make([]byte, 64<<10)

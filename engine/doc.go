@@ -72,8 +72,8 @@
 //
 // # Compression
 //
-// permessage-deflate (RFC 7692) is agreed with every client that offers it,
-// unless Config.Deflate is DeflateOff. Message.Plain leaves a message as it is.
+// With Config.Deflate, permessage-deflate (RFC 7692) is agreed with clients that
+// offer it; by default it is off. Message.Plain leaves a message as it is.
 // A message that a policy may remove from a queue is not compressed either.
 //
 // # Dialling

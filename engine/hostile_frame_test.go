@@ -14,7 +14,7 @@ var frameAttacks = []hostile{
 	{name: "announced 2^62", ceiling: 24, attack: announce},
 	{name: "announced and begun", ceiling: 48, attack: beginMessages},
 	{name: "fragments without end", ceiling: 24, attack: fragments},
-	{name: "zip bombs", ceiling: 32, cfg: Config{MessageBytesMax: bombLimit}, attack: bombs},
+	{name: "zip bombs", ceiling: 32, cfg: Config{Deflate: DeflateTakeover, MessageBytesMax: bombLimit}, attack: bombs},
 	{name: "reset in mid-frame", ceiling: 32, attack: resetInFrames},
 	{name: "mutated sessions", ceiling: 64, attack: mutate},
 }

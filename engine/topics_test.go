@@ -329,7 +329,7 @@ func TestFanOutAllocatesNothing(t *testing.T) {
 func TestPrepared(t *testing.T) {
 	conns := make(chan *Conn, 1)
 	other := serve(t, Config{}, Handler{OnOpen: func(c *Conn) { conns <- c }})
-	s := serve(t, Config{Loops: 1}, Handler{OnOpen: func(c *Conn) { conns <- c }})
+	s := serve(t, Config{Loops: 1, Deflate: DeflateTakeover}, Handler{OnOpen: func(c *Conn) { conns <- c }})
 	data := []byte(news(1))
 	p, err := s.Prepare(Message{Type: Text, Data: data})
 	if err != nil {

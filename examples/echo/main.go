@@ -29,8 +29,8 @@ func run() (err error) {
 	mode := flag.String("mode", "echo", "echo: answer each message with itself; broadcast: send it to every connection")
 	deflate := flag.Bool("deflate", true, "compress messages for clients that offer it (RFC 7692)")
 	flag.Parse()
-	if !*deflate {
-		cfg.Deflate = engine.DeflateOff
+	if *deflate {
+		cfg.Deflate = engine.DeflateTakeover
 	}
 	cfg.Logger = zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel)))
 
