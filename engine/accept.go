@@ -8,6 +8,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -81,41 +83,35 @@ func (e *Engine) arrive(nc net.Conn) error {
 
 // take puts a connection on a loop, or refuses it.
 func (e *Engine) take(nc net.Conn, head []byte) error {
-	addr := hostAddr(nc.RemoteAddr())
-	counted := !e.exempt(addr)
-	if counted {
-		if refusal := e.addresses.enter(addr, time.Since(e.began).Milliseconds()); refusal != nil {
-			return e.deny(nc, head != nil, refusal.Status, refusal.Reason)
-		}
+	pass, why := e.gate.Enter(hostAddr(nc.RemoteAddr()), e.elapsed().Milliseconds())
+	if why != admit.Admitted {
+		e.deny(nc, head != nil, why)
+		return nil
 	}
-	if full := e.halfOpen.Load() >= int64(e.cfg.HalfOpenMax) || e.buffered.Load() >= int64(e.cfg.BufferBytesMax) || e.admit(false) != nil; full {
-		if counted {
-			e.addresses.leave(addr)
-		}
-		return e.deny(nc, head != nil, 503, "the server is full, try again later")
-	}
-	return e.enroll(nc, head, counted)
+	return e.enroll(nc, head, &pass)
 }
 
-// deny turns a connection away for the peer's own sake: nothing failed here.
-// An acceptor does not wait for it: whoever is refused and stays would keep
-// everybody else out.
-func (e *Engine) deny(nc net.Conn, mounted bool, status int, reason string) error {
-	e.refused.Add(1)
+// deny turns a connection away that the gate refused. An acceptor does not wait
+// for it: whoever is refused and stays would keep everybody else out.
+func (e *Engine) deny(nc net.Conn, mounted bool, why admit.Refusal) {
 	switch {
 	case mounted: // on a goroutine of its own already
-		e.turnAway(nc, status, reason)
+		e.turnAway(nc, why.Status(), why.Text())
 	case e.turning.Add(1) > turnedAwayMax:
 		e.turning.Add(-1)
-		e.answer(nc, status, reason)
+		e.answer(nc, why.Status(), why.Text())
 		_ = nc.Close()
 	default:
 		e.acceptors.Go(func() {
 			defer e.turning.Add(-1)
-			e.turnAway(nc, status, reason)
+			e.turnAway(nc, why.Status(), why.Text())
 		})
 	}
-	return nil
+}
+
+// refusalOf is what the client of a connection on a loop is told.
+func refusalOf(why admit.Refusal) *codec.HandshakeError {
+	return &codec.HandshakeError{Status: why.Status(), Reason: why.Text()}
 }
 
 // answer writes an HTTP error to a connection that no loop has, and ends the

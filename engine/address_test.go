@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"net/http"
@@ -131,37 +132,73 @@ func TestLimitsPerAddress(t *testing.T) {
 	a1.close(1000, "")
 	_ = a1.closed()
 	s.await("a place for the first client", func() bool {
-		s.addresses.mu.Lock()
-		defer s.addresses.mu.Unlock()
-		return s.addresses.counts[netip.MustParseAddr("203.0.113.1")].open == 1
+		return s.gate.Of(netip.MustParseAddr("203.0.113.1")) == 1
 	})
 	if _, status := open("203.0.113.1"); status != 101 {
 		t.Error("the freed place was not given")
 	}
 }
 
-func TestAcceptsPerAddress(t *testing.T) {
-	a := addresses{connectionsMax: 100, acceptsMax: 3}
-	client, other := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2")
-	for i := range 3 {
-		if err := a.enter(client, int64(i)); err != nil {
-			t.Fatal(err)
-		}
-		a.leave(client)
-	}
-	if err := a.enter(client, 999); err == nil || err.Status != 429 {
-		t.Errorf("a fourth in one second: %v", err)
-	}
-	if err := a.enter(other, 999); err != nil {
-		t.Errorf("another: %v", err)
-	}
-	if err := a.enter(client, 1000); err != nil {
-		t.Errorf("in the next second: %v", err)
-	}
-	a.leave(client)
-	a.leave(other)
-	if _ = a.enter(other, 5000); len(a.counts) != 1 {
-		t.Errorf("%d addresses are remembered", len(a.counts))
+// TestClientStaysThroughHTTP: what a PROXY header said holds for the life of the
+// connection, through Config.HTTP and back, and counts once.
+func TestClientStaysThroughHTTP(t *testing.T) {
+	for _, ending := range []string{"upgrade", "close", "refused"} {
+		t.Run(ending, func(t *testing.T) {
+			seen := make(chan netip.Addr, 2)
+			s := serve(t, Config{TrustedProxies: []string{"127.0.0.1"}, ConnectionsPerAddressMax: 1, HTTP: http.HandlerFunc(sum)}, Handler{
+				OnUpgrade: func(u *Upgrade) error {
+					seen <- u.ClientAddr
+					if ending == "refused" {
+						return Refuse(401, "no")
+					}
+					return nil
+				},
+				OnOpen: func(c *Conn) { seen <- c.ClientAddr() },
+			})
+			client := netip.MustParseAddr("203.0.113.5")
+			nc := s.connect()
+			br := bufio.NewReader(nc)
+			ask := func(request string, status int) {
+				t.Helper()
+				_, _ = io.WriteString(nc, request)
+				r, err := http.ReadResponse(br, nil)
+				if err != nil || r.StatusCode != status {
+					t.Fatalf("%v %v, want %d", r, err, status)
+				}
+				_, _ = io.Copy(io.Discard, r.Body)
+			}
+			lie := "X-Forwarded-For: 198.51.100.1"
+			ask(proxyHeader(t, 2, client.String())+"GET / HTTP/1.1\r\nHost: a\r\n"+lie+"\r\n\r\n", 200)
+			second := s.connect()
+			_, _ = io.WriteString(second, proxyHeader(t, 1, client.String())+upgradeHead())
+			if r, _ := s.response(second); r.StatusCode != 429 {
+				t.Errorf("a second connection of the client, while the first is in Config.HTTP: %s", r.Status)
+			}
+			ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", 200)
+			if n, half := s.gate.Of(client), s.gate.Counts().Half; n != 1 || half != 0 {
+				t.Errorf("in Config.HTTP %d of the client are counted, %d half open", n, half)
+			}
+			switch ending {
+			case "upgrade":
+				ask(upgradeHead(lie), 101)
+				if a, b := <-seen, <-seen; a != client || b != client {
+					t.Errorf("after Config.HTTP the client is %v, %v", a, b)
+				}
+			case "refused":
+				ask(upgradeHead(lie), 401)
+				if a := <-seen; a != client {
+					t.Errorf("after Config.HTTP the client is %v", a)
+				}
+			}
+			if n := s.gate.Of(client); ending == "upgrade" && n != 1 {
+				t.Errorf("%d of the client are counted", n)
+			}
+			_ = nc.Close()
+			s.await("all to be gone", func() bool { return s.Stats().Connections == 0 })
+			if n, half := s.gate.Of(client), s.gate.Counts().Half; n != 0 || half != 0 {
+				t.Errorf("at the end %d of the client are counted, %d half open", n, half)
+			}
+		})
 	}
 }
 
@@ -173,7 +210,7 @@ func TestHalfOpenMax(t *testing.T) {
 	for range 3 {
 		_ = s.connect()
 	}
-	s.await("three half-open", func() bool { return s.halfOpen.Load() == 3 })
+	s.await("three half-open", func() bool { return s.gate.Counts().Half == 3 })
 	if r, _ := s.exchange(upgradeHead()); r.StatusCode != 503 {
 		t.Errorf("%s", r.Status)
 	}
@@ -181,7 +218,7 @@ func TestHalfOpenMax(t *testing.T) {
 	c.expect("x")
 	_ = c.Conn.Close()
 	_ = s.end()
-	if n := s.halfOpen.Load(); n != 0 {
+	if n := s.gate.Counts().Half; n != 0 {
 		t.Errorf("%d are counted at the end", n)
 	}
 }

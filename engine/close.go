@@ -77,7 +77,9 @@ func (c *Conn) end(info *CloseError) {
 	}
 	c.phase.Store(phaseEnding)
 	c.endTimers()
-	c.noLongerHalf()
+	if !c.framed {
+		c.e.gate.Opened(&c.pass)
+	}
 	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
 	if c.dial != nil {
 		c.dial.ended(c, info)
@@ -198,16 +200,12 @@ func (c *Conn) gone(err error) {
 		c.end(c.abnormal(err))
 	}
 	c.phase.Store(phaseGone)
-	c.noLongerHalf()
 	w.wheel.Stop(&c.timer)
 	if r := c.rare; r != nil {
 		w.wheel.Stop(&r.life)
 		if r.rates != nil {
 			w.wheel.Stop(&r.rates.next)
 		}
-	}
-	if c.counted {
-		c.e.addresses.leave(c.ClientAddr())
 	}
 	w.remove(c)
 	c.guard(func() { c.codec.Release(&w.env) })
@@ -228,17 +226,7 @@ func (c *Conn) gone(err error) {
 	if len(w.conns) == 0 {
 		w.trim()
 	}
-	if !c.handed {
-		c.countOut()
-	}
-}
-
-// noLongerHalf counts the connection out of those whose handshake is under way.
-func (c *Conn) noLongerHalf() {
-	if c.half {
-		c.half = false
-		c.e.halfOpen.Add(-1)
-	}
+	c.countOut()
 }
 
 // countOut gives the connection's place to another, once its functions off the
@@ -257,7 +245,7 @@ func (c *Conn) leave() {
 		c.dial.lost()
 		return
 	}
-	c.e.leave()
+	c.e.gate.Leave(&c.pass)
 }
 
 // finish tells the program that the connection is over, if it knew it.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"sync/atomic"
 	"unique"
 	"unsafe"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 	"github.com/sockmill/sockmill/protocol"
@@ -43,12 +43,10 @@ type Conn struct {
 	doomed     bool         // to be closed without further words
 	farewell   bool         // the stream towards the peer is ended
 	mounted    bool         // came through ServeHTTP
-	handed     bool         // the http.Server has it now
 	dialled    bool         // this side is the client
 	answered   bool         // Response tells the server's answer
-	half       bool         // the handshake is under way
-	counted    bool         // among those of its client's address
 	asked      bool         // Request tells the client's request
+	pass       admit.Pass   // its place among all connections, and its client; nothing while the http.Server or a dialing holds it
 
 	phase atomic.Uint32 // a phase, changed by the loop only
 	id    uint64
@@ -65,7 +63,6 @@ type Conn struct {
 	second, controls uint32 // control frames in the running second
 
 	remote, local net.Addr
-	proxied       netip.Addr            // the client's, if a proxy named it
 	subprotocol   unique.Handle[string] // zero: none
 	state         any
 	dial          *dialing // of a dialled connection, once it is open only if it is to be made again

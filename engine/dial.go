@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -115,6 +116,7 @@ type dialing struct {
 	ctx    context.Context
 	w      *worker
 	target *target
+	pass   admit.Pass // the place of its connections
 
 	attempt  int
 	conn     *Conn       // made last
@@ -152,13 +154,13 @@ func (e *Engine) Dial(ctx context.Context, d Dial) error {
 	x.timer.Owner = x
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch {
-	case e.phase == engineStopping:
+	var why admit.Refusal
+	switch x.pass, why = e.gate.Reserve(); why {
+	case admit.Closed:
 		return ErrStopped
-	case e.active >= e.cfg.ConnectionsMax:
+	case admit.Full:
 		return errFull
 	}
-	e.active++
 	if e.phase == engineNew {
 		e.early = append(e.early, x)
 		return nil
@@ -208,7 +210,7 @@ func (d *dialing) begin() {
 		d.w = e.workers[e.dialings%len(e.workers)]
 		e.dialings++
 	}
-	e.arriving.Add(1)
+	_ = e.gate.Depart() // it is open: e.mu is held
 	d.watch()
 	d.attempt = 1
 	e.dials.submit(d)
@@ -217,7 +219,7 @@ func (d *dialing) begin() {
 // try is one attempt. It runs off the loops, on a goroutine of the pool, until
 // the connection is on its loop; it is counted among those that are arriving.
 func (d *dialing) try() {
-	defer d.e.arriving.Done()
+	defer d.e.gate.Arrived()
 	nc, err := d.connect()
 	if err == nil {
 		err = d.enroll(nc)

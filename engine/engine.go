@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 )
 
@@ -39,21 +40,19 @@ type Engine struct {
 	offload   pool[func()]
 	dials     pool[*dialing]
 
-	proxies   []netip.Prefix // Config.TrustedProxies
-	addresses addresses
-	cutting   atomic.Bool   // a shutdown ends the loops: what is queued is lost
-	halfOpen  atomic.Int64  // connections whose handshake is under way
-	buffered  atomic.Int64  // bytes in buffers, all loops together
-	loops     []*worker     // all, from New on
-	turn      atomic.Uint32 // of these, for who does not choose
-	workers   []*worker     // the same, once they run
+	proxies  []netip.Prefix // Config.TrustedProxies
+	gate     *admit.Gate    // counts all connections: on loops, in the http.Server, of Dial also those to come
+	cutting  atomic.Bool    // a shutdown ends the loops: what is queued is lost
+	buffered atomic.Int64   // bytes in buffers, all loops together
+	loops    []*worker      // all, from New on
+	turn     atomic.Uint32  // of these, for who does not choose
+	workers  []*worker      // the same, once they run
 
 	spare spareBroadcasts
 
 	turning    atomic.Int64 // refused, and still waited for
 	lastID     atomic.Uint64
 	accepted   atomic.Uint64
-	refused    atomic.Uint64
 	dialled    atomic.Uint64
 	dialFailed atomic.Uint64
 
@@ -64,11 +63,8 @@ type Engine struct {
 	mu        sync.Mutex
 	sessions  []*Sessions // to be told of the end
 	phase     enginePhase
-	active    int            // connections in use: on loops, in the http.Server, of Dial also those to come
-	early     []*dialing     // calls of Dial before Run
-	dialings  int            // that began: the next one's loop
-	idle      chan struct{}  // closed when a stopping engine has no connection left
-	arriving  sync.WaitGroup // connections on their way into a loop
+	early     []*dialing // calls of Dial before Run
+	dialings  int        // that began: the next one's loop
 	acceptors sync.WaitGroup
 	guards    sync.WaitGroup // goroutines that end when the loops have ended
 	ended     chan struct{}  // closed then
@@ -97,7 +93,6 @@ func New(cfg Config, h Handler) (*Engine, error) {
 		handler:  h,
 		log:      cfg.Logger,
 		began:    time.Now(),
-		idle:     make(chan struct{}),
 		ended:    make(chan struct{}),
 		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),
@@ -118,8 +113,14 @@ func New(cfg Config, h Handler) (*Engine, error) {
 	e.offload.max, e.offload.do = cfg.OffloadMax, func(f func()) { f() }
 	e.dials.max, e.dials.do = cfg.DialsMax, (*dialing).try
 	e.proxies = cfg.proxies
-	e.addresses.connectionsMax = cfg.ConnectionsPerAddressMax
-	e.addresses.acceptsMax = cfg.AcceptsPerAddressPerSecond
+	e.gate = admit.NewGate(admit.Config{
+		ConnectionsMax:             cfg.ConnectionsMax,
+		HalfOpenMax:                cfg.HalfOpenMax,
+		ConnectionsPerAddressMax:   cfg.ConnectionsPerAddressMax,
+		AcceptsPerAddressPerSecond: cfg.AcceptsPerAddressPerSecond,
+		Exempt:                     e.exempt,
+		Spent:                      func() bool { return e.buffered.Load() >= int64(cfg.BufferBytesMax) },
+	})
 	if err := e.listen(); err != nil {
 		return nil, err
 	}
@@ -219,51 +220,14 @@ func (s stringer) String() string {
 	return s.addr.String()
 }
 
-// admit counts a connection in, unless it is counted already, or says why it
-// may not come in; it is then counted out. Each nil must be followed by enroll.
-func (e *Engine) admit(counted bool) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch {
-	case e.phase != engineRunning:
-		if counted {
-			e.leaveLocked()
-		}
-		return ErrStopped
-	case !counted && e.active >= e.cfg.ConnectionsMax:
-		return errFull
-	case !counted:
-		e.active++
-	}
-	e.arriving.Add(1)
-	return nil
-}
-
-// leave counts a connection out.
-func (e *Engine) leave() {
-	e.mu.Lock()
-	e.leaveLocked()
-	e.mu.Unlock()
-}
-
-func (e *Engine) leaveLocked() {
-	e.active--
-	if e.active == 0 && e.phase == engineStopping {
-		close(e.idle)
-	}
-}
-
 // enroll puts an admitted connection on a loop. head is what was read from it
-// already; counted tells that its address was.
-func (e *Engine) enroll(nc net.Conn, head []byte, counted bool) error {
-	defer e.arriving.Done()
+// already.
+func (e *Engine) enroll(nc net.Conn, head []byte, pass *admit.Pass) error {
+	defer e.gate.Arrived()
 	c, err := newConn(e, nc, head)
 	if err != nil {
 		_ = nc.Close()
-		if counted {
-			e.addresses.leave(hostAddr(nc.RemoteAddr()))
-		}
-		e.leave()
+		e.gate.Leave(pass)
 		return err
 	}
 	if !e.inherited || len(head) > 0 {
@@ -271,14 +235,9 @@ func (e *Engine) enroll(nc net.Conn, head []byte, counted bool) error {
 			e.log.Debug("going on without", zap.Error(err))
 		}
 	}
-	c.half, c.counted = true, counted
-	e.halfOpen.Add(1)
+	c.pass, _ = e.gate.Move(pass)
 	if err := e.group.Enroll(nc, &c.sock, (*owner)(c)); err != nil {
-		e.halfOpen.Add(-1)
-		if counted {
-			e.addresses.leave(hostAddr(c.remote))
-		}
-		e.leave()
+		e.gate.Leave(&c.pass)
 		return err
 	}
 	e.accepted.Add(1)

@@ -39,11 +39,11 @@ func BenchmarkTurn(b *testing.B) {
 			var w *worker
 			l := loop.Simulate(nowhere{}, io.Discard, func(l *loop.Loop) loop.Driver { w = newWorker(e, 0); w.loop = l; return w })
 			l.SetOn(true)
-			e.active = 1
 			conn, err := newConn(e, simNetConn{}, nil)
 			if err != nil {
 				b.Fatal(err)
 			}
+			conn.pass, _ = e.gate.Enter(simNetConn{}.client(), 0)
 			l.Opened(&conn.sock, (*owner)(conn), 1)
 			l.Readable(&conn.sock, []byte(upgradeHead()))
 			var batch []byte

@@ -5,11 +5,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 
 	"go.uber.org/zap"
 
-	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -66,7 +65,8 @@ func (s *httpServer) drain(ctx context.Context) {
 	for {
 		select {
 		case c := <-s.queue: // came too late to be served
-			s.served.Go(func() { s.e.turnAway(c, 503, "the server is going away") })
+			s.e.gate.Refuse(admit.Closed)
+			s.served.Go(func() { s.e.deny(c, true, admit.Closed) })
 			continue
 		default:
 		}
@@ -113,9 +113,7 @@ type handedConn struct {
 	e      *Engine
 	remote net.Addr
 	head   []byte
-	gone   atomic.Bool
-
-	counted bool // among those of its address
+	pass   admit.Pass
 }
 
 func (c *handedConn) Read(b []byte) (int, error) {
@@ -130,14 +128,9 @@ func (c *handedConn) Read(b []byte) (int, error) {
 // RemoteAddr is the peer's address also once the peer has reset the stream.
 func (c *handedConn) RemoteAddr() net.Addr { return c.remote }
 
-// Close counts the connection out of the engine.
+// Close gives the connection's place to another.
 func (c *handedConn) Close() error {
-	if c.gone.CompareAndSwap(false, true) {
-		if c.counted {
-			c.e.addresses.leave(hostAddr(c.RemoteAddr()))
-		}
-		c.e.leave()
-	}
+	c.e.gate.Leave(&c.pass)
 	return c.Conn.Close()
 }
 
@@ -161,29 +154,37 @@ func (c *Conn) plainHTTP(head []byte) {
 		_ = c.close(c.goingAway())
 		return
 	}
-	fd, err := c.sock.Dup()
+	nc, err := c.duplicate()
 	if err != nil {
 		c.e.log.Error("a plain HTTP connection could not be handed over", zap.Error(err))
-		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server is full, try again later"})
+		c.refuseHandover()
 		return
 	}
-	nc, err := loop.FileConn(fd)
-	if err != nil {
-		c.e.log.Error("a plain HTTP connection could not be handed over", zap.Error(err))
-		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server is full, try again later"})
-		return
-	}
-	handed := &handedConn{Conn: nc, e: c.e, remote: c.remote, head: append(head, c.w.in...),
-		counted: c.counted && !c.proxied.IsValid()}
+	handed := &handedConn{Conn: nc, e: c.e, remote: c.remote, head: append(head, c.w.in...)}
 	c.w.in = nil
+	c.e.gate.Opened(&c.pass)
+	handed.pass, _ = c.e.gate.Move(&c.pass)
 	select {
 	case s.queue <- handed:
-		c.handed = true
-		c.counted = c.counted && !handed.counted
 		c.end(nil)
 		c.doom(nil) // closes the loop's descriptor; the stream lives on in the duplicate
 	default:
+		c.pass, _ = c.e.gate.Move(&handed.pass)
 		_ = nc.Close()
-		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server is full, try again later"})
+		c.refuseHandover()
 	}
+}
+
+// duplicate makes a net.Conn with a descriptor of its own of the connection.
+func (c *Conn) duplicate() (net.Conn, error) {
+	fd, err := c.sock.Dup()
+	if err != nil {
+		return nil, err
+	}
+	return loop.FileConn(fd)
+}
+
+func (c *Conn) refuseHandover() {
+	c.e.gate.Refuse(admit.Handover)
+	c.refuse(refusalOf(admit.Handover))
 }

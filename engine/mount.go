@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -41,13 +42,9 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
 	head = append(head, early...)
-	own, counted := nc.(*handedConn)
-	if counted {
-		head = append(head, own.head...)
-		if nc = own.Conn; nc.RemoteAddr() == nil { // the peer has reset the stream
-			_ = own.Close()
-			return
-		}
+	if own, ok := nc.(*handedConn); ok {
+		e.takeBack(own, append(head, own.head...))
+		return
 	}
 	_ = nc.SetDeadline(time.Time{})
 	if !loop.Supported(nc) {
@@ -56,30 +53,34 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		e.turnAway(nc, 501, "this connection cannot become a WebSocket")
 		return
 	}
-	if counted && !own.gone.CompareAndSwap(false, true) {
-		_ = nc.Close() // by a shutdown, meanwhile
-		return
-	}
 	if e.running() == nil {
 		e.log.Error("a handshake came through net/http, but Engine.Run has not been called")
-		e.turnAway(nc, 503, "the server does not run yet")
+		e.gate.Refuse(admit.NotRunning)
+		e.deny(nc, true, admit.NotRunning)
 		return
 	}
-	if !counted {
-		if err := e.take(nc, head); err != nil {
-			e.log.Error("a connection could not be put on its loop", zap.Error(err))
-		}
+	if err := e.take(nc, head); err != nil {
+		e.log.Error("a connection could not be put on its loop", zap.Error(err))
+	}
+}
+
+// takeBack puts a connection on a loop again that came from there to the
+// http.Server of Config.HTTP. It is still the one that was admitted.
+func (e *Engine) takeBack(own *handedConn, head []byte) {
+	nc := own.Conn
+	pass, ok := e.gate.Move(&own.pass)
+	if !ok || nc.RemoteAddr() == nil { // closed by a shutdown, or reset by the peer
+		e.gate.Leave(&pass)
+		_ = nc.Close()
 		return
 	}
-	if err := e.admit(true); err != nil {
-		e.refused.Add(1)
-		if own.counted {
-			e.addresses.leave(hostAddr(nc.RemoteAddr()))
-		}
-		e.turnAway(nc, 503, "the server is going away")
+	_ = nc.SetDeadline(time.Time{})
+	if why := e.gate.Return(&pass); why != admit.Admitted {
+		e.gate.Leave(&pass)
+		e.deny(nc, true, why)
 		return
 	}
-	if err := e.enroll(nc, head, own.counted); err != nil {
+	if err := e.enroll(nc, head, &pass); err != nil {
 		e.log.Error("a connection could not be put on its loop", zap.Error(err))
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/pires/go-proxyproto"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -45,8 +46,8 @@ func hostAddr(a net.Addr) netip.Addr {
 // Config.TrustedProxies, what it said by PROXY header, Forwarded or
 // X-Forwarded-For. It is invalid on unix sockets. It is known from OnUpgrade on.
 func (c *Conn) ClientAddr() netip.Addr {
-	if c.proxied.IsValid() {
-		return c.proxied
+	if client := c.pass.Client(); client.IsValid() {
+		return client
 	}
 	return hostAddr(c.remote)
 }
@@ -122,19 +123,9 @@ func (c *Conn) fromProxy(b []byte) {
 // identify notes the client that a trusted proxy named, and holds the limits
 // per address against it.
 func (c *Conn) identify(client netip.Addr) {
-	if !client.IsValid() || c.proxied.IsValid() {
-		return
+	if why := c.e.gate.Identify(&c.pass, client, c.w.now()); why != admit.Admitted {
+		c.turnAway(refusalOf(why))
 	}
-	c.proxied = client
-	if c.e.exempt(client) {
-		return
-	}
-	if err := c.e.addresses.enter(client, c.w.now()); err != nil {
-		c.e.refused.Add(1)
-		c.turnAway(err)
-		return
-	}
-	c.counted = true
 }
 
 // turnAway refuses a connection that has come to its loop already.

@@ -173,7 +173,7 @@ func (c *Conn) open() {
 	}
 	c.phase.Store(phaseOpen)
 	c.opened, c.framed = true, true
-	c.noLongerHalf()
+	c.e.gate.Opened(&c.pass)
 	c.limitLife()
 	c.w.arm(&c.timer, c.e.cfg.PingInterval)
 	if f := c.h.OnOpen; f != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -59,6 +60,7 @@ func (d *dialing) succeeded(c *Conn) {
 	c.state = d.State
 	if d.opened = d.w.now(); !d.Reconnect {
 		c.dial = nil
+		c.pass, _ = d.e.gate.Move(&d.pass)
 	}
 }
 
@@ -173,8 +175,8 @@ func (d *dialing) Expire(*wheel.Timer) {
 		d.finish()
 		return
 	}
-	if d.e.admit(true) != nil { // a shutdown has begun, and it is counted out
-		d.stopWatch()
+	if d.e.gate.Depart() != admit.Admitted { // a shutdown has begun
+		d.finish()
 		return
 	}
 	d.attempt++
@@ -187,7 +189,7 @@ func (d *dialing) finish() {
 		d.stopWaiting()
 	}
 	d.stopWatch()
-	d.e.leave()
+	d.e.gate.Leave(&d.pass)
 }
 
 // stop says that no attempt is to follow. Any goroutine may call it.

@@ -332,8 +332,8 @@ func TestDialCounts(t *testing.T) {
 		st := p.Stats()
 		return st.Open == 1 && st.Dialled == 2 && p.waiting() == 1
 	})
-	if n := p.halfOpen.Load(); n != 0 || len(p.addresses.counts) != 0 {
-		t.Errorf("%d half open, addresses %v", n, p.addresses.counts)
+	if n := p.gate.Counts().Half; n != 0 {
+		t.Errorf("%d half open", n)
 	}
 	if err := p.Dial(t.Context(), Dial{URL: s.url("/")}); !errors.Is(err, errFull) {
 		t.Errorf("a fourth of three, later: %v", err)
@@ -375,7 +375,7 @@ func TestReconnectOverTime(t *testing.T) {
 	var now int64
 	e.clock = func() time.Duration { return time.Duration(now) * time.Millisecond }
 	e.dials.max = 0 // whoever submits waits
-	e.phase, e.active = engineRunning, 1
+	e.phase = engineRunning
 	w := newWorker(e, 0)
 	e.workers = []*worker{w}
 	var told *DialError
@@ -383,6 +383,7 @@ func TestReconnectOverTime(t *testing.T) {
 		Reconnect: true, BackoffMin: time.Second, BackoffMax: 8 * time.Second, OnFailure: func(e *DialError) { told = e },
 	}}
 	d.timer.Owner = d
+	d.pass, _ = e.gate.Reserve()
 	e.mu.Lock()
 	d.begin()
 	e.mu.Unlock()
@@ -392,7 +393,7 @@ func TestReconnectOverTime(t *testing.T) {
 			t.Fatalf("%d attempts, want %d", got, want)
 		}
 		for range e.dials.waiting {
-			e.arriving.Done()
+			e.gate.Arrived()
 		}
 		e.dials.waiting = nil
 	}
@@ -437,7 +438,7 @@ func TestReconnectOverTime(t *testing.T) {
 			t.Errorf("after a connection that lasted %v: attempt %d, want %d", lasted, d.attempt, want)
 		}
 	}
-	if e.active != 1 || w.wheel.Len() != 0 {
-		t.Errorf("%d places, %d timers", e.active, w.wheel.Len())
+	if n := e.gate.Counts().Inside; n != 1 || w.wheel.Len() != 0 {
+		t.Errorf("%d places, %d timers", n, w.wheel.Len())
 	}
 }

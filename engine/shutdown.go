@@ -35,9 +35,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	e.mu.Lock()
 	before := e.phase
 	e.phase = engineStopping
-	if before == engineRunning && e.active == 0 {
-		close(e.idle)
-	}
+	e.gate.Close()
 	e.mu.Unlock()
 	switch before {
 	case engineNew:
@@ -73,7 +71,7 @@ func (e *Engine) stop(ctx context.Context) {
 		_ = e.listener.Close()
 	}
 	e.acceptors.Wait()
-	e.arriving.Wait()
+	e.gate.WaitArrived()
 	var drained sync.WaitGroup // after that no loop hands a connection to the http.Server
 	for _, w := range e.workers {
 		drained.Add(1)
@@ -89,12 +87,10 @@ func (e *Engine) stop(ctx context.Context) {
 		})
 	}
 	select {
-	case <-e.idle:
+	case <-e.gate.Empty():
 	case <-ctx.Done():
 	}
-	e.mu.Lock()
-	left := e.active
-	e.mu.Unlock()
+	left := e.gate.Counts().Inside
 	e.cutting.Store(true)
 	e.group.Stop()
 	close(e.ended)

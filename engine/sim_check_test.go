@@ -31,6 +31,27 @@ func (s *sim) check(l *simLoop) {
 			c.check(waiting[c.c])
 		}
 	}
+	s.checkGate()
+}
+
+// checkGate asserts that who is inside is counted, and nobody else.
+func (s *sim) checkGate() {
+	came, half := 0, 0
+	for _, c := range s.conns {
+		if c.d != nil {
+			continue
+		}
+		if c.c.phase.Load() == phaseOpening {
+			half++
+		}
+		if c.c.phase.Load() != phaseGone || c.c.rare != nil && len(c.c.rare.jobs) > 0 {
+			came++
+		}
+	}
+	n := s.e.gate.Counts()
+	if of := s.e.gate.Of(simNetConn{}.client()); n.Half != half || of != came || n.Inside < of {
+		s.failf("%+v, %d of one client; there are %d, %d half open", n, of, came, half)
+	}
 }
 
 func (c *simConn) check(inInbox int64) {

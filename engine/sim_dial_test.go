@@ -71,7 +71,7 @@ func (s *sim) connect() bool {
 	x := waiting[i]
 	s.e.dials.waiting = slices.Delete(slices.Clone(waiting), i, i+1)
 	d := x.State.(*simDial)
-	defer s.e.arriving.Done()
+	defer s.e.gate.Arrived()
 	x.startClock()
 	err := errOnPurpose
 	switch {

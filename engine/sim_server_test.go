@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -113,11 +115,13 @@ func (l simLog) Write(e zapcore.Entry, fields []zapcore.Field) error {
 type simNetConn struct{ net.Conn }
 
 func (simNetConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1024} }
+func (c simNetConn) client() netip.Addr { return hostAddr(c.RemoteAddr()) }
 func (simNetConn) LocalAddr() net.Addr  { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 2), Port: 80} }
 
 // arrive accepts a connection, now and then with a head that was read before.
 func (s *sim) arrive() {
-	if s.e.admit(false) != nil {
+	pass, why := s.e.gate.Enter(simNetConn{}.client(), s.now)
+	if why != admit.Admitted {
 		return
 	}
 	c := &simConn{s: s, id: len(s.conns), l: s.loops[s.r.IntN(len(s.loops))], sent: map[string]*simSend{}, closingAt: -1}
@@ -130,11 +134,12 @@ func (s *sim) arrive() {
 		c.peer.stream = c.peer.stream[c.head:]
 	}
 	c.c, _ = newConn(s.e, simNetConn{}, head)
+	c.c.pass, _ = s.e.gate.Move(&pass)
 	s.conns = append(s.conns, c)
 	s.of[c.c] = c
 	s.tracef("%v: arrives, descriptor %d", c, c.sock.fd)
 	s.onLoop(c.l, func() { c.l.Opened(&c.c.sock, (*owner)(c.c), c.sock.fd) })
-	s.e.arriving.Done()
+	s.e.gate.Arrived()
 	s.e.accepted.Add(1)
 	s.check(c.l)
 }

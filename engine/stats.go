@@ -76,11 +76,9 @@ func (c *Conn) QueuedBytes() int { return int(c.queued.Load()) }
 
 // Stats returns the counters of the engine. It visits every connection.
 func (e *Engine) Stats() Stats {
-	s := Stats{Most: e.cfg.ConnectionsMax, Accepted: e.accepted.Load(), Refused: e.refused.Load(),
+	admitted := e.gate.Counts()
+	s := Stats{Connections: admitted.Inside, Most: e.cfg.ConnectionsMax, Accepted: e.accepted.Load(), Refused: admitted.Refused,
 		Dialled: e.dialled.Load(), DialFailed: e.dialFailed.Load(), TakeoverBytes: int(e.takeover.used.Load())}
-	e.mu.Lock()
-	s.Connections = e.active
-	e.mu.Unlock()
 	for _, w := range e.running() {
 		w.mu.Lock()
 		s.ConnStats.add(w.past)
