@@ -92,6 +92,7 @@ type Config struct {
 	// drop or replace. NoLimit leaves it to the kernel: megabytes.
 	NotSentBytesMax int
 
+	// Each of these may be set alone: the defaults of the others then fit it.
 	SendBytesHigh int // queued for a connection: above, its reading pauses
 	SendBytesLow  int // queued for a connection: below, its reading resumes
 	SendBytesMax  int // queued for a connection: above, Policy says what becomes of a Send
@@ -216,8 +217,17 @@ func (c *Config) settle() error {
 		switch l.name {
 		case "Loops":
 			l.def = int64(min(runtime.GOMAXPROCS(0), loop.LoopsMax))
+		case "SendBytesHigh": // to fit the others, which are as the program left them
+			if c.SendBytesMax > 0 {
+				l.def = min(l.def, int64(max(c.SendBytesMax/4, 1)))
+			}
+			l.def = max(l.def, int64(min(c.SendBytesLow, most)))
 		case "SendBytesLow":
 			l.def = int64(max(c.SendBytesHigh/4, 1))
+		case "SendBytesMax":
+			if c.SendBytesHigh < most {
+				l.def = min(max(l.def, 4*int64(c.SendBytesHigh)), most)
+			}
 		case "ConnectionsMax":
 			l.def = int64(max(descriptors-reserve(descriptors), 1))
 		}

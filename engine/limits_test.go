@@ -21,8 +21,8 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 		"Config.Loops is -1: it must be":                                 {Loops: NoLimit},
 		"Config.HandshakeTimeout is 1ns: it must be from 1ms to 24h0m0s": {HandshakeTimeout: 1},
 		"Config.MessageBytesMax is -2: it must be from 1 to 2147483647":  {MessageBytesMax: -2},
-		"Config.SendBytesLow is 2000000: it must be at most":             {SendBytesLow: 2_000_000},
-		"Config.SendBytesMax is 5: it must be at least SendBytesHigh":    {SendBytesMax: 5},
+		"Config.SendBytesLow is 2000000: it must be at most":             {SendBytesLow: 2_000_000, SendBytesHigh: 1_000_000},
+		"Config.SendBytesMax is 5: it must be at least SendBytesHigh":    {SendBytesMax: 5, SendBytesHigh: 6},
 		"Config.Addr and Config.Listener are both set":                   {Addr: "ws://127.0.0.1:0", Listener: failing{}},
 		"Config.Origins": {Origins: []string{"https://"}},
 		`Config.Addr "127.0.0.1:80" is no URL: write it like ws://`: {Addr: "127.0.0.1:80"},
@@ -39,6 +39,26 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 	cfg := Config{MessageBytesMax: NoLimit, PingInterval: NoLimit, ConnectionsMax: NoLimit}
 	if err := cfg.settle(); err != nil || cfg.MessageBytesMax < 1<<30 || cfg.PingInterval < forever || cfg.SendBytesLow != cfg.SendBytesHigh/4 {
 		t.Errorf("%+v %v", cfg, err)
+	}
+}
+
+// TestSendBytesFit: each of the three may be set alone.
+func TestSendBytesFit(t *testing.T) {
+	for want, cfg := range map[[3]int]Config{
+		{256 * kib, mib, 4 * mib}:     {},
+		{1, 1, 1}:                     {SendBytesMax: 1},
+		{4 * kib, 16 * kib, 64 * kib}: {SendBytesMax: 64 * kib},
+		{256 * kib, mib, gib}:         {SendBytesMax: gib},
+		{256 * kib, mib, most}:        {SendBytesMax: NoLimit},
+		{2 * mib, 8 * mib, 32 * mib}:  {SendBytesHigh: 8 * mib},
+		{gib / 4, gib, most}:          {SendBytesHigh: gib},
+		{2 * mib, 2 * mib, 8 * mib}:   {SendBytesLow: 2 * mib},
+		{2, 8, 9}:                     {SendBytesHigh: 8, SendBytesMax: 9},
+	} {
+		err := cfg.settle()
+		if got := [3]int{cfg.SendBytesLow, cfg.SendBytesHigh, cfg.SendBytesMax}; err != nil || got != want {
+			t.Errorf("low, high, max are %d, want %d: %v", got, want, err)
+		}
 	}
 }
 
