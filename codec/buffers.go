@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/bits"
 	"unsafe"
+
+	"github.com/sockmill/sockmill/internal/poison"
 )
 
 const (
@@ -70,7 +72,7 @@ func (p *Buffers) Put(b []byte) {
 	delete(p.lent, start)
 	p.lentBytes -= size
 	b = unsafe.Slice(start, size)
-	Poison(b)
+	poison.Fill(b)
 	if size > bufferBytesMax || p.freeBytes+size > freeBytesMax {
 		return // the garbage collector's
 	}

@@ -2,7 +2,5 @@
 
 package codec
 
-// Poison does nothing without the build tag sockmill_debug.
-func Poison([]byte) {}
-
+// lend does nothing without the build tag sockmill_debug; see poison_on.go.
 func (*Buffers) lend([]byte) {}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/internal/poison"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -147,8 +148,8 @@ func (b *broadcast) release() {
 	case n > 0:
 		return
 	}
-	codec.Poison(b.plain)
-	codec.Poison(b.packed)
+	poison.Fill(b.plain)
+	poison.Fill(b.packed)
 	if cap(b.plain) > frameKeepMax {
 		b.plain = nil
 	}

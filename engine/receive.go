@@ -9,6 +9,7 @@ import (
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/internal/poison"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -121,21 +122,21 @@ func (c *Conn) decode() (done bool) {
 			if f := c.h.OnMessage; f != nil {
 				w.calling(onMessage, c)
 				f(c, Message{Type: MessageType(ev.Opcode), Data: ev.Data})
-				codec.Poison(ev.Data)
+				poison.Fill(ev.Data)
 			}
 		case codec.Ping:
 			c.spendControl()
 			if f := c.h.OnPing; f != nil {
 				w.calling(onPing, c)
 				f(c, ev.Data)
-				codec.Poison(ev.Data)
+				poison.Fill(ev.Data)
 			}
 		case codec.Pong:
 			c.spendControl()
 			if f := c.h.OnPong; f != nil {
 				w.calling(onPong, c)
 				f(c, ev.Data)
-				codec.Poison(ev.Data)
+				poison.Fill(ev.Data)
 			}
 		case codec.Request:
 			c.upgrade()
