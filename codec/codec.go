@@ -6,7 +6,8 @@
 //
 // Two implementations live here: [Session] speaks WebSocket (RFC 6455) in the
 // server's and in the client's role, and [Raw] passes bytes as they come. A
-// program brings its own by implementing [Codec].
+// program brings its own by implementing [Codec]: example_codec_test.go of package
+// engine is one, lines of text.
 package codec
 
 import (
