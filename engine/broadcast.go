@@ -17,7 +17,11 @@ import (
 // take it is treated as by Send. The error tells only that the message, or a
 // loop's task, was not accepted. Any goroutine may call it; m.Data is the
 // caller's again when it returns.
-func (e *Engine) Broadcast(m Message) error { return e.share(m, "") }
+func (e *Engine) Broadcast(m Message) error { return e.shareExcept(m, "", nil) }
+
+// BroadcastExcept is Broadcast to all but one, such as the connection that the
+// message came from.
+func (e *Engine) BroadcastExcept(m Message, but *Conn) error { return e.shareExcept(m, "", but) }
 
 // Prepared is a message that is encoded, and compressed, once for any number of
 // sends. It may be kept and used from any goroutine.
@@ -62,6 +66,7 @@ type broadcast struct {
 	e     *Engine
 	refs  atomic.Int32
 	m     outgoing // its data is the engine's own
+	but   *Conn    // who does not get it
 	plain []byte
 
 	once   sync.Once
@@ -110,13 +115,14 @@ func (e *Engine) encode(m Message) (*broadcast, error) {
 	return b, nil
 }
 
-// share sends m to a topic, or to all if that is empty.
-func (e *Engine) share(m Message, topic string) error {
+// shareExcept sends m to a topic, or to all if that is empty, but not to one.
+func (e *Engine) shareExcept(m Message, topic string, but *Conn) error {
 	b, err := e.encode(m)
 	if err != nil {
 		return err
 	}
 	defer b.release()
+	b.but = but
 	return b.spread(topic)
 }
 
@@ -156,7 +162,7 @@ func (b *broadcast) release() {
 	if cap(b.packed) > frameKeepMax {
 		b.packed = nil
 	}
-	b.m, b.once, b.packed = outgoing{}, sync.Once{}, b.packed[:0]
+	b.m, b.but, b.once, b.packed = outgoing{}, nil, sync.Once{}, b.packed[:0]
 	b.e.spare.put(b)
 }
 
@@ -203,7 +209,7 @@ func (w *worker) deliver(b *broadcast, topic string) {
 	}
 	many := len(to) >= fanOutMin
 	for _, c := range to {
-		if topic != "" || !c.dialled {
+		if (topic != "" || !c.dialled) && c != b.but {
 			_ = c.sendShared(b, many) // what was dropped is counted
 		}
 	}

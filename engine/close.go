@@ -41,6 +41,7 @@ func (c *Conn) close(info *CloseError) error {
 	c.say(func() { await = c.codec.Close(&c.w.env, info.Code, info.Reason) })
 	c.phase.Store(phaseClosing)
 	c.endTimers()
+	c.uncountTopics()
 	c.rare.over = !await
 	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
 	c.w.mark(c)
@@ -77,6 +78,7 @@ func (c *Conn) end(info *CloseError) {
 	}
 	c.phase.Store(phaseEnding)
 	c.endTimers()
+	c.uncountTopics()
 	if !c.framed {
 		c.e.gate.Opened(&c.pass)
 	}

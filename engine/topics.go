@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 )
 
 // topicBytesMax bounds the name of a topic.
@@ -17,12 +18,14 @@ var ErrTopics = errors.New("engine: the connection has Config.TopicsPerConnectio
 type topic struct {
 	name    string
 	members []*Conn
+	count   atomic.Int32 // of members that are open, for other goroutines
 }
 
 // membership is a connection's place in a topic.
 type membership struct {
-	t  *topic
-	at int // in t.members
+	t       *topic
+	at      int32 // in t.members
+	counted bool  // in t.count: the connection is open
 }
 
 // Subscribe has the connection get what is published to a topic, a name of 1 to
@@ -63,7 +66,35 @@ func (e *Engine) Publish(topic string, m Message) error {
 	if topic == "" {
 		return errors.New("engine: Publish without a topic: Broadcast reaches everybody")
 	}
-	return e.share(m, topic)
+	return e.shareExcept(m, topic, nil)
+}
+
+// PublishExcept is Publish to all subscribers but one, such as the connection
+// that the message came from. With nil for it, it is Publish.
+func (e *Engine) PublishExcept(topic string, m Message, but *Conn) error {
+	if topic == "" {
+		return errors.New("engine: PublishExcept without a topic: BroadcastExcept reaches everybody else")
+	}
+	return e.shareExcept(m, topic, but)
+}
+
+// Subscribers is how many connections have subscribed to the topic: 0 if nobody
+// would hear what is published. Any goroutine may call it. It looks up one number
+// on each loop, one loop after the other, and stops none: if connections
+// subscribe or leave meanwhile, the sum may be one that never was. A Subscribe or
+// Unsubscribe counts as soon as the connection's loop has carried it out, which
+// is at once when a callback on that loop calls it. A connection that has begun to
+// close counts no longer.
+func (e *Engine) Subscribers(topic string) int {
+	n := 0
+	for _, w := range e.running() {
+		w.mu.Lock()
+		if t := w.topics[topic]; t != nil {
+			n += int(t.count.Load())
+		}
+		w.mu.Unlock()
+	}
+	return n
 }
 
 // subscribed reports whether c, asked on its loop, is a member already.
@@ -89,19 +120,23 @@ func (c *Conn) subscribe(name string) {
 	}
 	t := w.topics[name]
 	if t == nil {
+		t = &topic{name: strings.Clone(name)} // it may be a piece of something large
+		w.mu.Lock()
 		if w.topics == nil {
 			w.topics = make(map[string]*topic)
 		}
-		t = &topic{name: strings.Clone(name)} // it may be a piece of something large
 		w.topics[t.name] = t
+		w.mu.Unlock()
 	}
 	r := c.seldom()
-	r.topics = append(r.topics, membership{t, len(t.members)})
+	r.topics = append(r.topics, membership{t, int32(len(t.members)), true})
 	t.members = append(t.members, c)
+	t.count.Add(1)
 }
 
 func (c *Conn) unsubscribe(name string) {
 	if i := c.member(name); i >= 0 {
+		c.rare.topics[i].uncount()
 		m := c.rare.topics[i]
 		last := len(c.rare.topics) - 1
 		c.rare.topics[i] = c.rare.topics[last]
@@ -112,8 +147,27 @@ func (c *Conn) unsubscribe(name string) {
 	}
 }
 
+// uncount takes a membership out of the number of subscribers.
+func (m *membership) uncount() {
+	if m.counted {
+		m.counted = false
+		m.t.count.Add(-1)
+	}
+}
+
+// uncountTopics is called when the connection is no longer open. It stays a
+// member until it is gone: members must not change under a delivery.
+func (c *Conn) uncountTopics() {
+	if c.rare != nil {
+		for i := range c.rare.topics {
+			c.rare.topics[i].uncount()
+		}
+	}
+}
+
 // leaveTopics ends all subscriptions.
 func (c *Conn) leaveTopics() {
+	c.uncountTopics()
 	for _, m := range c.rare.topics {
 		m.t.leave(c.w, m.at)
 	}
@@ -122,13 +176,15 @@ func (c *Conn) leaveTopics() {
 }
 
 // leave takes out the member at a place, where the last one moves.
-func (t *topic) leave(w *worker, at int) {
-	last := len(t.members) - 1
+func (t *topic) leave(w *worker, at int32) {
+	last := int32(len(t.members) - 1)
 	moved := t.members[last]
 	t.members[at], t.members[last] = moved, nil
 	t.members = t.members[:last]
 	if last == 0 {
+		w.mu.Lock()
 		delete(w.topics, t.name)
+		w.mu.Unlock()
 		return
 	}
 	if at != last {

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -82,6 +84,60 @@ func TestTopicsReachTheirSubscribers(t *testing.T) {
 		}
 		ask(b, "sport:five")
 		ask(b, "news:six", "six")
+	})
+}
+
+// TestTopicsExcept: everybody but one, also off the loop, and how many there are.
+func TestTopicsExcept(t *testing.T) {
+	loops(t, func(t *testing.T, n int) {
+		s := serve(t, Config{Loops: n, CloseTimeout: time.Hour}, Handler{OnMessage: func(c *Conn, m Message) {
+			if err := errors.Join(c.e.PublishExcept("room", m, c), c.e.BroadcastExcept(m, c)); err != nil {
+				t.Error(err)
+			}
+			_ = c.SendText(fmt.Sprint("done ", c.e.Subscribers("room")))
+		}})
+		var clients []*client
+		var conns []*Conn
+		for i := range 4 {
+			clients = append(clients, s.dial("/", nil))
+			s.await("it", func() bool { return s.Stats().Open == i+1 })
+			for c := range s.Conns() {
+				if !slices.Contains(conns, c) {
+					conns = append(conns, c)
+				}
+			}
+			if i < 3 {
+				if err := conns[i].Subscribe("room"); err != nil {
+					t.Fatal(err)
+				}
+				s.await("the subscription", func() bool { return s.Subscribers("room") == i+1 })
+			}
+		}
+		clients[0].send(protocol.OpText, "hello")
+		clients[0].expect("done 3")
+		for _, c := range clients[1:3] {
+			c.expect("hello")
+		}
+		for _, c := range clients[1:] {
+			c.expect("hello")
+		}
+		m := Message{Type: Text, Data: []byte("from elsewhere")}
+		if err := errors.Join(s.PublishExcept("room", m, conns[1]), s.PublishExcept("room", m, nil)); err != nil {
+			t.Fatal(err)
+		}
+		clients[0].expect("from elsewhere")
+		for _, c := range clients[:3] {
+			c.expect("from elsewhere")
+		}
+		if s.PublishExcept("", m, nil) == nil {
+			t.Error("published to no topic")
+		}
+		if s.Subscribers("nobody") != 0 {
+			t.Error("somebody is in an empty room")
+		}
+		_ = conns[2].Close(protocol.CloseNormal, "") // and its client does not answer
+		s.await("two subscribers", func() bool { return s.Subscribers("room") == 2 })
+		allocatesNothing(t, 1, func() { _ = s.Subscribers("room") })
 	})
 }
 
@@ -182,11 +238,11 @@ func TestTopicsModel(t *testing.T) {
 				if topic := w.topics[name]; topic != nil {
 					got = topic.members
 				}
-				if len(got) != len(members) {
-					t.Fatalf("%s has %d members, not %d", name, len(got), len(members))
+				if n := s.Subscribers(name); len(got) != len(members) || n != len(members) {
+					t.Fatalf("%s has %d members and %d subscribers, not %d", name, len(got), n, len(members))
 				}
 				for i, c := range got {
-					if at := c.member(name); !members[c] || at < 0 || c.rare.topics[at].at != i {
+					if at := c.member(name); !members[c] || at < 0 || int(c.rare.topics[at].at) != i {
 						t.Fatalf("%s: member %d is wrong", name, i)
 					}
 				}

@@ -29,7 +29,6 @@ type worker struct {
 	dirty []*Conn     // to be attended to at the end of this turn
 	later fifo        // to be attended to after other events had their turn
 
-	topics map[string]*topic
 	free   []*queue // free list
 	pieces [][]byte // scratch of flush
 	spare  []byte   // scratch of say
@@ -49,9 +48,10 @@ type worker struct {
 	taking bool // takePosts is to come or under way: the loop need not wake itself
 	watch  watch
 
-	mu    sync.Mutex // guards what follows: others read it
-	conns []*Conn    // all on this loop, in no order
-	past  ConnStats  // of connections that are gone
+	mu     sync.Mutex // guards what follows, which the loop changes and others read
+	conns  []*Conn    // all on this loop, in no order
+	past   ConnStats  // of connections that are gone
+	topics map[string]*topic
 }
 
 func newWorker(e *Engine, index int) *worker {
