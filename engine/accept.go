@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,8 +24,7 @@ const (
 	acceptDelayMin = 5 * time.Millisecond
 	acceptDelayMax = time.Second
 
-	refuseTimeout  = time.Second
-	refuseBytesMax = 64 << 10
+	refuseTimeout = time.Second
 
 	// turnedAwayMax bounds those who are waited for after they were refused.
 	turnedAwayMax = 64
@@ -129,9 +129,16 @@ func (e *Engine) answer(nc net.Conn, status int, reason string) {
 }
 
 // turnAway answers a connection that cannot be taken with an HTTP error. It
-// reads what arrives meanwhile, so that the answer is not destroyed by a reset.
+// reads what arrives meanwhile, so that the answer is not destroyed by a reset:
+// as long as the peer is in the midst of sending, up to DiscardTimeout.
 func (e *Engine) turnAway(nc net.Conn, status int, reason string) {
 	defer nc.Close()
 	e.answer(nc, status, reason)
-	_, _ = io.CopyN(io.Discard, nc, refuseBytesMax)
+	for end := time.Now().Add(e.cfg.DiscardTimeout); time.Now().Before(end); {
+		_ = nc.SetReadDeadline(time.Now().Add(min(refuseTimeout, time.Until(end))))
+		n, err := io.Copy(io.Discard, nc)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || n < lingerBytesMin || e.life.Err() != nil {
+			return
+		}
+	}
 }

@@ -2,20 +2,9 @@ package engine
 
 import (
 	"errors"
-	"time"
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/protocol"
-)
-
-const (
-	// lingerTimeout is how long the peer may take to end its stream after we
-	// ended ours. It keeps the promise that a connection is gone within a
-	// second of its closing handshake.
-	lingerTimeout = 900 * time.Millisecond
-
-	// ignoredBytesMax is what a peer may send after the end before it is cut.
-	ignoredBytesMax = 1 << 20
 )
 
 func errSlow() *CloseError {
@@ -113,7 +102,7 @@ func (c *Conn) attend() {
 	r := c.rare
 	switch {
 	case c.doomed:
-		c.noteCut()
+		c.noteCut(r.cause)
 		c.end(c.abnormal(r.cause))
 		c.sock.Close()
 	case r != nil && r.over && phase == phaseClosing:
@@ -129,9 +118,9 @@ func (c *Conn) attend() {
 }
 
 // noteCut counts what a drain had to cut before its own end.
-func (c *Conn) noteCut() {
+func (c *Conn) noteCut(cause error) {
 	w := c.w
-	if !w.draining || c.farewell || c.e.cutting.Load() || !errors.Is(c.rare.cause, ErrTimeout) {
+	if !w.draining || c.farewell || c.e.cutting.Load() || !errors.Is(cause, ErrTimeout) {
 		return
 	}
 	w.cut++
@@ -160,29 +149,6 @@ func (c *Conn) tellBacklog() {
 			c.guard(func() { f(c) })
 		}
 	}
-}
-
-// sayFarewell ends our stream once everything is written. Until then reading
-// pauses: at the peer's end of stream the loop would close the descriptor over
-// what is still queued. A client waits for the server to end the stream first
-// (RFC 6455 §7.1.1).
-func (c *Conn) sayFarewell() {
-	if c.queue != nil || c.shared != nil {
-		c.halted = c.sock.Pause()
-		return
-	}
-	c.farewell, c.halted = true, false
-	if c.dialled {
-		c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
-		c.sock.Resume()
-		return
-	}
-	if err := c.sock.CloseWrite(); err != nil {
-		c.doom(err)
-		return
-	}
-	c.w.arm(&c.timer, lingerTimeout)
-	c.sock.Resume()
 }
 
 // abnormal describes an end without a closing handshake.

@@ -116,6 +116,12 @@ type Config struct {
 	CloseTimeout time.Duration // for the peer's answer to a close frame, from when it took the last byte; then the connection is cut
 	DrainTimeout time.Duration // for all of a shutdown that Run began; then what is left is cut
 
+	// DiscardTimeout is the time for a peer in the midst of sending to come to
+	// read why its connection is closed or its handshake refused: what it sends
+	// is discarded meanwhile. It begins when our stream ends; then the
+	// connection is cut.
+	DiscardTimeout time.Duration
+
 	TopicsPerConnectionMax int // subscriptions of a connection; above: ErrTopics
 
 	DialsMax int // attempts of Engine.Dial that make a TCP connection at once, each on a goroutine; the others wait
@@ -197,6 +203,7 @@ var limits = []limit{
 	{"PingInterval", func(c *Config) any { return &c.PingInterval }, 30 * sec, 10 * ms, day, ever},
 	{"PongTimeout", func(c *Config) any { return &c.PongTimeout }, 20 * sec, 10 * ms, day, ever},
 	{"CloseTimeout", func(c *Config) any { return &c.CloseTimeout }, 5 * sec, ms, day, ever},
+	{"DiscardTimeout", func(c *Config) any { return &c.DiscardTimeout }, 30 * sec, ms, day, ever},
 	{"DrainTimeout", func(c *Config) any { return &c.DrainTimeout }, 10 * sec, ms, day, ever},
 	{"TopicsPerConnectionMax", func(c *Config) any { return &c.TopicsPerConnectionMax }, kib, 1, most, most},
 	{"DialsMax", func(c *Config) any { return &c.DialsMax }, 64, 1, 10_000, 0},

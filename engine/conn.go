@@ -78,7 +78,8 @@ type rare struct {
 	closing *CloseError // how this side began to close
 	over    bool        // there is no farewell to await
 	cause   error       // why the socket failed
-	ignored int         // bytes discarded after the end
+	ignored int         // bytes that came since this side began to close, or since the last look
+	said    int64       // when the farewell was
 	stall   wheel.Timer // runs while a backlog makes no progress
 	life    wheel.Timer // runs if there is a LifetimeMax
 	rates   *rates      // what the peer sent lately, if there is a limit

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/protocol"
@@ -13,7 +14,7 @@ import (
 var frameAttacks = []hostile{
 	{name: "announced 2^62", ceiling: 24, attack: announce},
 	{name: "announced and begun", ceiling: 48, attack: beginMessages},
-	{name: "fragments without end", ceiling: 24, attack: fragments},
+	{name: "fragments without end", ceiling: 24, cfg: Config{DiscardTimeout: time.Second}, attack: fragments},
 	{name: "zip bombs", ceiling: 32, cfg: Config{Deflate: DeflateTakeover, MessageBytesMax: bombLimit}, attack: bombs},
 	{name: "reset in mid-frame", ceiling: 32, attack: resetInFrames},
 	{name: "mutated sessions", ceiling: 64, attack: mutate},

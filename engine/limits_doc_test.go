@@ -62,7 +62,6 @@ func TestLimitsDocumented(t *testing.T) {
 		"acceptDelayMax":       showDuration(int64(acceptDelayMax)),
 		"refuseTimeout":        showDuration(int64(refuseTimeout)),
 		"turnedAwayMax":        showCount(turnedAwayMax),
-		"refuseBytesMax":       showSize(refuseBytesMax),
 		"handoverMax":          showCount(handoverMax),
 		"loop.ReadBytesMax":    showSize(loop.ReadBytesMax),
 		"corkBytesMax":         showSize(corkBytesMax),
@@ -87,7 +86,7 @@ func TestLimitsDocumented(t *testing.T) {
 		"frameKeepMax":         showSize(frameKeepMax),
 		"secondLook":           showDuration(int64(secondLook)),
 		"lingerTimeout":        showDuration(int64(lingerTimeout)),
-		"ignoredBytesMax":      showSize(ignoredBytesMax),
+		"lingerBytesMin":       showSize(lingerBytesMin),
 	} {
 		expect(documented, name, bound)
 	}

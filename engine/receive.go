@@ -68,9 +68,12 @@ func (c *Conn) arrived(b []byte) {
 	if c.e.cfg.BytesPerSecond < most {
 		c.spend(0, len(b))
 	}
-	switch {
-	case c.phase.Load() >= phaseEnding:
+	phase := c.phase.Load()
+	if phase >= phaseClosing {
 		c.ignore(len(b))
+	}
+	switch {
+	case phase >= phaseEnding:
 	case c.rare != nil && c.rare.proxy:
 		c.fromProxy(b)
 	case c.halted:
@@ -180,16 +183,6 @@ func (c *Conn) open() {
 	if f := c.h.OnOpen; f != nil {
 		c.w.calling(onOpen, c)
 		f(c)
-	}
-}
-
-// ignore discards input after the end, so that closing the descriptor with
-// unread input does not reset the stream under the last words. A peer that
-// talks on is cut.
-func (c *Conn) ignore(n int) {
-	r := c.seldom()
-	if r.ignored += n; r.ignored > ignoredBytesMax {
-		c.doom(nil)
 	}
 }
 

@@ -160,7 +160,13 @@ func (c *simConn) checkTimeout() {
 	stalled := s.now-k.progressAt >= cfg.WriteStallTimeout.Milliseconds()
 	unanswered := c.closingAt >= 0 && s.now-max(c.closingAt, k.tookAt) >= cfg.CloseTimeout.Milliseconds()
 	unanswered = unanswered || c.d != nil && c.opens == 0 && s.now >= c.d.x.deadline
-	unanswered = unanswered || k.outFin && s.now-k.finAt >= lingerTimeout.Milliseconds()
+	if k.outFin { // a peer in the midst of sending has its time
+		quiet, stalled = false, false
+		unanswered = s.now-k.finAt >= lingerTimeout.Milliseconds()
+		if s.now-k.finAt < cfg.DiscardTimeout.Milliseconds() && k.lately(lingerTimeout.Milliseconds()) >= lingerBytesMin {
+			unanswered = false
+		}
+	}
 	if !quiet && !stalled && !unanswered {
 		s.failf("%v: cut after %d ms of silence, reading %v, %d ms without progress, closing since %d", c, s.now-k.quietAt, k.reading, s.now-k.progressAt, c.closingAt)
 	}

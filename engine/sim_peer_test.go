@@ -26,6 +26,7 @@ type peer struct {
 
 	honest bool // what it sends is valid
 	deaf   bool // it does not read, until the end
+	busy   bool // it does not read before it has sent what it has
 	early  bool // it does not wait for the handshake's answer
 	decode bool // the handshake is valid, so that what comes is to be
 	lossy  bool // the stream broke: what was under way may be lost
@@ -120,6 +121,9 @@ func (p *peer) transmit(n int) bool {
 // receive reads n bytes and decodes them.
 func (p *peer) receive(n int) bool {
 	k := p.c.sock
+	if p.busy && len(p.stream) > 0 && !k.reset && !k.closed {
+		return false
+	}
 	n = min(n, len(k.out))
 	if n == 0 {
 		if k.reset || k.outFin || k.closed {
@@ -246,6 +250,11 @@ func (p *peer) spoil() {
 	p.honest = false
 	p.decode = p.decode && p.opened // or the answer may not fit the request
 	p.s.tracef("%v: the peer sends garbage", p.c)
+	if p.opened && p.s.chance(200) { // and much of it, before it reads on
+		p.busy = true
+		p.stream = append(p.stream, bytes.Repeat(simBytes, 1+p.s.r.IntN(10))...)
+		return
+	}
 	if len(p.stream) == 0 {
 		p.stream = append(p.stream, simBytes[:p.s.r.IntN(50)]...)
 		return

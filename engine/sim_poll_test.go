@@ -96,6 +96,9 @@ func (k *simSock) read() {
 		b := l.buf[:copy(l.buf[:], k.in[:n])]
 		k.in = k.in[n:]
 		k.received += uint64(n)
+		if k.outFin {
+			k.late = append(k.late, simRead{s.now, n})
+		}
 		k.quietAt = s.now
 		s.tracef("%v: the server reads %d", k.c, n)
 		l.Readable(&k.c.c.sock, b)

@@ -60,7 +60,8 @@ func (s *sim) setUp() {
 		SendBytesHigh: high, SendBytesMax: high + s.r.IntN(s.pick(1, 2000, 100_000)+1), Policy: Policy(s.r.IntN(int(PolicyReplace) + 1)),
 		PingInterval: time.Duration(s.pick(500, 5000, 60_000)) * time.Millisecond, PongTimeout: time.Duration(s.pick(100, 5000)) * time.Millisecond,
 		WriteStallTimeout: time.Duration(s.pick(200, 5000, 30_000)) * time.Millisecond, HandshakeTimeout: time.Duration(s.pick(300, 10_000)) * time.Millisecond,
-		CloseTimeout: time.Duration(s.pick(50, 5000)) * time.Millisecond, Logger: zap.New(simLog{s}),
+		CloseTimeout: time.Duration(s.pick(50, 5000)) * time.Millisecond, DiscardTimeout: time.Duration(s.pick(500, 30_000)) * time.Millisecond,
+		Logger: zap.New(simLog{s}),
 	}
 	e, err := New(cfg, s.handler())
 	if err != nil {

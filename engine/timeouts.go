@@ -40,8 +40,14 @@ func (c *Conn) expire(t *wheel.Timer) {
 		c.handshakeTimeout()
 	case phaseOpen:
 		c.lookForLife()
-	default: // no answer to our close frame, or the stream did not end
-		c.doom(ErrTimeout)
+	case phaseClosing:
+		c.noAnswer()
+	default:
+		if c.farewell {
+			c.linger()
+			return
+		}
+		c.doom(ErrTimeout) // it takes nothing of what is queued
 	}
 }
 

@@ -34,6 +34,7 @@ func limitFlags(c *engine.Config) {
 	span(&c.PingInterval, "ping-interval", "silence before a ping")
 	span(&c.PongTimeout, "pong-timeout", "silence after a ping before the end")
 	span(&c.CloseTimeout, "close-timeout", "time for the answer to a close frame")
+	span(&c.DiscardTimeout, "discard-timeout", "time for a client in the midst of sending to read why it is closed")
 	span(&c.DrainTimeout, "drain-timeout", "time to say goodbye after SIGINT or SIGTERM")
 	span(&c.LifetimeMax, "lifetime-max", "life of a connection; then 1001")
 }
