@@ -26,8 +26,7 @@ func (c *Conn) Loop() *Loop { return &c.w.api }
 func (l *Loop) Index() int { return l.w.index }
 
 // On reports whether the caller runs on this loop: in a callback of one of its
-// connections, in a timer's function, in what was posted to it. On processors
-// other than amd64 and arm64 it is always false.
+// connections, in a timer's function, in what was posted to it.
 func (l *Loop) On() bool { return l.w.on() }
 
 // Post has the loop call f, which must not block. Calls that one goroutine

@@ -4,7 +4,9 @@
 package gid
 
 // Current returns a value that no two live goroutines share: the address of
-// the goroutine's descriptor. It is 0 on processors without an implementation
-// here, where every caller is then treated as "elsewhere": slower, still right.
-// A value is only to be compared while its goroutine lives.
+// the goroutine's descriptor. A value is only to be compared while its goroutine
+// lives. There is an implementation for each processor on which Go runs under
+// Unix; for another one, this package does not compile.
 func Current() uintptr { return current() }
+
+func current() uintptr

@@ -17,8 +17,7 @@ func grow(n int) uintptr {
 func TestCurrentTellsGoroutinesApart(t *testing.T) {
 	me := Current()
 	if me == 0 {
-		t.Log("no implementation on this processor: every send takes the queue")
-		return
+		t.Fatal("this goroutine has no identity")
 	}
 	const n = 64
 	var mu sync.Mutex

@@ -45,8 +45,7 @@ type Loop struct {
 	vecs     []unix.Iovec // scratch of WriteV
 }
 
-// On reports whether the caller is the loop's goroutine. On processors that
-// gid does not know it is always false.
+// On reports whether the caller is the loop's goroutine.
 func (l *Loop) On() bool {
 	id := l.gid.Load()
 	return id != 0 && id == gid.Current()
