@@ -59,6 +59,8 @@ type Dial struct {
 
 	// OnFailure is told of each attempt that failed. It runs on the loop on
 	// which the connections of this Dial live, and never beside their callbacks.
+	// If the engine is shut down without a Run, it is told of ErrStopped on the
+	// goroutine of Shutdown, before that returns.
 	OnFailure func(e *DialError)
 
 	// Reconnect says that another attempt follows one that failed, and a
@@ -134,7 +136,8 @@ type dialing struct {
 // methods. It does not wait: OnOpen follows, or Dial.OnFailure. What is wrong
 // with d is an error here, and so are ErrStopped, and no room below
 // Config.ConnectionsMax, in which a dialled connection counts from here on. Any
-// goroutine may call it, also before Run, which then makes the attempt.
+// goroutine may call it, also before Run, which then makes the attempt; a
+// Shutdown without a Run calls OnFailure with ErrStopped, and gives the place back.
 //
 // ctx is for the attempts: when it ends, the one under way fails and none
 // follows. A connection that is open stays so.
@@ -150,7 +153,7 @@ func (e *Engine) Dial(ctx context.Context, d Dial) error {
 		return context.Cause(ctx)
 	}
 	d.URL, d.Subprotocols, d.Header = "", nil, nil
-	x := &dialing{Dial: d, e: e, ctx: ctx, target: t}
+	x := &dialing{Dial: d, e: e, ctx: ctx, target: t, attempt: 1}
 	x.timer.Owner = x
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -161,6 +164,7 @@ func (e *Engine) Dial(ctx context.Context, d Dial) error {
 	case admit.Full:
 		return errFull
 	}
+	x.settleOn(d.Loop)
 	if e.phase == engineNew {
 		e.early = append(e.early, x)
 		return nil
@@ -200,20 +204,20 @@ func (e *Engine) settleDial(d *Dial) error {
 	return nil
 }
 
-// begin picks the loop and makes the first attempt. e.mu is held and the
-// engine runs.
-func (d *dialing) begin() {
-	e := d.e
-	if d.Loop != nil {
-		d.w = d.Loop.w
-	} else {
-		d.w = e.workers[e.dialings%len(e.workers)]
+// settleOn picks the loop: l, or the next in turn if that is nil. e.mu is held.
+func (d *dialing) settleOn(l *Loop) {
+	if e := d.e; l == nil {
+		l = &e.loops[e.dialings%len(e.loops)].api
 		e.dialings++
 	}
-	_ = e.gate.Depart() // it is open: e.mu is held
+	d.w = l.w
+}
+
+// begin makes the first attempt. e.mu is held and the engine runs.
+func (d *dialing) begin() {
+	_ = d.e.gate.Depart() // it is open: e.mu is held
 	d.watch()
-	d.attempt = 1
-	e.dials.submit(d)
+	d.e.dials.submit(d)
 }
 
 // try is one attempt. It runs off the loops, on a goroutine of the pool, until

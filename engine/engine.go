@@ -63,7 +63,7 @@ type Engine struct {
 	mu        sync.Mutex
 	sessions  []*Sessions // to be told of the end
 	phase     enginePhase
-	early     []*dialing // calls of Dial before Run
+	early     []*dialing // calls of Dial before Run, or before a Shutdown without it
 	dialings  int        // that began: the next one's loop
 	acceptors sync.WaitGroup
 	guards    sync.WaitGroup // goroutines that end when the loops have ended

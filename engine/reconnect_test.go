@@ -293,26 +293,55 @@ func TestShutdownEndsDialing(t *testing.T) {
 	}
 }
 
-// TestDialBeforeRun: the attempt is made when the loops run, or never.
+// TestDialBeforeRun: the attempt is made when the loops run.
 func TestDialBeforeRun(t *testing.T) {
 	s := serve(t, Config{}, Handler{})
 	opened := make(chan *Conn, 1)
-	for _, runs := range []bool{true, false} {
-		e, err := New(Config{}, Handler{OnOpen: func(c *Conn) { opened <- c }})
-		if err != nil {
+	e, err := New(Config{}, Handler{OnOpen: func(c *Conn) { opened <- c }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Dial(t.Context(), Dial{URL: s.url("/")}); err != nil {
+		t.Fatal(err)
+	}
+	run(t, e)
+	one(t, opened, "OnOpen")
+}
+
+// TestShutdownWithoutRunEndsDialing: each Dial is told so before Shutdown
+// returns, one at a time, and gives its place back. OnFailure may panic, and
+// call Shutdown.
+func TestShutdownWithoutRunEndsDialing(t *testing.T) {
+	e, err := New(Config{Loops: 2}, Handler{OnOpen: func(*Conn) { t.Error("OnOpen") }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0 // without a lock: on this goroutine
+	d := Dial{URL: "ws://127.0.0.1:1", Reconnect: true, OnFailure: func(f *DialError) {
+		if !errors.Is(f, ErrStopped) || f.Retry != 0 || f.Attempt != 1 {
+			t.Errorf("told %+v", f)
+		}
+		if err := e.Shutdown(t.Context()); err != nil {
+			t.Errorf("Shutdown in OnFailure: %v", err)
+		}
+		if told++; told == 1 {
+			panic("on purpose")
+		}
+	}}
+	for _, on := range []*Loop{nil, nil, e.Loops()[1]} {
+		d.Loop = on
+		if err := e.Dial(t.Context(), d); err != nil {
 			t.Fatal(err)
 		}
-		if err := e.Dial(t.Context(), Dial{URL: s.url("/")}); err != nil {
-			t.Fatal(err)
-		}
-		if !runs {
-			if err := e.Shutdown(t.Context()); err != nil {
-				t.Error(err)
-			}
-			continue
-		}
-		run(t, e)
-		one(t, opened, "OnOpen")
+	}
+	if err := e.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if st := e.Stats(); told != 3 || st.Connections != 0 || st.DialFailed != 3 {
+		t.Errorf("%d were told of 3; %+v", told, st)
+	}
+	if err := e.Dial(t.Context(), d); !errors.Is(err, ErrStopped) {
+		t.Errorf("Dial after that: %v", err)
 	}
 }
 
@@ -379,7 +408,7 @@ func TestReconnectOverTime(t *testing.T) {
 	w := newWorker(e, 0)
 	e.workers = []*worker{w}
 	var told *DialError
-	d := &dialing{e: e, ctx: context.Background(), target: &target{}, Dial: Dial{
+	d := &dialing{e: e, w: w, ctx: context.Background(), target: &target{}, attempt: 1, Dial: Dial{
 		Reconnect: true, BackoffMin: time.Second, BackoffMax: 8 * time.Second, OnFailure: func(e *DialError) { told = e },
 	}}
 	d.timer.Owner = d

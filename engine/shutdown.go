@@ -33,8 +33,8 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		}
 	}
 	e.mu.Lock()
-	before := e.phase
-	e.phase = engineStopping
+	before, early := e.phase, e.early
+	e.phase, e.early = engineStopping, nil
 	e.gate.Close()
 	e.mu.Unlock()
 	switch before {
@@ -47,6 +47,9 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 			w.end()
 		}
 		close(e.stopped)
+		for _, d := range early { // the loops never ran, so nothing runs beside this
+			d.failed(ErrStopped)
+		}
 	case engineRunning:
 		e.stop(ctx)
 	}
