@@ -27,7 +27,10 @@ func (s *sim) settle() {
 			}
 		}
 		for _, k := range s.fds {
-			moved = moved || k != nil && k.event().out
+			if k != nil {
+				_, out := k.ready()
+				moved = moved || out
+			}
 		}
 		if !moved {
 			return

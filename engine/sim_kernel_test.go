@@ -44,6 +44,7 @@ type simSock struct {
 	closed bool // by the server
 
 	reading        bool
+	owed           bool // was ready when the loop was woken last
 	hung           bool // the loop was told of a hang-up
 	sent, received uint64
 	progressAt     int64 // the kernel took something, or nothing waited

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"io"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -10,11 +11,13 @@ import (
 type simEvent struct {
 	k                 *simSock // nil: the eventfd
 	in, out, end, hup bool
+	owed              bool // comes before the eventfd's
 }
 
-// poll is one round of a loop: a batch of events in any order, among which
-// those of sockets that were paused or closed meanwhile. It reports whether
-// there was one.
+// poll is one round of a loop: a batch of events, among which those of sockets
+// that were paused or closed meanwhile. They come in any order, but that a loop
+// which was woken is not woken again before what was ready then. It reports
+// whether there was an event.
 func (s *sim) poll(l *simLoop) bool {
 	var batch []simEvent
 	for _, k := range s.fds {
@@ -29,6 +32,13 @@ func (s *sim) poll(l *simLoop) bool {
 		batch = append(batch, simEvent{})
 	}
 	s.r.Shuffle(len(batch), func(i, j int) { batch[i], batch[j] = batch[j], batch[i] })
+	if i := slices.IndexFunc(batch, func(ev simEvent) bool { return ev.k == nil }); i >= 0 {
+		for j := i + 1; j < len(batch); j++ {
+			if batch[j].owed {
+				batch[i], batch[j], i = batch[j], batch[i], j
+			}
+		}
+	}
 	for _, ev := range batch {
 		if s.failure != "" {
 			break
@@ -40,16 +50,22 @@ func (s *sim) poll(l *simLoop) bool {
 }
 
 // event is what epoll says of a socket: late at times, and at times what is not so.
-func (k *simSock) event() (ev simEvent) {
+func (k *simSock) event() simEvent {
 	s := k.s
-	says := func(so bool) bool { return so && (s.calm || s.chance(800)) || !s.calm && s.chance(20) }
-	write, hangUp := k.l.Awaited(&k.c.c.sock)
-	ev.k = k
-	ev.in = k.reading && says(len(k.in) > 0 || k.inFin || k.reset)
-	ev.out = write && says(len(k.out) < k.outMax || k.reset)
+	in, out := k.ready()
+	says := func(so bool) bool { return so && (s.calm || k.owed || s.chance(800)) || !s.calm && s.chance(20) }
+	_, hangUp := k.l.Awaited(&k.c.c.sock)
+	ev := simEvent{k: k, owed: k.owed, in: k.reading && says(in), out: says(out)}
 	ev.end = !k.reading && hangUp && says(k.inFin)
 	ev.hup = k.reset && says(true)
+	k.owed = false
 	return ev
+}
+
+// ready is what the loop is told of a socket at the latest before it is woken again.
+func (k *simSock) ready() (in, out bool) {
+	write, _ := k.l.Awaited(&k.c.c.sock)
+	return k.reading && (len(k.in) > 0 || k.inFin || k.reset), write && (len(k.out) < k.outMax || k.reset)
 }
 
 // onLoop runs f as the loop's goroutine does.
@@ -67,6 +83,12 @@ func (s *sim) handle(l *simLoop, ev simEvent) {
 	switch {
 	case k == nil:
 		l.awake = false
+		for _, k := range s.fds {
+			if k != nil && k.l == l {
+				in, out := k.ready()
+				k.owed = in || out
+			}
+		}
 		l.Woken()
 		return
 	case k.closed:

@@ -55,9 +55,9 @@ func (l *Loop) On() bool {
 func (l *Loop) Driver() Driver { return l.driver }
 
 // Wake makes the loop call Woken soon: once for any number of calls before it
-// runs. Any goroutine may call it. If the loop's own goroutine calls it, Woken
-// comes after every socket that has input or is writable at that moment was told
-// so: on Linux the events of a poller wait in one queue.
+// runs. Any goroutine may call it. Between one Woken and the next, every socket
+// that had input or was writable when the first began has been told so once: on
+// Linux the poller's events wait in one queue.
 func (l *Loop) Wake() {
 	if l.woken.CompareAndSwap(false, true) {
 		_, _ = l.wake.Write(wakeBytes) // fails only once the loop has ended

@@ -21,11 +21,15 @@ func (quietLog) Errorf(string, ...any) {}
 
 // driver runs functions on its loop.
 type driver struct {
-	l  *Loop
-	do chan func()
+	l     *Loop
+	do    chan func()
+	woken func() // called in each Woken, if there is one
 }
 
 func (d *driver) Woken() {
+	if d.woken != nil {
+		d.woken()
+	}
 	for {
 		select {
 		case f := <-d.do:
@@ -64,6 +68,10 @@ func (o *owner) Readable(b []byte) {
 	o.read <- string(b)
 }
 
+func newOwner(act func(o *owner, b []byte)) *owner {
+	return &owner{opened: make(chan *Loop, 1), read: make(chan string, 1000), told: make(chan events, 10), closed: make(chan error, 2), act: act}
+}
+
 func start(t *testing.T, n int) (*Group, []*driver) {
 	t.Helper()
 	var drivers []*driver
@@ -97,7 +105,7 @@ func enroll(t *testing.T, g *Group, act func(o *owner, b []byte)) (*owner, *net.
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &owner{opened: make(chan *Loop, 1), read: make(chan string, 1000), told: make(chan events, 10), closed: make(chan error, 2), act: act}
+	o := newOwner(act)
 	if err := g.Enroll(nc, &o.sock, o); err != nil {
 		t.Fatal(err)
 	}
