@@ -2,15 +2,13 @@ package engine
 
 import (
 	"bufio"
+	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/pires/go-proxyproto"
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/protocol"
@@ -19,18 +17,16 @@ import (
 // proxyHeader is what a proxy sends before the first byte of a client at ip.
 func proxyHeader(t *testing.T, version byte, ip string) string {
 	t.Helper()
-	client := netip.AddrPortFrom(netip.MustParseAddr(ip), 50_000)
-	transport := proxyproto.TCPv4
-	if client.Addr().Is6() {
-		transport = proxyproto.TCPv6
+	client := netip.MustParseAddr(ip)
+	if version == 1 {
+		return fmt.Sprintf("PROXY TCP4 %v %v 50000 80\r\n", client, client)
 	}
-	h := proxyproto.Header{Version: version, Command: proxyproto.PROXY, TransportProtocol: transport,
-		SourceAddr: net.TCPAddrFromAddrPort(client), DestinationAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(client.Addr(), 80))}
-	b, err := h.Format()
-	if err != nil {
-		t.Fatal(err)
+	family := byte(0x11)
+	if client.Is6() {
+		family = 0x21
 	}
-	return string(b)
+	body := string(client.AsSlice()) + string(client.AsSlice()) + "\xc3\x50\x00\x50"
+	return "\r\n\r\n\x00\r\nQUIT\n\x21" + string([]byte{family, 0, byte(len(body))}) + body
 }
 
 // TestClientAddr: what a trusted proxy says is believed, and only that.
@@ -58,6 +54,11 @@ func TestClientAddr(t *testing.T) {
 		{"several fields", trusting, "", []string{"X-Forwarded-For: 1.2.3.4", "X-Forwarded-For: 198.51.100.1"}, "198.51.100.1", 101},
 		{"Forwarded", trusting, "", []string{`Forwarded: for=1.2.3.4, for="[2001:db8::9]:4711";proto=https`, "X-Forwarded-For: 5.6.7.8"}, "2001:db8::9", 101},
 		{"Forwarded for unknown", trusting, "", []string{"Forwarded: for=1.2.3.4, for=unknown"}, "127.0.0.1", 101},
+		{"Forwarded, a comma in quotes", trusting, "", []string{`Forwarded: for=198.51.100.1;host="a, for=6.6.6.6"`}, "198.51.100.1", 101},
+		{"Forwarded, for twice", trusting, "", []string{"Forwarded: for=198.51.100.1;for=6.6.6.6"}, "127.0.0.1", 101},
+		{"Forwarded without for", trusting, "", []string{"Forwarded: for=6.6.6.6, proto=https"}, "127.0.0.1", 101},
+		{"Forwarded without for, before", trusting, "", []string{"Forwarded: proto=https, for=198.51.100.1, for=10.1.1.1"}, "198.51.100.1", 101},
+		{"a proxy is the client", trusting, "", []string{"X-Forwarded-For: 10.1.1.1"}, "10.1.1.1", 101},
 		{"garbage", trusting, "", []string{"X-Forwarded-For: <script>"}, "127.0.0.1", 101},
 		{"fields of a stranger", Config{}, "", []string{"X-Forwarded-For: 198.51.100.1", "Forwarded: for=198.51.100.1"}, "127.0.0.1", 101},
 		{"a malformed PROXY header", trusting, "PROXY TCP4 nonsense\r\n", nil, "", 0},
