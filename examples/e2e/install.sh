@@ -14,6 +14,7 @@ has() { command -v "$1" >/dev/null || missing+=("$2"); }
 has chromium chromium
 has curl curl
 has javac default-jdk-headless
+for proxy in nginx haproxy caddy; do has "$proxy" "$proxy"; done
 has libwebsockets-test-client libwebsockets-test-server
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
 

@@ -1,5 +1,6 @@
-// Command echo answers every message with itself, or, with -mode broadcast,
-// sends it to every connection.
+// Command echo answers every message with itself. With -mode broadcast it sends
+// each message to every connection, with -mode address it answers with the
+// client's address.
 package main
 
 import (
@@ -8,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"go.uber.org/zap"
@@ -26,7 +28,11 @@ func run() (err error) {
 	var cfg engine.Config
 	limitFlags(&cfg)
 	flag.StringVar(&cfg.Addr, "listen", "ws://127.0.0.1:8091", "URL to listen on")
-	mode := flag.String("mode", "echo", "echo: answer each message with itself; broadcast: send it to every connection")
+	mode := flag.String("mode", "echo", "echo: answer each message with itself; broadcast: send it to every connection; address: answer with the client's address")
+	flag.Func("trusted-proxies", "addresses or prefixes of proxies that say who the client is, with commas between", func(s string) error {
+		cfg.TrustedProxies = strings.Split(s, ",")
+		return nil
+	})
 	deflate := flag.Bool("deflate", true, "compress messages for clients that offer it (RFC 7692)")
 	flag.Parse()
 	if *deflate {
@@ -40,6 +46,8 @@ func run() (err error) {
 	}
 	switch *mode {
 	case "echo":
+	case "address":
+		answer = func(c *engine.Conn, _ engine.Message) { _ = c.SendText(c.ClientAddr().String()) }
 	case "broadcast":
 		answer = func(_ *engine.Conn, m engine.Message) {
 			if err := e.Broadcast(m); err != nil {
@@ -47,7 +55,7 @@ func run() (err error) {
 			}
 		}
 	default:
-		return fmt.Errorf("-mode is %q: it must be echo or broadcast", *mode)
+		return fmt.Errorf("-mode is %q: it must be echo, broadcast or address", *mode)
 	}
 	if e, err = engine.New(cfg, engine.Handler{OnMessage: answer}); err != nil {
 		return err
