@@ -88,6 +88,20 @@ func (c *Conn) doom(cause error) {
 	c.w.mark(c)
 }
 
+// abort has the descriptor closed at the end of this turn, by a reset. Until
+// then nothing is sent or delivered any more.
+func (c *Conn) abort() {
+	switch phase := c.phase.Load(); {
+	case phase == phaseGone:
+		return
+	case phase < phaseClosing:
+		c.phase.Store(phaseClosing)
+		c.endTimers()
+	}
+	c.sock.ResetOnClose()
+	c.doom(ErrAborted)
+}
+
 // attend is called at the end of a turn for a connection that was marked. It
 // is the one place that writes queues, ends streams and closes sockets, so
 // that none of this happens inside a callback.
@@ -153,7 +167,7 @@ func (c *Conn) tellBacklog() {
 
 // abnormal describes an end without a closing handshake.
 func (c *Conn) abnormal(cause error) *CloseError {
-	remote := cause != nil && !errors.Is(cause, ErrTimeout) && !errors.Is(cause, errPanic)
+	remote := cause != nil && !errors.Is(cause, ErrTimeout) && !errors.Is(cause, ErrAborted) && !errors.Is(cause, errPanic)
 	return &CloseError{Code: protocol.CloseAbnormal, Remote: remote, Err: cause}
 }
 

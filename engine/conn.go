@@ -54,11 +54,11 @@ type Conn struct {
 	sock  loop.Socket
 	stats connStats
 
-	queued  atomic.Int64 // bytes in the inbox and in queue
-	closing atomic.Bool  // a close is posted
-	topics  atomic.Int32 // subscriptions, those on their way included
-	index   int          // in worker.conns
-	timer   wheel.Timer
+	queued atomic.Int64  // bytes in the inbox and in queue
+	posted atomic.Uint32 // closePosted, abortPosted
+	topics atomic.Int32  // subscriptions, those on their way included
+	index  int           // in worker.conns
+	timer  wheel.Timer
 
 	second, controls uint32 // control frames in the running second
 
@@ -217,11 +217,16 @@ func (c *Conn) Ping(data []byte) error {
 // Close begins the closing handshake (RFC 6455 §7.1.2): what was sent before is
 // delivered, no further message is received. The code must be one that may be
 // sent, such as protocol.CloseNormal or one of 3000 to 4999; the reason is cut
-// to 123 bytes. OnClose follows when the peer has answered, or has not for
+// to 123 bytes. Code 0, with no reason, sends a close frame without a code (RFC
+// 6455 §5.5.1), and OnClose gets protocol.CloseNoStatus on both sides.
+// OnClose follows when the peer has answered, or has not for
 // Config.CloseTimeout. A connection that was dialled with Dial.Reconnect is not
 // made again, even if Close finds it closed.
 func (c *Conn) Close(code protocol.CloseCode, reason string) error {
-	if !code.Valid() {
+	switch {
+	case code == 0 && reason == "":
+		code = protocol.CloseNoStatus
+	case !code.Valid():
 		return &protocol.Error{Code: code, Reason: "this close code may not be sent"}
 	}
 	info := &CloseError{Code: code, Reason: reason}
@@ -237,9 +242,36 @@ func (c *Conn) Close(code protocol.CloseCode, reason string) error {
 	return c.postClose(func() { _ = c.close(info) })
 }
 
-// postClose posts one close at most, whatever the number of those who ask.
-func (c *Conn) postClose(do func()) error {
-	if !c.closing.CompareAndSwap(false, true) {
+// Abort ends the connection at once: no close frame is sent, what is queued is
+// dropped, and a TCP peer sees a reset. No callback but OnClose follows, whose
+// CloseError.Err is ErrAborted. It may follow a Close whose end is not to be
+// waited for, and fails with ErrClosed if the connection is gone. A connection
+// that was dialled with Dial.Reconnect is not made again.
+func (c *Conn) Abort() error {
+	if c.dial != nil {
+		c.dial.stop()
+	}
+	switch {
+	case c.phase.Load() == phaseGone:
+		return ErrClosed
+	case c.w.loop.On():
+		c.abort()
+		return nil
+	}
+	return c.postOnce(abortPosted, c.abort)
+}
+
+// What is posted once at most for a connection, whatever the number of those who
+// ask.
+const (
+	closePosted = 1 << iota
+	abortPosted
+)
+
+func (c *Conn) postClose(do func()) error { return c.postOnce(closePosted, do) }
+
+func (c *Conn) postOnce(what uint32, do func()) error {
+	if c.posted.Or(what)&what != 0 {
 		return ErrClosed
 	}
 	return c.w.post(post{c: c, do: do, own: true})

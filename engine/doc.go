@@ -36,7 +36,7 @@
 //
 // # Sending
 //
-// Send, Close and Ping may be called from any goroutine. They copy, never
+// Send, Close, Abort and Ping may be called from any goroutine. They copy, never
 // block, and return an error that says what happened: ErrClosed,
 // ErrBackpressure, ErrStopped. On the connection's loop the output of one
 // callback batch leaves in one write; from elsewhere it goes through the loop's

@@ -167,6 +167,9 @@ var (
 	// ErrStopped: the engine was shut down, or Run has not been called.
 	ErrStopped = errors.New("engine: the engine does not run")
 
+	// ErrAborted is found in CloseError.Err after Conn.Abort.
+	ErrAborted = errors.New("engine: the connection was aborted")
+
 	// ErrTimeout is found in CloseError.Err if the peer was silent too long: no
 	// pong, no answer to a close frame, or nothing taken of a backlog.
 	ErrTimeout = errors.New("engine: the peer did not answer in time")

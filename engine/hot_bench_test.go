@@ -21,6 +21,7 @@ func (nowhere) SendVec(_ int, pieces [][]byte) (n int, _ unix.Errno) {
 	}
 	return n, 0
 }
+func (nowhere) ResetOnClose(int)                    {}
 func (nowhere) Shutdown(int) error                  { return nil }
 func (nowhere) SetReading(*loop.Socket, bool) error { return nil }
 func (nowhere) Watch(*loop.Socket) error            { return nil }

@@ -107,7 +107,7 @@ func (c *Conn) receive(in []byte) {
 func (c *Conn) decode() (done bool) {
 	defer c.recoverPanic()
 	w := c.w
-	for c.phase.Load() < phaseEnding {
+	for c.phase.Load() < phaseEnding && !c.doomed {
 		if c.halted && c.phase.Load() == phaseOpen && len(w.in) > 0 {
 			c.park(w.in)
 			w.in = nil // and once more, so that the codec gives back what it lent

@@ -43,6 +43,8 @@ type simSock struct {
 	reset  bool
 	closed bool // by the server
 
+	aborted bool // the end is to be a reset
+
 	reading        bool
 	owed           bool // was ready when the loop was woken last
 	hung           bool // the loop was told of a hang-up
@@ -156,6 +158,13 @@ func (s *sim) sock(sock *loop.Socket, call string) *simSock {
 	return k
 }
 
+// ResetOnClose implements loop.System.
+func (s *sim) ResetOnClose(fd int) {
+	if k := s.at(fd, "setsockopt"); k != nil {
+		k.aborted = true
+	}
+}
+
 // SetReading implements loop.System.
 func (s *sim) SetReading(sock *loop.Socket, on bool) error {
 	k := s.sock(sock, "epoll_ctl")
@@ -194,7 +203,7 @@ func (k *simSock) close(err error) {
 	k.s.tracef("%v: closes the descriptor %d: %v", k.c, k.fd, err)
 	k.l.Closed(&k.c.c.sock, err)
 	k.s.fds[k.fd] = nil
-	if len(k.in) > 0 && !k.reset { // the kernel resets the stream, whatever is under way
+	if (len(k.in) > 0 || k.aborted) && !k.reset { // the kernel resets the stream, whatever is under way
 		k.breaks()
 	}
 }

@@ -50,6 +50,8 @@ func (c *simConn) act() {
 		s.broadcast()
 	case n < 72:
 		c.api("Close", func() error { return c.c.Close(4000, "enough") })
+	case n < 73:
+		c.abort()
 	case n < 76:
 		c.timer()
 	case n < 77:
@@ -75,7 +77,7 @@ func (s *sim) elsewhere() {
 // api calls a method that may be refused only because the connection is not
 // open.
 func (c *simConn) api(name string, f func() error) {
-	open, closing := c.c.phase.Load() == phaseOpen, name == "Close" && c.c.closing.Load()
+	open, closing := c.c.phase.Load() == phaseOpen, name == "Close" && c.c.posted.Load()&closePosted != 0
 	c.s.tracef("%v: the program calls %s", c, name)
 	c.s.calling++
 	err := f()
@@ -86,6 +88,22 @@ func (c *simConn) api(name string, f func() error) {
 	case err == nil && name == "Close": // in the handshake
 	default:
 		c.s.failf("%v: %s says %v", c, name, err)
+	}
+}
+
+// abort calls Abort.
+func (c *simConn) abort() {
+	s, cc := c.s, c.c
+	gone, twice := cc.phase.Load() == phaseGone, cc.posted.Load()&abortPosted != 0
+	s.calling++
+	err := cc.Abort()
+	s.calling--
+	s.tracef("%v: the program calls Abort: %v", c, err)
+	if err != nil && !(errors.Is(err, ErrClosed) && (gone || twice)) {
+		s.failf("%v: Abort says %v", c, err)
+	}
+	if cc.w.loop.On() && !gone {
+		c.aborted = true
 	}
 }
 

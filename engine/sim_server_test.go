@@ -41,6 +41,7 @@ type simConn struct {
 	closingAt int64
 	timers    []*simTimer
 	state     *simState
+	aborted   bool // on its loop: only OnClose follows
 	resuming  bool // and not given a state yet
 }
 
@@ -203,6 +204,8 @@ func (s *sim) called(cc *Conn, callback string) *simConn {
 		s.failf("%v: %s runs inside a call of the program's", c, callback)
 	case c.closes > 0:
 		s.failf("%v: %s after OnClose", c, callback)
+	case c.aborted && callback != "OnClose":
+		s.failf("%v: %s after Abort", c, callback)
 	case callback == "OnOpen" && c.opens > 0 || callback != "OnOpen" && c.opens == 0:
 		s.failf("%v: %s, and OnOpen ran %d times", c, callback, c.opens)
 	}
@@ -291,6 +294,8 @@ func (s *sim) onClose(cc *Conn, e *CloseError) {
 	switch {
 	case c.active:
 		s.failf("%v: OnClose before the function of Go returned", c)
+	case c.aborted && !errors.Is(e, ErrAborted):
+		s.failf("%v: aborted, but OnClose is told %v", c, e)
 	case cc.Context().Err() == nil:
 		s.failf("%v: the context lives on in OnClose", c)
 	case !errors.Is(cc.SendText("x"), ErrClosed):

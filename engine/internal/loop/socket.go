@@ -68,6 +68,14 @@ func (s *Socket) Close() {
 	}
 }
 
+// ResetOnClose has the later end of the descriptor reset a TCP stream (RFC 9293
+// §3.10.5): what the kernel has not sent is dropped, and the peer sees an error.
+func (s *Socket) ResetOnClose() {
+	if !s.closing {
+		s.loop.sys.ResetOnClose(int(s.fd))
+	}
+}
+
 // Owner is who was given to Enroll.
 func (s *Socket) Owner() Owner { return s.owner }
 

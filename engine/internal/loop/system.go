@@ -8,7 +8,8 @@ import "golang.org/x/sys/unix"
 type System interface {
 	Send(fd int, b []byte) (n int, errno unix.Errno)
 	SendVec(fd int, pieces [][]byte) (n int, errno unix.Errno)
-	Shutdown(fd int) error                // of the stream towards the peer
+	Shutdown(fd int) error // of the stream towards the peer
+	ResetOnClose(fd int)
 	SetReading(s *Socket, on bool) error  // whether the loop is to be told of input
 	Watch(s *Socket) error                // for what s awaits
 	Close(s *Socket)                      // tells the owner, then closes the descriptor: once
@@ -34,7 +35,10 @@ func (k kernel) SendVec(fd int, pieces [][]byte) (int, unix.Errno) {
 	return n, errno
 }
 
-func (k kernel) Shutdown(fd int) error               { return unix.Shutdown(fd, unix.SHUT_WR) }
+func (k kernel) Shutdown(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) }
+func (k kernel) ResetOnClose(fd int) {
+	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // fails for a broken socket only
+}
 func (k kernel) SetReading(s *Socket, on bool) error { return k.l.setReading(s, on) }
 func (k kernel) Watch(s *Socket) error               { return k.l.watch(s) }
 func (k kernel) Close(s *Socket)                     { k.l.end(s, nil) }
