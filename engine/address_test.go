@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -96,6 +97,35 @@ func TestClientAddr(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTrustedProxies: each spelling matches the addresses that it names, however
+// those are written.
+func TestTrustedProxies(t *testing.T) {
+	for _, tt := range []struct{ proxy, yes, no string }{
+		{"10.1.2.3", "10.1.2.3", "10.1.2.4"},
+		{"10.1.2.3/8", "10.9.9.9", "11.1.2.3"},
+		{"::ffff:10.1.2.3", "10.1.2.3", "10.1.2.4"},
+		{"::ffff:10.1.2.3/104", "10.9.9.9", "11.1.2.3"},
+		{"::ffff:0:0/96", "192.0.2.1", "2001:db8::1"},
+		{"2001:db8::/32", "2001:db8::1", "2001:db9::1"},
+		{"fe80::/10", "fe80::1%eth0", "fec0::1"},
+	} {
+		e, err := New(Config{TrustedProxies: []string{tt.proxy}}, Handler{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for addr, want := range map[string]bool{tt.yes: true, tt.no: false} {
+			a := hostAddr(net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 1)))
+			if e.trusted(a) != want {
+				t.Errorf("%q, %s: trusted %v", tt.proxy, addr, !want)
+			}
+			if a.Is4() && e.trusted(hostAddr(&net.TCPAddr{IP: net.IP(a.AsSlice()).To16()})) != want {
+				t.Errorf("%q, %s in IPv6: trusted %v", tt.proxy, addr, !want)
+			}
+		}
+		_ = e.Shutdown(t.Context())
 	}
 }
 

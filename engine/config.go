@@ -55,17 +55,20 @@ type Config struct {
 
 	// Origins are the allowed values of the Origin field (RFC 6455 §10.2), as
 	// patterns: "https://example.com", "https://*.example.com",
-	// "http://localhost:*", "*". Nil allows the same origin only: host and port
+	// "http://localhost:*", "*". "null" and "file://" allow the pages that send
+	// these: files, sandboxed frames, web views (Electron, Cordova); any site can
+	// make a frame that sends "null". Nil allows the same origin only: host and port
 	// of Origin equal Host. A list replaces that rule: name your own origin too. A request without Origin, which no browser sends,
 	// is allowed.
 	Origins []string
 
-	// CheckOrigin decides in place of Origins. It runs on a loop.
+	// CheckOrigin decides in place of Origins; New refuses both. It runs on a loop.
 	CheckOrigin func(r *protocol.Request) bool
 
 	// TrustedProxies are addresses or prefixes ("10.0.0.0/8") of proxies whose
 	// word on the client's address is believed: a PROXY header (v1 or v2)
-	// before the first byte, Forwarded or X-Forwarded-For in the handshake.
+	// before the first byte, Forwarded or X-Forwarded-For in the handshake. An
+	// IPv4 address may be written as one in IPv6 (::ffff:10.0.0.1).
 	// List only proxies that set or remove these themselves.
 	TrustedProxies []string
 
@@ -317,15 +320,15 @@ func (c *Config) check() error {
 			return fmt.Errorf("engine: Config.Origins: %w", err)
 		}
 	}
+	if c.CheckOrigin != nil && c.Origins != nil {
+		return fmt.Errorf("engine: Config.Origins and Config.CheckOrigin are both set: choose one, CheckOrigin would decide alone")
+	}
 	for _, s := range c.TrustedProxies {
-		p, err := netip.ParsePrefix(s)
-		if a, aerr := netip.ParseAddr(s); err != nil && aerr == nil {
-			p, err = a.Prefix(a.BitLen())
-		}
+		p, err := proxyPrefix(s)
 		if err != nil {
-			return fmt.Errorf("engine: Config.TrustedProxies: %q is neither an address nor a prefix such as 10.0.0.0/8", s)
+			return err
 		}
-		c.proxies = append(c.proxies, p.Masked())
+		c.proxies = append(c.proxies, p)
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

@@ -25,12 +25,17 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 		"Config.SendBytesMax is 5: it must be at least SendBytesHigh":    {SendBytesMax: 5, SendBytesHigh: 6},
 		"Config.Addr and Config.Listener are both set":                   {Addr: "ws://127.0.0.1:0", Listener: failing{}},
 		"Config.Origins": {Origins: []string{"https://"}},
-		`Config.Addr "127.0.0.1:80" is no URL: write it like ws://`: {Addr: "127.0.0.1:80"},
-		`Config.Addr "http://a:80" must begin with ws://`:           {Addr: "http://a:80"},
-		`Config.Addr "wss://a:443": wss is not served`:              {Addr: "wss://a:443"},
-		`Config.Addr "ws://a" must be ws://host:port`:               {Addr: "ws://a"},
-		`Config.Addr "ws://a:80/chat" must be`:                      {Addr: "ws://a:80/chat"},
-		`Config.Addr "ws+unix://a/b" must be ws+unix:///path`:       {Addr: "ws+unix://a/b"},
+		`Config.Origins: protocol: origin pattern "file://a" matches no origin`: {Origins: []string{"null", "file://", "file://a"}},
+		"Config.Origins and Config.CheckOrigin are both set":                    {Origins: []string{"*"}, CheckOrigin: func(*protocol.Request) bool { return true }},
+		`Config.TrustedProxies: "10.0.0" is neither`:                            {TrustedProxies: []string{"10.0.0"}},
+		`Config.TrustedProxies: "fe80::1%eth0" has a zone`:                      {TrustedProxies: []string{"fe80::1%eth0"}},
+		`Config.TrustedProxies: "::ffff:10.0.0.0/80" matches no address`:        {TrustedProxies: []string{"::ffff:10.0.0.0/80"}},
+		`Config.Addr "127.0.0.1:80" is no URL: write it like ws://`:             {Addr: "127.0.0.1:80"},
+		`Config.Addr "http://a:80" must begin with ws://`:                       {Addr: "http://a:80"},
+		`Config.Addr "wss://a:443": wss is not served`:                          {Addr: "wss://a:443"},
+		`Config.Addr "ws://a" must be ws://host:port`:                           {Addr: "ws://a"},
+		`Config.Addr "ws://a:80/chat" must be`:                                  {Addr: "ws://a:80/chat"},
+		`Config.Addr "ws+unix://a/b" must be ws+unix:///path`:                   {Addr: "ws+unix://a/b"},
 	} {
 		if _, err := New(cfg, Handler{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %s", err, want)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -15,6 +16,30 @@ import (
 // What a trusted proxy says of the client's address is believed, nobody else's
 // word is: neither a PROXY header (v1 or v2) before the first byte nor the
 // fields Forwarded (RFC 7239) and X-Forwarded-For of the handshake.
+
+// proxyPrefix reads one of Config.TrustedProxies. Addresses of connections have
+// no zone, and those in IPv4 are never in IPv6 form; nor must a prefix be.
+func proxyPrefix(s string) (netip.Prefix, error) {
+	wrong := func(why string) (netip.Prefix, error) {
+		return netip.Prefix{}, fmt.Errorf("engine: Config.TrustedProxies: %q %s", s, why)
+	}
+	p, err := netip.ParsePrefix(s)
+	if a, aerr := netip.ParseAddr(s); err != nil && aerr == nil {
+		if a.Zone() != "" {
+			return wrong("has a zone, which is not compared: leave it out")
+		}
+		p, err = a.Prefix(a.BitLen())
+	}
+	switch a := p.Addr(); {
+	case err != nil:
+		return wrong("is neither an address nor a prefix such as 10.0.0.0/8")
+	case a.Is4In6() && p.Bits() < 96:
+		return wrong("matches no address: a prefix of IPv4 in IPv6 has at least 96 bits, or write it as IPv4")
+	case a.Is4In6():
+		p = netip.PrefixFrom(a.Unmap(), p.Bits()-96)
+	}
+	return p.Masked(), nil
+}
 
 // trusted reports whether an address is one of Config.TrustedProxies.
 func (e *Engine) trusted(a netip.Addr) bool {

@@ -26,6 +26,7 @@ func TestRFC6455Section10_2_SameOrigin(t *testing.T) {
 		{"http://[::1]", "[::1]:80", true},
 		{"http://[2001:DB8::1]", "[2001:db8::1]", true},
 		{"http://a.org", "a.org:", true},
+		{"http://[::1]", "[0:0:0:0:0:0:0:1]", true},
 
 		{"http://a.org", "b.org", false},
 		{"http://a.org", "a.org.b.org", false},
@@ -92,7 +93,13 @@ func TestRFC6455Section10_2_MatchOrigin(t *testing.T) {
 		{"http://[::1]:*", []string{"http://[::1]:8090", "http://[::1]"}, []string{"http://[::2]"}},
 		{"a.org:", []string{"http://a.org"}, []string{"http://a.org:81"}}, // RFC 3986 §3.2.3: an empty port is none
 		{"app://x", []string{"app://x"}, []string{"http://x", "app://x:1"}},
-		{"null", nil, []string{"null"}},
+		{"null", []string{"null"}, []string{"http://null", "", "file://", "nul"}},
+		{"file://", []string{"file://", "FILE://"}, []string{"null", "file:///", "file://a", "file:", "http://a.org"}},
+		{"http://[0:0:0:0:0:0:0:1]:80", []string{"http://[::1]"}, []string{"http://[::2]", "http://a.org"}},
+		{"[::ffff:1.2.3.4]", []string{"http://[::ffff:102:304]"}, []string{"http://1.2.3.4"}},
+		{"127.0.0.1:8090", []string{"http://127.0.0.1:8090"}, []string{"http://127.0.0.2:8090"}},
+		{"*.168.1.1", []string{"http://192.168.1.1"}, []string{"http://168.1.1"}},
+		{"a1", []string{"http://a1"}, nil},
 	} {
 		if err := protocol.ValidOriginPattern(tt.pattern); err != nil {
 			t.Error(err)
@@ -114,6 +121,7 @@ func TestInvalidOriginPatterns(t *testing.T) {
 	for _, pattern := range []string{
 		"", "http://", "://a.org", "http://*", "*:80", "**", "*.", "*.*", "*.*.org", "a.*", "a.*.org", "*a.org", "http://*a.org",
 		"a.org/", "http://a.org/x", "a.org:x", "a.org:80:*", "a.org::*", "a.org:65536", ":80", ":*", "a b", "u@a.org",
+		"file://a", "file://*.a", "file://localhost:*", "a.org:0", "127.1", "http://192.168.001.1", "1.2.3.4.5", "256.1.1.1", "a.org.1", "*.1.2.3.4", "1.2.3.4.",
 		"*://a.org", "1://a.org", "[::1", "*.[::1]", "http://http://a.org", "ä.org", "*.:80", "a%zz",
 	} {
 		err := protocol.ValidOriginPattern(pattern)
