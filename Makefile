@@ -6,8 +6,9 @@ SHELL       := bash
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
-# bench has a go.mod of its own, so that its peers stay out of ours.
-MODULES  := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod))
+# bench and docs/recipes have go.mod files of their own, so that what they need
+# stays out of ours.
+MODULES  := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod */*/go.mod))
 MODULES  := $(MODULES:go.mod=.)
 each      = for m in $(MODULES); do echo "$$m: $(1)"; (cd $$m && $(1)); done
 
