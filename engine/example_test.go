@@ -22,10 +22,12 @@ func Example() {
 			_ = c.Send(m) // fails only if c is closing
 		},
 	})
-	if err == nil {
-		err = e.Run(context.Background()) // ends when the context does
+	if err != nil {
+		log.Fatal(err)
 	}
-	log.Println(err)
+	if err = e.Run(context.Background()); err != nil { // returns when the context ends
+		log.Fatal(err)
+	}
 }
 
 // A chat with one room: what anybody says, everybody reads.
@@ -42,7 +44,9 @@ func ExampleEngine_Broadcast() {
 	if err == nil {
 		err = e.Run(context.Background())
 	}
-	log.Println(err)
+	if err != nil {
+		log.Fatal(err)
+	}
 }
 
 // OnUpgrade lets in who has a session, and chooses a subprotocol.
