@@ -58,8 +58,10 @@ func (l *Loop) adopt() {
 
 var errEnded = errors.New("the event loop has ended")
 
-// refuse turns away what has arrived and what is going to.
+// refuse turns away what has arrived and what is going to, of which there is
+// little: pick takes the loop for one that is held up.
 func (l *Loop) refuse() {
+	l.arriving.Add(arrivingMax)
 	r := &l.arrivals
 	r.mu.Lock()
 	defer r.mu.Unlock()

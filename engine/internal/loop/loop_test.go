@@ -55,17 +55,31 @@ type owner struct {
 	told   chan events
 	closed chan error
 	act    func(o *owner, b []byte)
+	last   func()         // called in Closed, if there is one
+	heard  func(o *owner) // called in Writable and in HungUp, if there is one
 }
 
-func (o *owner) Opened(l *Loop)   { o.opened <- l }
-func (o *owner) Writable()        { o.told <- writable }
-func (o *owner) HungUp()          { o.told <- hangup }
-func (o *owner) Closed(err error) { o.closed <- err }
+func (o *owner) Opened(l *Loop) { o.opened <- l }
+func (o *owner) Closed(err error) {
+	if o.last != nil {
+		o.last()
+	}
+	o.closed <- err
+}
 func (o *owner) Readable(b []byte) {
 	if o.act != nil {
 		o.act(o, b)
 	}
 	o.read <- string(b)
+}
+
+func (o *owner) Writable() { o.hear(writable) }
+func (o *owner) HungUp()   { o.hear(hangup) }
+func (o *owner) hear(e events) {
+	if o.heard != nil {
+		o.heard(o)
+	}
+	o.told <- e
 }
 
 func newOwner(act func(o *owner, b []byte)) *owner {
@@ -211,12 +225,20 @@ func TestStopTellsEverySocket(t *testing.T) {
 	var owners []*owner
 	for range 10 {
 		o, _ := enroll(t, g, nil)
+		l := <-o.opened
+		o.last = func() { // the end of one may close others
+			for _, other := range owners {
+				if other.sock.loop == l {
+					other.sock.Close()
+				}
+			}
+		}
 		owners = append(owners, o)
 	}
 	g.Stop()
 	for _, o := range owners {
-		if err := <-o.closed; err != nil {
-			t.Errorf("closed with %v", err)
+		if err := <-o.closed; err != nil || len(o.closed) != 0 {
+			t.Errorf("closed with %v, and %d times more", err, len(o.closed))
 		}
 	}
 	for _, l := range g.loops {
