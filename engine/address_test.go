@@ -205,6 +205,7 @@ func TestClientStaysThroughHTTP(t *testing.T) {
 			if r, _ := s.response(second); r.StatusCode != 429 {
 				t.Errorf("a second connection of the client, while the first is in Config.HTTP: %s", r.Status)
 			}
+			_ = second.Close()
 			ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", 200)
 			if n, half := s.gate.Of(client), s.gate.Counts().Half; n != 1 || half != 0 {
 				t.Errorf("in Config.HTTP %d of the client are counted, %d half open", n, half)

@@ -136,6 +136,13 @@ type Config struct {
 	HTTPHeaderTimeout time.Duration // for the head of a plain HTTP request
 	HTTPIdleTimeout   time.Duration // between plain HTTP requests on one connection
 
+	// HTTPStallTimeout bounds how long plain HTTP waits without progress: for a
+	// body that a handler reads, and for the peer to read the answer; then the
+	// handler's Read or Write fails. During a shutdown, CloseTimeout does so if it
+	// is shorter. A handler that waits for something else is not bounded, and a
+	// deadline that it sets by http.ResponseController holds in place of this.
+	HTTPStallTimeout time.Duration
+
 	// LifetimeMax bounds the life of a connection, so that clients spread over
 	// new servers: it is closed with 1001 after 90 to 100 percent of it.
 	LifetimeMax time.Duration
@@ -214,6 +221,7 @@ var limits = []limit{
 	{"CallbackWarnAfter", func(c *Config) any { return &c.CallbackWarnAfter }, 100 * ms, ms, day, ever},
 	{"HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10 * sec, ms, day, ever},
 	{"HTTPIdleTimeout", func(c *Config) any { return &c.HTTPIdleTimeout }, 60 * sec, ms, day, ever},
+	{"HTTPStallTimeout", func(c *Config) any { return &c.HTTPStallTimeout }, 30 * sec, 10 * ms, day, ever},
 	{"ConnectionsMax", func(c *Config) any { return &c.ConnectionsMax }, 0, 1, most, most},
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -28,6 +29,8 @@ type httpServer struct {
 	closed chan struct{}
 	once   sync.Once
 	served sync.WaitGroup
+	drains atomic.Int64 // when a shutdown began to, by the engine's time; 0: none did
+	cut    atomic.Int64 // connections without progress that it cut
 }
 
 func newHTTPServer(e *Engine) *httpServer {
@@ -37,6 +40,12 @@ func newHTTPServer(e *Engine) *httpServer {
 		ReadHeaderTimeout: e.cfg.HTTPHeaderTimeout,
 		IdleTimeout:       e.cfg.HTTPIdleTimeout,
 		MaxHeaderBytes:    e.cfg.HandshakeBytesMax,
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if own, ok := c.(*handedConn); ok && state == http.StateHijacked {
+				own.in.setFree()
+				own.out.setFree()
+			}
+		},
 	}
 	if l, err := zap.NewStdLogAt(e.log.Named("http"), zap.WarnLevel); err == nil { // panics of handlers, mostly
 		s.server.ErrorLog = l
@@ -59,8 +68,10 @@ func (s *httpServer) serve(w http.ResponseWriter, r *http.Request) {
 	s.e.cfg.HTTP.ServeHTTP(w, r)
 }
 
-// drain serves the requests under way to their end.
+// drain serves the requests under way to their end, as long as their peers make
+// progress.
 func (s *httpServer) drain(ctx context.Context) {
+	s.drains.Store(int64(max(s.e.elapsed(), 1)))
 	_ = s.Close()
 	for {
 		select {
@@ -107,41 +118,6 @@ func (s *httpServer) Close() error {
 // Addr is the engine's.
 func (s *httpServer) Addr() net.Addr { return s.e.Addr() }
 
-// handedConn is a connection that came from a loop, with what was read there.
-type handedConn struct {
-	net.Conn
-	e      *Engine
-	remote net.Addr
-	head   []byte
-	pass   admit.Pass
-}
-
-func (c *handedConn) Read(b []byte) (int, error) {
-	if len(c.head) > 0 {
-		n := copy(b, c.head)
-		c.head = c.head[n:]
-		return n, nil
-	}
-	return c.Conn.Read(b)
-}
-
-// RemoteAddr is the peer's address also once the peer has reset the stream.
-func (c *handedConn) RemoteAddr() net.Addr { return c.remote }
-
-// Close gives the connection's place to another.
-func (c *handedConn) Close() error {
-	c.e.gate.Leave(&c.pass)
-	return c.Conn.Close()
-}
-
-// CloseWrite lets the http.Server end a stream before it closes it.
-func (c *handedConn) CloseWrite() error {
-	if cw, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return cw.CloseWrite()
-	}
-	return nil
-}
-
 // plainHTTP takes a request that is no handshake: the connection leaves its
 // loop for the http.Server, or the request is refused.
 func (c *Conn) plainHTTP(head []byte) {
@@ -160,7 +136,7 @@ func (c *Conn) plainHTTP(head []byte) {
 		c.refuseHandover()
 		return
 	}
-	handed := &handedConn{Conn: nc, e: c.e, remote: c.remote, head: append(head, c.w.in...)}
+	handed := newHandedConn(s, nc, c.remote, append(head, c.w.in...))
 	c.w.in = nil
 	c.e.gate.Opened(&c.pass)
 	handed.pass, _ = c.e.gate.Move(&c.pass)

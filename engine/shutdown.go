@@ -22,10 +22,11 @@ func (e *CutError) Error() string {
 // Shutdown stops accepting and dialling, sends the close code 1001 to every
 // connection, flushes what is queued, waits for the peers to close, and cuts
 // what is left when ctx ends; then it returns a *CutError. Plain HTTP requests
-// are served to their end. Called again, it waits for the first call. Called in
-// a callback, it fails, since it would wait for that callback: end the context
-// of Run instead, or call it in a goroutine. A callback that holds its loop, or
-// a peer that is being turned away, may make it overrun ctx.
+// are served to their end as long as their peers make progress. Called again, it
+// waits for the first call. Called in a callback, it fails, since it would wait
+// for that callback: end the context of Run instead, or call it in a goroutine.
+// A callback that holds its loop, or a peer that is being turned away, may make
+// it overrun ctx.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	for _, w := range e.running() {
 		if w.loop.On() {
@@ -93,7 +94,11 @@ func (e *Engine) stop(ctx context.Context) {
 	case <-e.gate.Empty():
 	case <-ctx.Done():
 	}
-	left := e.gate.Counts().Inside
+	left := 0
+	if e.http != nil {
+		left = int(e.http.cut.Load())
+	}
+	left += e.gate.Counts().Inside
 	e.cutting.Store(true)
 	e.group.Stop()
 	close(e.ended)
