@@ -2,6 +2,7 @@ package codec
 
 import (
 	"fmt"
+	"maps"
 	"math/bits"
 	"unsafe"
 
@@ -14,6 +15,7 @@ const (
 	bufferClasses   = 12      // 512 B … 1 MiB in powers of two
 	freeBytesMax    = 4 << 20 // kept free at most, all classes together
 	classBytesFirst = 9       // log2(bufferBytesMin)
+	lentKeepMax     = 1024    // a map of what is lent that had more is replaced when few are left
 )
 
 // Buffers are free lists of byte slices in powers of two. They belong to one
@@ -24,6 +26,7 @@ type Buffers struct {
 	free      [bufferClasses][][]byte
 	freeBytes int
 	lent      map[*byte]int // the capacity of each slice that is lent, by its first byte
+	lentMost  int           // that lent has had: it has room for them
 	lentBytes int
 }
 
@@ -34,6 +37,7 @@ func (p *Buffers) Get(n int) []byte {
 		p.lent = make(map[*byte]int)
 	}
 	p.lent[unsafe.SliceData(b)] = cap(b)
+	p.lentMost = max(p.lentMost, len(p.lent))
 	p.lentBytes += cap(b)
 	return b
 }
@@ -70,6 +74,11 @@ func (p *Buffers) Put(b []byte) {
 			"does not begin where the slice that Get or Grow returned began, or was moved by an append beyond its capacity (use Grow)", cap(b)))
 	}
 	delete(p.lent, start)
+	if p.lentMost > lentKeepMax && 4*len(p.lent) < p.lentMost { // maps do not shrink
+		fewer := make(map[*byte]int, len(p.lent))
+		maps.Copy(fewer, p.lent)
+		p.lent, p.lentMost = fewer, len(fewer)
+	}
 	p.lentBytes -= size
 	b = unsafe.Slice(start, size)
 	poison.Fill(b)
@@ -106,9 +115,6 @@ func (p *Buffers) Trim() {
 		p.free[class] = nil
 	}
 	p.freeBytes = 0
-	if len(p.lent) == 0 {
-		p.lent = nil // a map keeps the size that it had once
-	}
 }
 
 // Lent is the number of slices that were taken and not given back.

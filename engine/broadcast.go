@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/outq"
 	"github.com/sockmill/sockmill/internal/poison"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -69,6 +70,9 @@ type broadcast struct {
 	but   *Conn    // who does not get it
 	plain []byte
 
+	// The same for queues. A released broadcast has none.
+	sharedPlain, sharedPacked outq.Shared
+
 	once   sync.Once
 	packed []byte // after once: compressed, or empty if that does not pay
 }
@@ -100,6 +104,7 @@ func (e *Engine) encode(m Message) (*broadcast, error) {
 		return nil, err
 	}
 	b.plain = frame
+	b.sharedPlain = outq.Shared{Frame: frame, Owner: b}
 	b.m = outgoing{op: op, policy: m.Policy, plain: m.Plain, key: m.Key}
 	if b.m.policy == 0 {
 		b.m.policy = e.cfg.Policy
@@ -162,6 +167,7 @@ func (b *broadcast) release() {
 	if cap(b.packed) > frameKeepMax {
 		b.packed = nil
 	}
+	b.sharedPlain, b.sharedPacked = outq.Shared{}, outq.Shared{}
 	b.m, b.but, b.once, b.packed = outgoing{}, nil, sync.Once{}, b.packed[:0]
 	b.e.spare.put(b)
 }
@@ -218,27 +224,20 @@ func (w *worker) deliver(b *broadcast, topic string) {
 // frame is what c may be sent. The first connection that can take the
 // compressed frame has it made; a loop that needs it meanwhile waits for no
 // longer than it would take to make it.
-func (b *broadcast) frame(c *Conn) (frame []byte, compressed bool) {
+func (b *broadcast) frame(c *Conn) *outq.Shared {
 	if b.m.plain || !c.ws.CanShare(len(b.m.data)) {
-		return b.plain, false
+		return &b.sharedPlain
 	}
 	b.once.Do(func() { b.pack(c) })
 	if len(b.packed) == 0 {
-		return b.plain, false
+		return &b.sharedPlain
 	}
 	c.ws.Shared(&c.w.env, b.m.data)
-	return b.packed, true
+	return &b.sharedPacked
 }
 
 func (b *broadcast) pack(c *Conn) {
 	room := slices.Grow(b.packed[:0], len(b.m.data)/2+protocol.HeaderBytesMax)
 	b.packed, _ = codec.EncodeShared(&c.w.env, &c.e.options, room, b.m.op, b.m.data)
-}
-
-// frameOf is the one of its frames that waits in Conn.shared.
-func (b *broadcast) frameOf(compressed bool) []byte {
-	if compressed {
-		return b.packed
-	}
-	return b.plain
+	b.sharedPacked = outq.Shared{Frame: b.packed, Owner: b}
 }

@@ -7,13 +7,14 @@ import (
 )
 
 // The byte budget of the engine covers every buffer that is lent: what waits to
-// be sent, messages that are not complete, parked input, inboxes. While it is
+// be sent and what keeps that in order, messages that are not complete, parked
+// input, inboxes. While it is
 // spent, newcomers get 503, and each loop closes the connections that hold most
 // of its part, with 1013, until the sum is below again.
 
 // account tells the engine what the loop's buffers hold, if that has changed.
 func (w *worker) account() {
-	held := int64(w.env.Buffers.LentBytes()) + w.inbox.bytes.Load()
+	held := int64(w.env.Buffers.LentBytes()+w.out.LentBytes()) + w.inbox.bytes.Load()
 	if held == w.held {
 		return
 	}
@@ -47,9 +48,9 @@ func (w *worker) relieve(excess int64) {
 	}
 }
 
-// holds is what the connection has in buffers.
+// holds is the memory of what the connection has in buffers.
 func (c *Conn) holds() int64 {
-	bytes := int64(c.waiting())
+	bytes := int64(c.out.Holds())
 	if c.rare != nil {
 		bytes += int64(len(c.rare.parked))
 	}

@@ -46,15 +46,12 @@ func (c *Conn) closeSlow() {
 	}
 	w := c.w
 	if w.cur == c && len(w.env.Out) > w.head {
-		c.stats.dropped.Add(uint64(countMessages(c.codec, w.env.Out[w.head:])))
+		c.stats.dropped.Add(uint64(w.sent))
 		w.env.Out, w.sent = w.env.Out[:w.head], 0
 	}
-	c.takeShared()
-	if q := c.queue; q != nil {
-		before := q.bytes
-		c.stats.removed(q.discard(c.codec, &w.env.Buffers))
-		c.queued.Add(int64(q.bytes - before))
-	}
+	before := c.out.Bytes()
+	c.stats.dropped.Add(uint64(c.out.Discard(&w.out, c.codec)))
+	c.recount(before)
 	_ = c.close(errSlow())
 }
 
@@ -138,14 +135,12 @@ func (c *Conn) noteCut(cause error) {
 		return
 	}
 	w.cut++
-	if c.queue != nil {
-		w.unsent += int64(c.queue.bytes)
-	}
+	w.unsent += int64(c.out.Bytes())
 }
 
 // tellBacklog lets the program know when the backlog crosses the watermarks.
 func (c *Conn) tellBacklog() {
-	bytes := c.waiting()
+	bytes := c.out.Bytes()
 	if bytes <= c.e.low {
 		c.paused &^= pausedBacklog
 	}
@@ -189,15 +184,12 @@ func (c *Conn) gone(err error) {
 			w.wheel.Stop(&r.rates.next)
 		}
 	}
-	w.remove(c)
-	c.guard(func() { c.codec.Release(&w.env) })
-	if n := int64(c.waiting()); n > 0 {
-		if c.e.cutting.Load() {
-			w.unsent += n
-		}
-		c.queued.Add(-n)
+	if c.e.cutting.Load() {
+		w.unsent += int64(c.out.Bytes())
 	}
 	c.freeQueue()
+	c.guard(func() { c.codec.Release(&w.env) })
+	w.remove(c)
 	if c.rare != nil {
 		c.leaveTopics()
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/engine/internal/outq"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -24,29 +25,26 @@ type Conn struct {
 	e     *Engine
 	h     *Handler
 	codec codec.Codec
-	queue *queue // nil: nothing waits but, perhaps, shared
-	rare  *rare  // nil for nearly all
+	out   outq.Queue // what waits to be written
+	rare  *rare      // nil for nearly all
 
-	shared *broadcast // waits alone: a frame of a fan-out that is to be written
-
-	paused     pauseReasons // why nothing is to be read
-	halted     bool         // nothing is read
-	marked     mark         // on which of the worker's lists it is
-	opened     bool         // OnOpen was due, so that OnClose is
-	framed     bool         // it was, once: output consists of frames
-	alive      bool         // something arrived since the last look
-	pinged     bool         // a pong is awaited
-	late       bool         // longer than PongTimeout
-	compressed bool         // of shared, the compressed frame
-	congested  bool         // the kernel did not take all: the socket is watched
-	above      bool         // OnBackpressure was told, OnDrain not yet
-	doomed     bool         // to be closed without further words
-	farewell   bool         // the stream towards the peer is ended
-	mounted    bool         // came through ServeHTTP
-	dialled    bool         // this side is the client
-	answered   bool         // Response tells the server's answer
-	asked      bool         // Request tells the client's request
-	pass       admit.Pass   // its place among all connections, and its client; nothing while the http.Server or a dialing holds it
+	paused    pauseReasons // why nothing is to be read
+	halted    bool         // nothing is read
+	marked    mark         // on which of the worker's lists it is
+	opened    bool         // OnOpen was due, so that OnClose is
+	framed    bool         // it was, once: output consists of frames
+	alive     bool         // something arrived since the last look
+	pinged    bool         // a pong is awaited
+	late      bool         // longer than PongTimeout
+	congested bool         // the kernel did not take all: the socket is watched
+	above     bool         // OnBackpressure was told, OnDrain not yet
+	doomed    bool         // to be closed without further words
+	farewell  bool         // the stream towards the peer is ended
+	mounted   bool         // came through ServeHTTP
+	dialled   bool         // this side is the client
+	answered  bool         // Response tells the server's answer
+	asked     bool         // Request tells the client's request
+	pass      admit.Pass   // its place among all connections, and its client; nothing while the http.Server or a dialing holds it
 
 	phase atomic.Uint32 // a phase, changed by the loop only
 	id    uint64
@@ -54,7 +52,7 @@ type Conn struct {
 	sock  loop.Socket
 	stats connStats
 
-	queued atomic.Int64  // bytes in the inbox and in queue
+	queued atomic.Int64  // bytes in the inbox and in out
 	posted atomic.Uint32 // closePosted, abortPosted
 	topics atomic.Int32  // subscriptions, those on their way included
 	index  int           // in worker.conns

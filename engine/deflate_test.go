@@ -195,7 +195,7 @@ func TestDeflateInACongestedQueue(t *testing.T) {
 	for i := range each {
 		for _, m := range []Message{
 			{Type: Text, Data: []byte("keep " + news(i))},
-			{Type: Text, Data: []byte("replace " + news(i)), Policy: PolicyReplace, Key: 7},
+			{Type: Text, Data: []byte("replace " + news(i)), Policy: PolicyReplace, Key: "7"},
 			{Type: Text, Data: []byte("drop " + news(i)), Policy: PolicyDropOldest},
 		} {
 			if err := conn.Send(m); err != nil {
@@ -205,7 +205,7 @@ func TestDeflateInACongestedQueue(t *testing.T) {
 		kept = append(kept, "keep "+news(i))
 	}
 	for _, m := range []Message{
-		{Type: Text, Data: []byte("replace " + news(each)), Policy: PolicyReplace, Key: 7},
+		{Type: Text, Data: []byte("replace " + news(each)), Policy: PolicyReplace, Key: "7"},
 		{Type: Text, Data: []byte("drop " + news(each)), Policy: PolicyDropOldest},
 		{Type: Text, Data: []byte("end " + news(each))},
 	} {

@@ -367,7 +367,7 @@ func TestDialledSlowReader(t *testing.T) {
 		}
 	}
 	for key := range 3 { // of which the last replaces the others
-		_ = c.Send(Message{Type: Text, Data: []byte{byte('a' + key)}, Policy: PolicyReplace, Key: 1})
+		_ = c.Send(Message{Type: Text, Data: []byte{byte('a' + key)}, Policy: PolicyReplace, Key: "1"})
 	}
 	for {
 		h, payload := x.frame(t)

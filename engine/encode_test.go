@@ -36,10 +36,10 @@ func TestEncodeMovesItsBuffer(t *testing.T) {
 	s.onLoop(c, func() {
 		send := func(policy Policy, b byte, n int) {
 			data := bytes.Repeat([]byte{b}, n)
-			if err := c.Send(Message{Data: data, Policy: policy, Key: 1}); err != nil {
+			if err := c.Send(Message{Data: data, Policy: policy, Key: "1"}); err != nil {
 				t.Error(err)
 			}
-			if err := c.Send(Message{Data: []byte("!"), Policy: policy, Key: 1}); !errors.Is(err, errVerbose) {
+			if err := c.Send(Message{Data: []byte("!"), Policy: policy, Key: "1"}); !errors.Is(err, errVerbose) {
 				t.Errorf("the codec's error: %v", err)
 			}
 			want = append(want, bytes.Repeat(data, 100)...)
@@ -57,8 +57,8 @@ func TestEncodeMovesItsBuffer(t *testing.T) {
 			want = want[:before]
 			send(PolicyReplace, '0'+byte(n), 1+100*n)
 		}
-		if b := &c.w.env.Buffers; b.LentBytes() < c.queue.bytes {
-			t.Errorf("%d bytes wait, %d are lent", c.queue.bytes, b.LentBytes())
+		if b := &c.w.env.Buffers; b.LentBytes() < c.out.Bytes() {
+			t.Errorf("%d bytes wait, %d are lent", c.out.Bytes(), b.LentBytes())
 		}
 	})
 	got := make([]byte, len(want))

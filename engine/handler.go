@@ -101,9 +101,9 @@ type Message struct {
 	Policy Policy
 
 	// Key, of a message with PolicyReplace: while a message of the same
-	// key and connection waits to be sent, this one takes its place. 0 is no
-	// key: such a message replaces none.
-	Key uint64
+	// key and connection waits to be sent, this one takes its place. An empty
+	// key is none: such a message replaces none.
+	Key string
 }
 
 // Policy says what becomes of a message that is sent while SendBytesMax bytes

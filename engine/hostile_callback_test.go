@@ -51,7 +51,7 @@ func panicking(s *siege) Handler {
 			case "/go":
 				_ = c.Go(m, func(context.Context, Message) { panic("on purpose, off the loop") })
 			case "/backpressure", "/drain":
-				for c.queue == nil || c.queue.bytes < 1<<20 {
+				for c.out.Bytes() < 1<<20 {
 					_ = c.SendBinary(chunk)
 				}
 			default:
@@ -265,7 +265,7 @@ func sendToClosed(s *siege) {
 	use.Wait()
 	for _, c := range conns {
 		for what, err := range map[string]error{
-			"Send": c.Send(Message{Data: []byte("x"), Policy: PolicyReplace, Key: 1}), "SendText": c.SendText("x"), "Ping": c.Ping(nil), "Close": c.Close(4000, ""),
+			"Send": c.Send(Message{Data: []byte("x"), Policy: PolicyReplace, Key: "1"}), "SendText": c.SendText("x"), "Ping": c.Ping(nil), "Close": c.Close(4000, ""),
 			"PauseReading": c.PauseReading(), "ResumeReading": c.ResumeReading(), "Go": c.Go(Message{}, nil),
 		} {
 			if !errors.Is(err, ErrClosed) {

@@ -44,7 +44,7 @@ func (s *siege) pushedBack(c *client) {
 		s.onLoop(conn, func() {
 			// After a pause the kernel may still take some: what waits may be
 			// less than the watermark, until it is the lower one.
-			if back = conn.halted && conn.queue != nil && conn.queue.bytes > conn.e.low; back {
+			if back = conn.halted && conn.out.Bytes() > conn.e.low; back {
 				s.bounded(conn)
 			}
 		})
@@ -54,15 +54,12 @@ func (s *siege) pushedBack(c *client) {
 
 // bounded checks, on its loop, what a connection that is pushed back holds.
 func (s *siege) bounded(conn *Conn) {
-	held := 0
-	for _, ch := range conn.queue.chunks {
-		held += cap(ch.b)
-	}
+	held := conn.out.Holds()
 	if conn.rare != nil {
 		held += cap(conn.rare.parked)
 	}
-	if conn.queue.bytes > floodHigh+2*corkBytesMax || held > 4*floodHigh {
-		s.t.Errorf("%d bytes wait, in %d bytes of memory", conn.queue.bytes, held)
+	if conn.out.Bytes() > floodHigh+2*corkBytesMax || held > 4*floodHigh {
+		s.t.Errorf("%d bytes wait, in %d bytes of memory", conn.out.Bytes(), held)
 	}
 }
 

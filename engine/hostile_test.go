@@ -224,8 +224,8 @@ func (s *siege) calm() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c, closed := range s.known {
-		if n := c.queued.Load(); n != 0 || !closed || c.queue != nil || c.rare != nil && c.rare.parked != nil {
-			s.t.Errorf("left of connection %d: %d bytes queued, OnClose called: %v, queue %v, rare %+v", c.ID(), n, closed, c.queue, c.rare)
+		if n := c.queued.Load(); n != 0 || !closed || !c.out.Empty() || c.rare != nil && c.rare.parked != nil {
+			s.t.Errorf("left of connection %d: %d bytes queued, OnClose called: %v, queue %+v, rare %+v", c.ID(), n, closed, c.out, c.rare)
 		}
 	}
 	s.known = map[*Conn]bool{}

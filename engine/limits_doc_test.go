@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/engine/internal/outq"
 )
 
 // computed says how the documents describe the defaults that are not constant.
@@ -66,9 +67,10 @@ func TestLimitsDocumented(t *testing.T) {
 		"loop.ReadBytesMax":    showSize(loop.ReadBytesMax),
 		"corkBytesMax":         showSize(corkBytesMax),
 		"corkKeepMax":          showSize(corkKeepMax),
-		"chunkBytesMax":        showSize(chunkBytesMax),
-		"piecesMax":            showCount(piecesMax),
-		"freeQueuesMax":        showCount(freeQueuesMax),
+		"outq.ChunkBytesMax":   showSize(outq.ChunkBytesMax),
+		"loop.PiecesMax":       showCount(loop.PiecesMax),
+		"outq.FreeListsMax":    showCount(outq.FreeListsMax),
+		"outq.FreeChunksMax":   showCount(outq.FreeChunksMax),
 		"inboxBytesMax":        showSize(inboxBytesMax),
 		"inboxPostsMax":        showCount(inboxPostsMax),
 		"timersPerConnMax":     showCount(timersPerConnMax),
@@ -76,8 +78,8 @@ func TestLimitsDocumented(t *testing.T) {
 		"postsPerTurn":         showCount(postsPerTurn),
 		"copyBytesMax":         showSize(copyBytesMax),
 		"postsKeepMax":         showCount(postsKeepMax),
-		"shareBytesMin":        showSize(shareBytesMin),
-		"removableOverhead":    showSize(removableOverhead),
+		"outq.ShareBytesMin":   showSize(outq.ShareBytesMin),
+		"outq.RemovableBytes":  showSize(outq.RemovableBytes),
 		"arenaKeepMax":         showSize(arenaKeepMax),
 		"attendMax":            showCount(attendMax),
 		"fanOutMin":            showCount(fanOutMin),

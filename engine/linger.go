@@ -18,7 +18,7 @@ const (
 // what is still queued. A client waits for the server to end the stream first
 // (RFC 6455 §7.1.1).
 func (c *Conn) sayFarewell() {
-	if c.queue != nil || c.shared != nil {
+	if !c.out.Empty() {
 		c.halted = c.sock.Pause()
 		return
 	}
@@ -60,7 +60,7 @@ func (c *Conn) linger() {
 // it is in the midst of sending, the session is over, and the stream is ended
 // so that the peer still gets to read the close frame; else it is cut.
 func (c *Conn) noAnswer() {
-	if c.queue != nil || c.shared != nil || c.seldom().ignored < lingerBytesMin {
+	if !c.out.Empty() || c.seldom().ignored < lingerBytesMin {
 		c.doom(ErrTimeout)
 		return
 	}

@@ -1,10 +1,8 @@
 package engine
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"strings"
 	"syscall"
@@ -12,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/outq"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -82,7 +81,7 @@ func TestPolicies(t *testing.T) {
 				refused := 0
 				send := func() {
 					for i := range 100 {
-						err := c.Send(Message{Type: Text, Data: []byte(text(i)), Policy: tt.policy, Key: uint64(i%4) + 1})
+						err := c.Send(Message{Type: Text, Data: []byte(text(i)), Policy: tt.policy, Key: fmt.Sprint("player ", i%4)})
 						if errors.Is(err, ErrBackpressure) {
 							refused++
 						} else if err != nil {
@@ -91,7 +90,7 @@ func TestPolicies(t *testing.T) {
 					}
 				}
 				s.onLoop(c, func() { // from now on, room for ten messages
-					c.e.cfg.SendBytesMax = c.queue.bytes + 10*(len(text(0))+4+removableOverhead)
+					c.e.cfg.SendBytesMax = c.out.Bytes() + 10*(len(text(0))+4+outq.RemovableBytes)
 					if from == "loop" {
 						send()
 					}
@@ -158,10 +157,10 @@ func TestNotSentBytesMax(t *testing.T) {
 		c := <-conns
 		s.onLoop(c, func() {
 			for i := 0; !c.congested || i%100 != 0; i++ { // positions of player 7, of which only the latest matters
-				_ = c.Send(Message{Type: Text, Data: fmt.Appendf(nil, "%01000d", i), Policy: PolicyReplace, Key: 7})
+				_ = c.Send(Message{Type: Text, Data: fmt.Appendf(nil, "%01000d", i), Policy: PolicyReplace, Key: "player 7"})
 				c.flush()
 			}
-			_ = c.Send(Message{Type: Text, Data: []byte("latest"), Policy: PolicyReplace, Key: 7})
+			_ = c.Send(Message{Type: Text, Data: []byte("latest"), Policy: PolicyReplace, Key: "player 7"})
 		})
 		for {
 			_, m := cl.receive()
@@ -185,12 +184,12 @@ func TestReplaceAmongDroppable(t *testing.T) {
 	s := serve(t, Config{Loops: 1, SendBytesHigh: 1 << 30, SendBytesMax: 1 << 30}, Handler{OnOpen: func(c *Conn) { conns <- c }})
 	cl, c, filler := congest(t, s, conns)
 	s.onLoop(c, func() {
-		c.e.cfg.SendBytesMax = c.queue.bytes + 10_000
+		c.e.cfg.SendBytesMax = c.out.Bytes() + 10_000
 		for range 100 {
 			_ = c.Send(Message{Type: Text, Data: make([]byte, 1000), Policy: PolicyDropOldest})
 		}
 		for i := range 100 {
-			if err := c.Send(Message{Type: Text, Data: fmt.Append(nil, "typing ", i), Policy: PolicyReplace, Key: 1}); err != nil {
+			if err := c.Send(Message{Type: Text, Data: fmt.Append(nil, "typing ", i), Policy: PolicyReplace, Key: "typing"}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -345,151 +344,4 @@ func TestWriteStall(t *testing.T) {
 	s.await("it to be gone", func() bool { return s.Stats().Connections == 0 })
 	_ = s.end()
 	s.balanced()
-}
-
-// TestQueueModel runs a queue against a plain list: what leaves is what was
-// put, less what was removed, and the accounts balance.
-func TestQueueModel(t *testing.T) {
-	type item struct {
-		frame     []byte
-		removable bool
-		key       uint64
-		written   int
-	}
-	for seed := range uint64(200) {
-		r := rand.New(rand.NewPCG(seed, 7))
-		var env codec.Env
-		var o codec.Options
-		session := codec.NewSession(&o)
-		q := new(queue)
-		held := new(broadcast)
-		held.refs.Store(1)
-		var model []item
-		var out, want []byte
-		n := 0
-		frame := func() []byte {
-			n++
-			p := binary.AppendUvarint(nil, uint64(n))
-			p = append(p, make([]byte, r.IntN(1+r.IntN(3000)))...)
-			b, _ := session.Encode(&env, nil, protocol.OpBinary, p, false)
-			return b
-		}
-		pooled := func(f []byte) []byte { return append(env.Buffers.Get(len(f)), f...) }
-		advance := func(k int) {
-			for k > 0 {
-				left := len(model[0].frame) - model[0].written
-				take := min(k, left)
-				want = append(want, model[0].frame[model[0].written:model[0].written+take]...)
-				model[0].written += take
-				if k -= take; take == left {
-					model = model[1:]
-				}
-			}
-		}
-		for range 400 {
-			switch r.IntN(6) {
-			case 0, 1: // gathered
-				f := frame()
-				c := q.open(&env.Buffers, len(f))
-				c.b = append(c.b, f...)
-				q.bytes += len(f)
-				model = append(model, item{frame: f})
-			case 2: // shared
-				f := frame()
-				held.refs.Add(1)
-				q.add(chunk{b: f, kind: shared, owner: held})
-				q.bytes += len(f)
-				model = append(model, item{frame: f})
-			case 3: // removable, or in the place of one of its key
-				f, key := frame(), uint64(r.IntN(4))
-				var old *chunk
-				if key != 0 {
-					old = q.find(key)
-				}
-				at := -1
-				for i, it := range model {
-					if it.removable && it.key == key && key != 0 && it.written == 0 {
-						at = i
-					}
-				}
-				if (old != nil) != (at >= 0) {
-					t.Fatalf("seed %d: found %v, the model %d", seed, old, at)
-				}
-				if old != nil {
-					q.bytes += len(f) - len(old.b)
-					env.Buffers.Put(old.b)
-					old.b = pooled(f)
-					model[at].frame = f
-					break
-				}
-				q.addRemovable(pooled(f), key)
-				q.bytes += len(f) + removableOverhead
-				model = append(model, item{frame: f, removable: true, key: key})
-			case 4:
-				removed := q.removeOldest(&env.Buffers)
-				at := -1
-				for i, it := range model {
-					if it.removable && it.written == 0 {
-						at = i
-						break
-					}
-				}
-				if removed != (at >= 0) {
-					t.Fatalf("seed %d: removed %v, the model %d", seed, removed, at)
-				}
-				if at >= 0 {
-					model = append(model[:at:at], model[at+1:]...)
-				}
-			case 5: // the kernel takes some
-				var total int
-				pieces := q.pieces(nil)
-				for _, p := range pieces {
-					total += len(p)
-				}
-				if total == 0 {
-					break
-				}
-				k := 1 + r.IntN(total)
-				left := k
-				for _, p := range pieces {
-					take := min(left, len(p))
-					out = append(out, p[:take]...)
-					left -= take
-				}
-				q.wrote(k, &env.Buffers)
-				advance(k)
-			}
-		}
-		if string(out) != string(want) {
-			t.Fatalf("seed %d: other bytes left than the model says", seed)
-		}
-		if r.IntN(2) == 0 { // a policy close: only the rest of the first stays
-			whole := len(model)
-			if whole > 0 && model[0].written > 0 {
-				whole--
-				model = model[:1]
-			} else {
-				model = nil
-			}
-			if got := q.discard(session, &env.Buffers); got != whole {
-				t.Fatalf("seed %d: discarded %d messages, want %d", seed, got, whole)
-			}
-		}
-		for {
-			pieces := q.pieces(nil)
-			if len(pieces) == 0 {
-				break
-			}
-			k := 0
-			for _, p := range pieces {
-				k += len(p)
-				out = append(out, p...)
-			}
-			q.wrote(k, &env.Buffers)
-			advance(k)
-		}
-		if string(out) != string(want) || len(model) != 0 || q.bytes != 0 || q.removable != 0 || len(q.keys) != 0 || env.Buffers.Lent() != 0 || held.refs.Load() != 1 {
-			t.Fatalf("seed %d: at the end %d bytes, %d removable, %d keys, %d buffers, model %d", seed, q.bytes, q.removable, len(q.keys), env.Buffers.Lent(), len(model))
-		}
-	}
 }

@@ -1,17 +1,14 @@
 package engine
 
 import (
-	"unsafe"
-
+	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/engine/internal/outq"
 	"github.com/sockmill/sockmill/protocol"
 )
 
 const (
 	corkBytesMax = 64 << 10 // the cork is written when it holds this much, else at the end of the batch
 	corkKeepMax  = 1 << 20  // a cork that grew above is not kept
-
-	// shareBytesMin: smaller frames of a broadcast are copied into the queues.
-	shareBytesMin = 4 << 10
 )
 
 // outgoing is a message or ping on its way.
@@ -19,7 +16,7 @@ type outgoing struct {
 	op     protocol.Opcode
 	policy Policy
 	plain  bool
-	key    uint64
+	key    string
 	data   []byte
 }
 
@@ -101,7 +98,7 @@ func (c *Conn) cork(op protocol.Opcode, data []byte, plain bool) error {
 // send sends on the loop: into the cork if the connection's own batch is being
 // decoded, else into its queue, which is written at the end of this turn. Of a
 // congested connection the policy of the message is asked.
-func (c *Conn) send(m outgoing) (err error) {
+func (c *Conn) send(m outgoing) error {
 	if c.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
@@ -115,13 +112,19 @@ func (c *Conn) send(m outgoing) (err error) {
 	if w.cur == c {
 		return c.cork(m.op, m.data, m.plain)
 	}
-	q := c.ensureQueue()
-	tail := q.open(&w.env.Buffers, len(m.data)+protocol.HeaderBytesMax)
-	before := len(tail.b)
-	if tail.b, err = c.encode(tail.b, m, m.plain); err == nil && !m.op.Control() {
-		c.stats.messagesOut.add(1)
+	return c.enqueue(m)
+}
+
+// enqueue encodes a message or ping behind what waits.
+func (c *Conn) enqueue(m outgoing) error {
+	before, messages := c.out.Bytes(), 1
+	if m.op.Control() {
+		messages = 0
 	}
-	c.grew(q, len(tail.b)-before)
+	err := c.out.Append(&c.w.out, m.room(), messages, func(dst []byte) ([]byte, error) {
+		return c.codec.Encode(&c.w.env, dst, m.op, m.data, m.plain)
+	})
+	c.grew(before)
 	return err
 }
 
@@ -130,95 +133,44 @@ func (c *Conn) send(m outgoing) (err error) {
 // sent like any other. What may be removed later is not compressed: to inflate
 // what follows, the peer would need it.
 func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
-	q, limit := c.queue, c.e.cfg.SendBytesMax
-	full := q.bytes >= limit
-	switch m.policy {
-	case PolicyClose:
-		if full {
-			c.stats.dropped.Add(1)
-			c.closeSlow()
-			return true, ErrBackpressure
-		}
+	w, before, key := c.w, c.out.Bytes(), ""
+	if m.policy == PolicyReplace {
+		key = m.key
+	}
+	plainly := func(dst []byte) ([]byte, error) { return c.codec.Encode(&w.env, dst, m.op, m.data, true) }
+	verdict, removed := c.out.Decide(&w.out, outq.Policy(m.policy), key, c.e.cfg.SendBytesMax)
+	if removed > 0 {
+		c.stats.dropped.Add(uint64(removed))
+		c.recount(before)
+	}
+	before = c.out.Bytes()
+	switch verdict {
+	case outq.Send:
 		return false, nil
-	case PolicyReplace:
-		if old := q.find(m.key); m.key != 0 && old != nil {
-			return true, c.replace(q, old, m)
-		}
-		fallthrough
-	case PolicyDropOldest:
-		before := q.bytes
-		for full && q.removeOldest(&c.w.env.Buffers) {
-			c.stats.removed(1)
-			full = q.bytes >= limit
-		}
-		c.queued.Add(int64(q.bytes - before))
-	}
-	if full {
+	case outq.CloseSlow:
 		c.stats.dropped.Add(1)
+		c.closeSlow()
 		return true, ErrBackpressure
+	case outq.Drop:
+		c.stats.dropped.Add(1)
+		err = ErrBackpressure
+	case outq.TakePlace:
+		if err = c.out.ReplaceKey(&w.out, m.room(), key, plainly); err == nil {
+			c.stats.replaced.add(1)
+		}
+	case outq.SendRemovable:
+		if w.cur == c {
+			c.uncork() // what was sent before goes before
+			before = c.out.Bytes()
+		}
+		err = c.out.AppendRemovable(&w.out, m.room(), key, plainly)
 	}
-	buffers := &c.w.env.Buffers
-	b, err := c.encode(buffers.Get(len(m.data)+protocol.HeaderBytesMax), m, true)
-	if err != nil {
-		buffers.Put(b)
-		return true, err
-	}
-	if c.w.cur == c {
-		c.uncork() // what was sent before goes before
-	}
-	key := m.key
-	if m.policy != PolicyReplace {
-		key = 0
-	}
-	q.addRemovable(b, key)
-	c.stats.messagesOut.add(1)
-	c.grew(q, len(b)+removableOverhead)
-	return true, nil
+	c.grew(before)
+	return true, err
 }
 
-// replace puts m in the place of a waiting message.
-func (c *Conn) replace(q *queue, old *chunk, m outgoing) error {
-	buffers := &c.w.env.Buffers
-	b, err := c.encode(buffers.Get(len(m.data)+protocol.HeaderBytesMax), m, true)
-	if err != nil {
-		buffers.Put(b)
-		return err
-	}
-	before := len(old.b)
-	buffers.Put(old.b)
-	old.b = b
-	c.stats.replaced.add(1) // the waiting one leaves MessagesOut, this one enters it
-	c.grew(q, len(b)-before)
-	return nil
-}
-
-// encode appends m to a buffer of the loop. A codec may append more than there
-// is room for: what moved comes back into a buffer of the loop. If it fails,
-// b is as it was.
-func (c *Conn) encode(b []byte, m outgoing, plain bool) ([]byte, error) {
-	out, err := c.codec.Encode(&c.w.env, b, m.op, m.data, plain)
-	switch {
-	case err != nil:
-		return b, err
-	case unsafe.SliceData(out) == unsafe.SliceData(b):
-		return out, nil
-	}
-	buffers := &c.w.env.Buffers
-	moved := append(buffers.Get(len(out)), out...)
-	buffers.Put(b)
-	return moved, nil
-}
-
-// waiting is how many bytes wait on the loop for the peer.
-func (c *Conn) waiting() (bytes int) {
-	if c.queue != nil {
-		bytes = c.queue.bytes
-	}
-	if c.shared != nil {
-		bytes += len(c.shared.frameOf(c.compressed))
-	}
-	return bytes
-}
+// room is what a message takes in a frame, if it is not compressed.
+func (m *outgoing) room() int { return len(m.data) + protocol.HeaderBytesMax }
 
 // say lets the codec append to the output of c, whichever connection's batch
 // is under way.
@@ -237,7 +189,7 @@ func (c *Conn) say(f func()) {
 	}()
 	w.spare = words[:0]
 	if len(words) > 0 {
-		c.enqueue(words)
+		c.enqueueFrames(words)
 	}
 }
 
@@ -249,119 +201,103 @@ func (c *Conn) uncork() {
 	if len(out) == 0 {
 		return
 	}
-	if w.sent > 0 {
-		c.stats.messagesOut.add(w.sent)
-		w.sent = 0
-	}
 	if w.env.Out = out[:0]; cap(out) > corkKeepMax {
 		w.env.Out = nil
 	}
-	defer func() { w.head = 0 }()
-	switch {
-	case c.doomed:
-	case c.queue != nil || c.shared != nil:
-		c.enqueue(out)
+	messages, head := w.sent, w.head
+	w.sent, w.head = 0, 0
+	if !c.framed { // an HTTP answer
+		head = len(out)
+	}
+	if !c.doomed && (c.congested || !c.out.Empty()) {
+		c.enqueueRemainder(out, head, 0, messages)
 		if !c.congested && !c.doomed { // a fan-out that waits for its turn leaves with it
 			c.flush()
 		}
-	default:
-		n, err := c.sock.Write(out)
-		if err != nil {
-			c.doom(err)
-			return
-		}
+		return
+	}
+	n := 0
+	var err error
+	if !c.doomed {
+		n, err = c.sock.Write(out)
 		c.stats.bytesOut.add(uint64(n))
-		if n < len(out) {
-			c.congest(out, n)
-		}
+	}
+	switch {
+	case err != nil:
+		c.doom(err)
+		fallthrough
+	case c.doomed:
+		c.stats.dropped.Add(uint64(messages))
+	case n == len(out):
+		c.stats.messagesOut.add(uint64(messages))
+	default:
+		c.congested = true
+		c.enqueueRemainder(out, head, n, messages)
 	}
 }
 
-// congest queues what the kernel did not take of out, the first n bytes of
-// which are written. The frame that is cut there becomes a chunk of its own, so
-// that all others begin with a frame.
-func (c *Conn) congest(out []byte, n int) {
-	c.congested = true
-	end := len(out) // of an HTTP answer, which is no frame
-	if head := c.w.head; c.framed {
-		end = max(head, head+boundary(c.codec, out[head:], n-head))
-	}
-	if end > n {
-		b := append(c.w.env.Buffers.Get(end-n), out[n:end]...)
-		q := c.ensureQueue()
-		q.add(chunk{b: b, kind: rest})
-		c.grew(q, len(b))
-	}
-	if end < len(out) {
-		c.enqueue(out[end:])
-	}
+// enqueueRemainder queues what the kernel did not take of out: see outq.
+func (c *Conn) enqueueRemainder(out []byte, head, done, messages int) {
+	before := c.out.Bytes()
+	written := c.out.Remainder(&c.w.out, c.codec, out, head, done, messages)
+	c.stats.messagesOut.add(uint64(written))
+	c.grew(before)
 }
 
-// enqueue copies whole frames behind what waits already.
-func (c *Conn) enqueue(b []byte) {
-	q := c.ensureQueue()
-	tail := q.open(&c.w.env.Buffers, len(b))
-	tail.b = append(tail.b, b...)
-	c.grew(q, len(b))
+// enqueueFrames copies whole control frames behind what waits.
+func (c *Conn) enqueueFrames(b []byte) {
+	before := c.out.Bytes()
+	c.out.Copy(&c.w.out, b, 0)
+	c.grew(before)
 }
 
-// ensureQueue returns the queue, in which all that waits is from then on.
-func (c *Conn) ensureQueue() *queue {
-	c.takeShared()
-	if c.queue == nil {
-		w := c.w
-		if n := len(w.free); n > 0 {
-			c.queue = w.free[n-1]
-			w.free = w.free[:n-1]
-		} else {
-			c.queue = new(queue)
-		}
-	}
-	return c.queue
-}
-
-// grew notes n more queued bytes: the connection is attended to at the end of
-// the turn. Much of it is written at once, so that only what the peer does not
-// take counts against it; if that is too much, its reading pauses, so that TCP
-// pushes back.
-func (c *Conn) grew(q *queue, n int) {
-	q.bytes += n
-	c.queued.Add(int64(n))
+// grew notes that more is queued than before: the connection is attended to at
+// the end of the turn. Much of it is written at once, so that only what the peer
+// does not take counts against it.
+func (c *Conn) grew(before int) {
+	c.recount(before)
 	c.w.mark(c)
-	if q.bytes >= min(corkBytesMax, c.e.cfg.SendBytesMax) && !c.congested && !c.doomed {
+	if c.out.Bytes() >= min(corkBytesMax, c.e.cfg.SendBytesMax) && !c.congested && !c.doomed {
 		c.flush()
 	}
-	if c.queue != nil && c.queue.bytes > c.e.high {
+	if !c.out.Alone() {
+		c.pushBack()
+	}
+}
+
+// pushBack pauses the reading of a connection for which too much waits, so that
+// TCP makes its peer wait too.
+func (c *Conn) pushBack() {
+	if c.out.Bytes() > c.e.high {
 		c.pause(pausedBacklog)
 	}
 }
 
+// recount keeps the count of queued bytes, when out has changed.
+func (c *Conn) recount(before int) { c.queued.Add(int64(c.out.Bytes() - before)) }
+
 // flush writes what is queued until the kernel is full, then has the socket
 // watched.
 func (c *Conn) flush() {
-	if c.shared != nil {
-		c.flushShared()
-		if c.doomed {
-			return
-		}
-	}
 	if c.congested && c.sock.AwaitsWritable() {
 		return
 	}
-	w, q := c.w, c.queue
-	for q != nil && q.bytes > 0 {
-		w.pieces = q.pieces(w.pieces[:0])
+	w := c.w
+	for !c.out.Empty() {
+		w.pieces = c.out.Pieces(w.pieces[:0], loop.PiecesMax)
 		total := 0
 		for _, p := range w.pieces {
 			total += len(p)
 		}
 		n, err := c.sock.WriteV(w.pieces)
 		clear(w.pieces)
+		before := c.out.Bytes()
+		c.stats.bytesOut.add(uint64(n))
+		c.stats.messagesOut.add(uint64(c.out.Wrote(&w.out, n)))
+		c.recount(before)
 		if c.congested = n < total; c.congested && err == nil {
 			err = c.sock.Watch()
 		}
-		c.queued.Add(-int64(q.wrote(n, &w.env.Buffers)))
-		c.stats.bytesOut.add(uint64(n))
 		if err != nil {
 			c.doom(err)
 			return
@@ -371,37 +307,32 @@ func (c *Conn) flush() {
 		}
 		if c.congested {
 			c.stall(n > 0)
+			c.pushBack()
 			return
 		}
 	}
-	c.freeQueue()
+	c.decongest()
 }
 
-func (c *Conn) freeQueue() {
-	if b := c.shared; b != nil { // the connection is gone
-		c.shared = nil
-		b.release()
-	}
-	q := c.queue
-	if q == nil {
-		return
-	}
+// decongest ends the watch over the socket: nothing waits any more.
+func (c *Conn) decongest() {
 	c.congested = false
 	if c.rare != nil {
 		c.w.wheel.Stop(&c.rare.stall)
 	}
-	for i := q.first; i < len(q.chunks); i++ {
-		if ch := &q.chunks[i]; ch.kind != removed {
-			q.bytes -= len(ch.b) - ch.done
-			q.free(i, &c.w.env.Buffers)
-		}
+}
+
+// freeQueue gives back what still waits when the descriptor is closed. Its
+// messages are dropped, but for those that left with a part of a chunk.
+func (c *Conn) freeQueue() {
+	before, messages := c.out.Bytes(), c.out.Messages()
+	if messages > 0 {
+		written := 0
+		c.guard(func() { written = c.out.Written(c.codec) })
+		c.stats.messagesOut.add(uint64(written))
+		c.stats.dropped.Add(uint64(messages - written))
 	}
-	if q.bytes != 0 || q.removable != 0 || len(q.keys) != 0 {
-		panic("engine: the queue's accounts do not balance")
-	}
-	q.chunks, q.first, q.base = q.chunks[:0], 0, 0
-	if len(c.w.free) < freeQueuesMax && cap(q.chunks) <= 4*piecesMax {
-		c.w.free = append(c.w.free, q)
-	}
-	c.queue = nil
+	c.out.Free(&c.w.out)
+	c.recount(before)
+	c.decongest()
 }

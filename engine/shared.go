@@ -1,5 +1,7 @@
 package engine
 
+import "github.com/sockmill/sockmill/engine/internal/outq"
+
 // sendShared sends a message that many connections share. If it is one of many,
 // their turn to be written to comes later.
 func (c *Conn) sendShared(b *broadcast, many bool) error {
@@ -10,22 +12,15 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 		return c.send(b.m)
 	}
 	if c.congested {
-		if b.m.policy != PolicyClose {
-			_, err := c.sendCongested(b.m)
+		if done, err := c.sendCongested(b.m); done {
 			return err
-		}
-		if c.queue.bytes >= c.e.cfg.SendBytesMax {
-			c.stats.dropped.Add(1)
-			c.closeSlow()
-			return ErrBackpressure
 		}
 	}
 	w := c.w
-	frame, compressed := b.frame(c)
-	small := len(frame) <= shareBytesMin // a chunk of its own would cost more than the copy
+	s := b.frame(c)
 	if w.cur == c {
-		if small {
-			w.env.Out = append(w.env.Out, frame...)
+		if len(s.Frame) <= outq.ShareBytesMin { // a chunk of its own would cost more than the copy
+			w.env.Out = append(w.env.Out, s.Frame...)
 			if w.sent++; len(w.env.Out) >= corkBytesMax {
 				c.uncork()
 			}
@@ -33,65 +28,15 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 		}
 		c.uncork() // what was sent before goes before
 	}
-	c.stats.messagesOut.add(1)
 	if many {
 		w.markLater(c)
 	}
-	switch {
-	case c.queue == nil && c.shared == nil && len(frame) < corkBytesMax: // nothing else waits
-		b.refs.Add(1)
-		c.shared, c.compressed = b, compressed
-		c.queued.Add(int64(len(frame)))
-		w.mark(c)
-	case small:
-		c.enqueue(frame)
-	default:
-		q := c.ensureQueue()
-		b.refs.Add(1)
-		q.add(chunk{b: frame, kind: shared, owner: b})
-		c.grew(q, len(frame))
-	}
+	b.refs.Add(1)
+	before := c.out.Bytes()
+	c.out.Share(&w.out, s)
+	c.grew(before)
 	return nil
 }
 
-// takeShared moves a shared frame that waits alone into the queue.
-func (c *Conn) takeShared() {
-	b := c.shared
-	if b == nil {
-		return
-	}
-	c.shared = nil
-	frame := b.frameOf(c.compressed)
-	c.queued.Add(-int64(len(frame))) // counted anew
-	if len(frame) <= shareBytesMin {
-		c.enqueue(frame)
-		b.release()
-		return
-	}
-	q := c.ensureQueue()
-	q.add(chunk{b: frame, kind: shared, owner: b})
-	c.grew(q, len(frame))
-}
-
-// flushShared writes a shared frame that waits alone; what the kernel does not
-// take is queued.
-func (c *Conn) flushShared() {
-	b := c.shared
-	frame := b.frameOf(c.compressed)
-	n, err := c.sock.Write(frame)
-	c.stats.bytesOut.add(uint64(n))
-	if err != nil {
-		c.doom(err)
-		return
-	}
-	c.shared = nil
-	c.queued.Add(-int64(len(frame)))
-	if n == len(frame) {
-		b.release()
-		return
-	}
-	c.congested = true
-	q := c.ensureQueue()
-	q.add(chunk{b: frame, done: n, kind: shared, owner: b})
-	c.grew(q, len(frame)-n)
-}
+// Release implements outq.Owner.
+func (b *broadcast) Release() { b.release() }

@@ -121,24 +121,15 @@ func (c *simConn) parked() int {
 // its bound, and returns its bytes.
 func (c *simConn) checkQueue() int {
 	s, k, cc := c.s, c.sock, c.c
-	q := cc.queue
-	if q == nil {
+	bytes := cc.out.Bytes()
+	if cc.out.Empty() {
 		if k.progressAt = s.now; cc.congested {
 			s.failf("%v: congested without a queue", c)
 		}
 		return 0
 	}
-	bytes, messages := 0, 0
-	for i := q.first; i < len(q.chunks); i++ {
-		ch := &q.chunks[i]
-		bytes += len(ch.b) - ch.done
-		if ch.kind == removable {
-			messages++
-			bytes += removableOverhead
-		}
-	}
-	if q.bytes != bytes || q.removable != messages {
-		s.failf("%v: the queue counts %d bytes, %d removable; it has %d, %d", c, q.bytes, q.removable, bytes, messages)
+	if err := cc.out.Audit(); err != nil {
+		s.failf("%v: %v", c, err)
 	}
 	if write, _ := k.l.Awaited(&cc.sock); !cc.congested || !write {
 		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.congested, write)
@@ -203,16 +194,18 @@ func (c *simConn) checkOpen() {
 			c, len(p.sent), len(p.pings), len(p.pongs), p.seen, p.pinged, p.heard, p.ponged)
 	case p.delivered != st.MessagesOut:
 		s.failf("%v: %d messages arrived of %d", c, p.delivered, st.MessagesOut)
-	case cc.queue != nil || cc.halted || cc.above || cc.queued.Load() != 0 || cc.rare != nil && (cc.rare.parked != nil || len(cc.rare.jobs) > 0):
+	case !cc.out.Empty() || cc.halted || cc.above || cc.queued.Load() != 0 || cc.rare != nil && (cc.rare.parked != nil || len(cc.rare.jobs) > 0):
 		s.failf("%v: something is left at rest", c)
 	}
 	c.checkCounts()
 }
 
-// checkCounts asserts that each message sent is found in one of the counters.
+// checkCounts asserts that each message sent is found in one of the counters, or
+// waits.
 func (c *simConn) checkCounts() {
-	if st := c.c.Stats(); st.MessagesOut+st.Dropped+st.Replaced != c.counted {
-		c.s.failf("%v: %d messages were sent, %+v", c, c.counted, st)
+	waiting := uint64(c.c.out.Messages())
+	if st := c.c.Stats(); st.MessagesOut+st.Dropped+st.Replaced+waiting != c.counted {
+		c.s.failf("%v: %d messages were sent, %d wait, %+v", c, c.counted, waiting, st)
 	}
 }
 
@@ -224,7 +217,7 @@ func (c *simConn) checkGone() {
 		s.failf("%v: still there in phase %d", c, cc.phase.Load())
 	case c.opens != c.closes:
 		s.failf("%v: OnOpen %d, OnClose %d", c, c.opens, c.closes)
-	case cc.queue != nil || cc.timer.Armed() || cc.rare != nil && (cc.rare.parked != nil || cc.rare.stall.Armed()):
+	case !cc.out.Empty() || cc.timer.Armed() || cc.rare != nil && (cc.rare.parked != nil || cc.rare.stall.Armed()):
 		s.failf("%v: something is left of it", c)
 	case !reflect.ValueOf(&cc.ws).Elem().FieldByName("part").IsNil():
 		s.failf("%v: its codec keeps something", c)

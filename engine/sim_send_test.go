@@ -13,7 +13,7 @@ type simSend struct {
 	message simMessage
 	seq     int // of the call
 	policy  Policy
-	key     uint64
+	key     string
 	refused bool
 	arrived bool
 }
@@ -134,9 +134,8 @@ func (c *simConn) send(data []byte) {
 	s := c.s
 	m, x := s.message("s", data)
 	on := c.here()
-	m.Key = uint64(s.r.IntN(4))
-	if m.Key > 0 {
-		m.Key += uint64(10 * on) // the order across senders is nobody's
+	if key := s.r.IntN(4); key > 0 {
+		m.Key = fmt.Sprint(key, " from ", on) // the order across senders is nobody's
 	}
 	x.key = m.Key
 	c.add(on, x)
@@ -144,7 +143,7 @@ func (c *simConn) send(data []byte) {
 	s.calling++
 	err := c.c.Send(m)
 	s.calling--
-	s.tracef("%v: the program sends %.12q, %d bytes, policy %d, key %d: %v", c, m.Data, len(m.Data), m.Policy, m.Key, err)
+	s.tracef("%v: the program sends %.12q, %d bytes, policy %d, key %q: %v", c, m.Data, len(m.Data), m.Policy, m.Key, err)
 	for i := range m.Data { // Send copies
 		m.Data[i] = 0xdc
 	}
@@ -244,7 +243,7 @@ func (c *simConn) delivered(m simMessage) {
 	}
 	x.arrived = true
 	for i, other := range c.sends[from][c.passed[from]:] {
-		replaced := x.policy == PolicyReplace && x.key != 0 && other.policy != PolicyClose && other.key == x.key && !other.refused && !other.arrived
+		replaced := x.policy == PolicyReplace && x.key != "" && other.policy != PolicyClose && other.key == x.key && !other.refused && !other.arrived
 		if other == x || replaced {
 			c.passed[from] += i + 1
 			return

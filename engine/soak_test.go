@@ -83,10 +83,10 @@ func (s *soak) chat() Handler {
 		case len(m.Data) == 0:
 			_ = c.Send(m)
 		case m.Data[0] == 'b': // to all
-			_ = s.Broadcast(Message{Type: m.Type, Data: m.Data, Policy: policies[1+int(m.Data[1])%3], Key: 7})
+			_ = s.Broadcast(Message{Type: m.Type, Data: m.Data, Policy: policies[1+int(m.Data[1])%3], Key: "7"})
 		case m.Data[0] == 'f': // more than a kernel holds
 			for i := range 100 {
-				if c.Send(Message{Data: soakChunk, Policy: policies[int(m.Data[1])%4], Key: uint64(i%3) + 1}) != nil {
+				if c.Send(Message{Data: soakChunk, Policy: policies[int(m.Data[1])%4], Key: fmt.Sprint(i % 3)}) != nil {
 					return
 				}
 			}

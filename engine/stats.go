@@ -17,13 +17,15 @@ type Stats struct {
 }
 
 // ConnStats are counters of a connection since it was accepted. Bytes are those
-// of the TCP stream, handshake included. What a policy removed from the queue
-// moves from MessagesOut to Dropped or Replaced.
+// of the TCP stream, handshake included. They only rise. Every message that was
+// sent is in the end counted by one of MessagesOut, Dropped and Replaced; until
+// then it waits. A message counts as sent if Send returned nil or
+// ErrBackpressure.
 type ConnStats struct {
 	BytesIn, BytesOut uint64
 	MessagesIn        uint64
-	MessagesOut       uint64 // sent, or waiting to be sent
-	Dropped           uint64 // by a Policy, or discarded when it closed; of others' sends also those the end overtook
+	MessagesOut       uint64 // the kernel took all of it; of messages that had to wait, up to 64 KiB are counted together
+	Dropped           uint64 // by a Policy, or because the connection ended before the kernel took it
 	Replaced          uint64 // by a later message of the same Key
 	RateLimited       uint64 // times that reading paused because the peer sent too much
 }
@@ -49,12 +51,6 @@ type counter struct{ n atomic.Uint64 }
 
 // add is for the loop alone, and cheaper than an atomic addition.
 func (c *counter) add(n uint64) { c.n.Store(c.n.Load() + n) }
-
-// removed notes messages that had been counted as waiting.
-func (s *connStats) removed(n int) {
-	s.messagesOut.n.Store(s.messagesOut.n.Load() - uint64(n))
-	s.dropped.Add(uint64(n))
-}
 
 // Stats returns the counters of the connection.
 func (c *Conn) Stats() ConnStats {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -287,16 +288,13 @@ func TestFanOutIsOneWriteForEach(t *testing.T) {
 		OnMessage: func(c *Conn, m Message) {
 			before := other.Stats().BytesOut
 			check := func(what string, alone bool, chunks int) {
-				n := 0
-				if other.queue != nil {
-					n = len(other.queue.pieces(nil))
-				}
-				if (other.shared != nil) != alone || n != chunks || other.Stats().BytesOut != before {
-					t.Errorf("%s: alone %v, %d chunks, %d bytes written", what, other.shared != nil, n, other.Stats().BytesOut-before)
+				n := len(other.out.Pieces(nil, loop.PiecesMax))
+				if other.out.Alone() != alone || n != chunks || other.Stats().BytesOut != before {
+					t.Errorf("%s: alone %v, %d chunks, %d bytes written", what, other.out.Alone(), n, other.Stats().BytesOut-before)
 				}
 			}
 			_ = c.e.Broadcast(m)
-			check("one broadcast", true, 0)
+			check("one broadcast", true, 1)
 			_ = c.e.Broadcast(m)
 			check("two", false, 1)
 			_ = other.SendText("mine")

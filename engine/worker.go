@@ -9,6 +9,7 @@ import (
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/engine/internal/outq"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 )
 
@@ -25,13 +26,13 @@ type worker struct {
 	in    []byte      // what is left of that input
 	got   uint64      // messages decoded from it
 	head  int         // bytes of the cork that are no frames: the handshake's answer
-	sent  uint64      // messages encoded into the cork
+	sent  int         // messages encoded into the cork
 	dirty []*Conn     // to be attended to at the end of this turn
 	later fifo        // to be attended to after other events had their turn
 
-	free   []*queue // free list
-	pieces [][]byte // scratch of flush
-	spare  []byte   // scratch of say
+	out    outq.Pool // memory of the queues
+	pieces [][]byte  // scratch of flush
+	spare  []byte    // scratch of say
 
 	held     int64 // bytes in buffers, as account told it last
 	draining bool
@@ -59,6 +60,7 @@ func newWorker(e *Engine, index int) *worker {
 	_, _ = rand.Read(seed[:]) // never fails
 	w := &worker{e: e, index: index}
 	w.api.w = w
+	w.out.Buffers = &w.env.Buffers
 	w.env.Random = mrand.NewChaCha8(seed).Uint64 // cryptographically strong
 	return w
 }
@@ -242,7 +244,8 @@ func (w *worker) remove(c *Conn) {
 // trim lets go of what the loop keeps for connections, when the last has left.
 func (w *worker) trim() {
 	w.env.Buffers.Trim()
-	w.env.Out, w.spare, w.free = nil, nil, nil
+	w.out.Trim()
+	w.env.Out, w.spare = nil, nil
 	if w.later.len() == 0 {
 		w.later = fifo{}
 	}

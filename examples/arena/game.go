@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +27,7 @@ type game struct {
 
 	world *world.World
 	size  float32 // of the world, as the players know it
-	epoch uint64  // counts the sizes
+	epoch string  // another for each size
 	seats []*seat // who plays, in no order
 	byID  map[uint32]*seat
 	now   time.Time // when the running tick was due
@@ -48,7 +49,7 @@ type seat struct {
 
 func newGame(o options, log *zap.Logger) *game {
 	g := &game{log: log, metrics: newMetrics(), grace: o.grace, world: world.New(o.seed, o.npcs), byID: map[uint32]*seat{}}
-	g.size, g.epoch = g.world.Size, 1
+	g.size, g.epoch = g.world.Size, fmt.Sprint(g.world.Size)
 	g.board.draw(g.world)
 	return g
 }
@@ -178,7 +179,7 @@ func (g *game) resized() {
 		return
 	}
 	g.size = g.world.Size
-	g.epoch++
+	g.epoch = fmt.Sprint(g.size)
 	for _, s := range g.seats {
 		if s.client != nil {
 			s.sight.force()

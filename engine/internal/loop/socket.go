@@ -91,10 +91,10 @@ func (s *Socket) Write(b []byte) (n int, err error) {
 	return written(s.loop.sys.Send(int(s.fd), b))
 }
 
-// vecsMax is how many pieces one WriteV sends.
-const vecsMax = 64
+// PiecesMax is how many pieces one WriteV sends.
+const PiecesMax = 64
 
-// WriteV is Write for pieces; only the first 64 are sent.
+// WriteV is Write for pieces; only the first PiecesMax are sent.
 func (s *Socket) WriteV(pieces [][]byte) (n int, err error) {
 	if s.closing {
 		return 0, unix.EPIPE
@@ -102,7 +102,7 @@ func (s *Socket) WriteV(pieces [][]byte) (n int, err error) {
 	if len(pieces) == 1 {
 		return s.Write(pieces[0])
 	}
-	return written(s.loop.sys.SendVec(int(s.fd), pieces[:min(len(pieces), vecsMax)]))
+	return written(s.loop.sys.SendVec(int(s.fd), pieces[:min(len(pieces), PiecesMax)]))
 }
 
 // written turns "not now" into a count of 0: a full kernel is no error.
