@@ -28,7 +28,7 @@ func (c *Conn) close(info *CloseError) error {
 	c.seldom().closing = info
 	var await bool
 	c.say(func() { await = c.codec.Close(&c.w.env, info.Code, info.Reason) })
-	c.phase.Store(phaseClosing)
+	c.enter(phaseClosing)
 	c.endTimers()
 	c.uncountTopics()
 	c.rare.over = !await
@@ -46,11 +46,12 @@ func (c *Conn) closeSlow() {
 	}
 	w := c.w
 	if w.cur == c && len(w.env.Out) > w.head {
-		c.stats.dropped.Add(uint64(w.sent))
+		c.noteSent(w.sent)
+		c.noteDiscarded(w.sent)
 		w.env.Out, w.sent = w.env.Out[:w.head], 0
 	}
 	before := c.out.Bytes()
-	c.stats.dropped.Add(uint64(c.out.Discard(&w.out, c.codec)))
+	c.noteDiscarded(c.out.Discard(&w.out, c.codec))
 	c.recount(before)
 	_ = c.close(errSlow())
 }
@@ -62,7 +63,7 @@ func (c *Conn) end(info *CloseError) {
 	if c.phase.Load() >= phaseEnding {
 		return
 	}
-	c.phase.Store(phaseEnding)
+	c.enter(phaseEnding)
 	c.endTimers()
 	c.uncountTopics()
 	if !c.framed {
@@ -92,7 +93,7 @@ func (c *Conn) abort() {
 	case phase == phaseGone:
 		return
 	case phase < phaseClosing:
-		c.phase.Store(phaseClosing)
+		c.enter(phaseClosing)
 		c.endTimers()
 	}
 	c.sock.ResetOnClose()
@@ -176,7 +177,7 @@ func (c *Conn) gone(err error) {
 	if c.phase.Load() < phaseEnding {
 		c.end(c.abnormal(err))
 	}
-	c.phase.Store(phaseGone)
+	c.enter(phaseGone)
 	w.wheel.Stop(&c.timer)
 	if r := c.rare; r != nil {
 		w.wheel.Stop(&r.life)

@@ -272,7 +272,6 @@ func (d *dialing) enroll(nc net.Conn) error {
 	if err := d.w.loop.Enroll(nc, &c.sock, (*owner)(c)); err != nil {
 		return err
 	}
-	d.e.dialled.Add(1)
 	return nil
 }
 

@@ -52,8 +52,6 @@ type Engine struct {
 
 	turning    atomic.Int64 // refused, and still waited for
 	lastID     atomic.Uint64
-	accepted   atomic.Uint64
-	dialled    atomic.Uint64
 	dialFailed atomic.Uint64
 
 	life       context.Context // ends when Shutdown begins: attempts of Dial do
@@ -240,7 +238,6 @@ func (e *Engine) enroll(nc net.Conn, head []byte, pass *admit.Pass) error {
 		e.gate.Leave(&c.pass)
 		return err
 	}
-	e.accepted.Add(1)
 	return nil
 }
 

@@ -82,8 +82,8 @@ func TestUpgradeThatOnlyLooksLikeOne(t *testing.T) {
 			t.Errorf("%q: %s %q", token, r.Status, body)
 		}
 	}
-	s.await("the acceptors to have counted", func() bool { return s.accepted.Load() >= 5 })
-	if n := s.accepted.Load(); n != 5 {
+	s.await("the acceptors to have counted", func() bool { return s.Stats().Accepted >= 5 })
+	if n := s.Stats().Accepted; n != 5 {
 		t.Errorf("%d connections came to the loop, want 5", n)
 	}
 }

@@ -141,12 +141,8 @@ func (c *Conn) overtaken(err error) {
 	if !errors.Is(err, ErrClosed) {
 		return
 	}
-	c.stats.dropped.Add(1)
-	if c.phase.Load() == phaseGone { // and is summed up
-		c.w.mu.Lock()
-		c.w.past.Dropped++
-		c.w.mu.Unlock()
-	}
+	c.noteSent(1)
+	c.noteDiscarded(1)
 }
 
 // recoverPost survives a panic of a user's codec or of what was posted.

@@ -51,7 +51,7 @@ func (c *Conn) rates() *rates {
 // nothing is lost and nobody is closed.
 func (c *Conn) slowDown() {
 	if c.paused&pausedRate == 0 {
-		c.stats.rateLimited.add(1)
+		c.noteRateLimited()
 	}
 	c.pause(pausedRate)
 	next := &c.rates().next

@@ -63,7 +63,7 @@ func (c *Conn) start() {
 }
 
 func (c *Conn) arrived(b []byte) {
-	c.stats.bytesIn.add(uint64(len(b)))
+	c.noteRead(len(b))
 	c.alive = true
 	if c.e.cfg.BytesPerSecond < most {
 		c.spend(0, len(b))
@@ -96,7 +96,7 @@ func (c *Conn) receive(in []byte) {
 	}
 	w.cur, w.in = nil, nil
 	if w.got > 0 {
-		c.stats.messagesIn.add(w.got)
+		c.noteReceived(w.got)
 		w.got = 0
 	}
 	c.uncork()
@@ -175,7 +175,7 @@ func (c *Conn) open() {
 		c.answered = true
 		defer func() { c.answered = false }() // also if OnOpen panics
 	}
-	c.phase.Store(phaseOpen)
+	c.enter(phaseOpen)
 	c.opened, c.framed = true, true
 	c.e.gate.Opened(&c.pass)
 	c.limitLife()

@@ -69,6 +69,7 @@ func (c *Conn) dropOffLoop(p Policy) bool {
 		_ = c.postClose(c.closeSlow)
 	}
 	c.stats.dropped.Add(1)
+	c.w.stats.refused.Add(1)
 	return true
 }
 
@@ -124,6 +125,9 @@ func (c *Conn) enqueue(m outgoing) error {
 	err := c.out.Append(&c.w.out, m.room(), messages, func(dst []byte) ([]byte, error) {
 		return c.codec.Encode(&c.w.env, dst, m.op, m.data, m.plain)
 	})
+	if err == nil {
+		c.noteSent(messages)
+	}
 	c.grew(before)
 	return err
 }
@@ -140,7 +144,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 	plainly := func(dst []byte) ([]byte, error) { return c.codec.Encode(&w.env, dst, m.op, m.data, true) }
 	verdict, removed := c.out.Decide(&w.out, outq.Policy(m.policy), key, c.e.cfg.SendBytesMax)
 	if removed > 0 {
-		c.stats.dropped.Add(uint64(removed))
+		c.noteDropped(removed)
 		c.recount(before)
 	}
 	before = c.out.Bytes()
@@ -148,15 +152,16 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 	case outq.Send:
 		return false, nil
 	case outq.CloseSlow:
-		c.stats.dropped.Add(1)
+		c.noteSent(1)
+		c.noteDropped(1)
 		c.closeSlow()
 		return true, ErrBackpressure
 	case outq.Drop:
-		c.stats.dropped.Add(1)
+		c.noteDropped(1)
 		err = ErrBackpressure
 	case outq.TakePlace:
 		if err = c.out.ReplaceKey(&w.out, m.room(), key, plainly); err == nil {
-			c.stats.replaced.add(1)
+			c.noteReplaced()
 		}
 	case outq.SendRemovable:
 		if w.cur == c {
@@ -164,6 +169,9 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 			before = c.out.Bytes()
 		}
 		err = c.out.AppendRemovable(&w.out, m.room(), key, plainly)
+	}
+	if err == nil || verdict == outq.Drop {
+		c.noteSent(1)
 	}
 	c.grew(before)
 	return true, err
@@ -206,6 +214,7 @@ func (c *Conn) uncork() {
 	}
 	messages, head := w.sent, w.head
 	w.sent, w.head = 0, 0
+	c.noteSent(messages)
 	if !c.framed { // an HTTP answer
 		head = len(out)
 	}
@@ -220,16 +229,15 @@ func (c *Conn) uncork() {
 	var err error
 	if !c.doomed {
 		n, err = c.sock.Write(out)
-		c.stats.bytesOut.add(uint64(n))
 	}
 	switch {
 	case err != nil:
 		c.doom(err)
 		fallthrough
 	case c.doomed:
-		c.stats.dropped.Add(uint64(messages))
+		c.noteDiscarded(messages)
 	case n == len(out):
-		c.stats.messagesOut.add(uint64(messages))
+		c.noteWritten(n, messages)
 	default:
 		c.congested = true
 		c.enqueueRemainder(out, head, n, messages)
@@ -240,7 +248,7 @@ func (c *Conn) uncork() {
 func (c *Conn) enqueueRemainder(out []byte, head, done, messages int) {
 	before := c.out.Bytes()
 	written := c.out.Remainder(&c.w.out, c.codec, out, head, done, messages)
-	c.stats.messagesOut.add(uint64(written))
+	c.noteWritten(done, written)
 	c.grew(before)
 }
 
@@ -292,8 +300,7 @@ func (c *Conn) flush() {
 		n, err := c.sock.WriteV(w.pieces)
 		clear(w.pieces)
 		before := c.out.Bytes()
-		c.stats.bytesOut.add(uint64(n))
-		c.stats.messagesOut.add(uint64(c.out.Wrote(&w.out, n)))
+		c.noteWritten(n, c.out.Wrote(&w.out, n))
 		c.recount(before)
 		if c.congested = n < total; c.congested && err == nil {
 			err = c.sock.Watch()
@@ -329,8 +336,8 @@ func (c *Conn) freeQueue() {
 	if messages > 0 {
 		written := 0
 		c.guard(func() { written = c.out.Written(c.codec) })
-		c.stats.messagesOut.add(uint64(written))
-		c.stats.dropped.Add(uint64(messages - written))
+		c.noteWritten(0, written)
+		c.noteDiscarded(messages - written)
 	}
 	c.out.Free(&c.w.out)
 	c.recount(before)

@@ -34,6 +34,7 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 	b.refs.Add(1)
 	before := c.out.Bytes()
 	c.out.Share(&w.out, s)
+	c.noteSent(1)
 	c.grew(before)
 	return nil
 }

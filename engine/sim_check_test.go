@@ -31,7 +31,40 @@ func (s *sim) check(l *simLoop) {
 			c.check(waiting[c.c])
 		}
 	}
+	s.checkStats(l)
 	s.checkGate()
+}
+
+// checkStats asserts that the counters of a loop add up after each turn, that
+// others are told, and that none falls.
+func (s *sim) checkStats(l *simLoop) {
+	var waiting uint64
+	open := 0
+	for _, c := range s.conns {
+		if c.l == l {
+			waiting += uint64(c.c.out.Messages())
+			if c.c.phase.Load() == phaseOpen {
+				open++
+			}
+		}
+	}
+	x := &l.w.stats
+	if t := x.current; t.sent != t.MessagesOut+t.Dropped+t.Replaced+waiting || t.discarded > t.Dropped || t != x.told {
+		s.failf("the counters of a loop do not add up, %d messages wait: %+v, told %+v", waiting, t, x.told)
+	}
+	var st Stats
+	l.w.addTo(&st)
+	if st.Accepted+st.Dialled != st.Closed+uint64(len(l.w.conns)) || st.Open != open {
+		s.failf("of %d connections on a loop, %d of them open, the counters say %+v", len(l.w.conns), open, st)
+	}
+	rising := [...]uint64{st.Accepted, st.Dialled, st.Closed, st.MessagesSent, st.Discarded, st.BytesIn, st.BytesOut,
+		st.MessagesIn, st.MessagesOut, st.Dropped, st.Replaced, st.RateLimited}
+	for i, n := range rising {
+		if n < l.rising[i] {
+			s.failf("a counter has fallen: %v, before %v", rising, l.rising)
+		}
+	}
+	l.rising = rising
 }
 
 // checkGate asserts that who is inside is counted, and nobody else.

@@ -103,7 +103,6 @@ func (d *simDial) arrive() {
 	s.of[c.c] = c
 	s.tracef("%v: is dialled, descriptor %d", c, c.sock.fd)
 	s.onLoop(c.l, func() { c.l.Opened(&c.c.sock, (*owner)(c.c), c.sock.fd) })
-	s.e.dialled.Add(1)
 	s.check(c.l)
 }
 

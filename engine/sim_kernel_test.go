@@ -17,6 +17,8 @@ type simLoop struct {
 	rung  bool // the alarm's post waits
 	on    bool // its events are being handled
 
+	rising [12]uint64 // counters, at the last look
+
 	posted, carried [2]int // posts from elsewhere, on the loop
 	buf             [loop.ReadBytesMax]byte
 }

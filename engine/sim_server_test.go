@@ -142,7 +142,6 @@ func (s *sim) arrive() {
 	s.tracef("%v: arrives, descriptor %d", c, c.sock.fd)
 	s.onLoop(c.l, func() { c.l.Opened(&c.c.sock, (*owner)(c.c), c.sock.fd) })
 	s.e.gate.Arrived()
-	s.e.accepted.Add(1)
 	s.check(c.l)
 }
 

@@ -1,19 +1,34 @@
 package engine
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+)
 
-// Stats are counters of an Engine since it was made.
+// Stats are counters of an Engine since it was made. Those of type uint64 only
+// rise, and they add up:
+//
+//	Accepted + Dialled = Closed + connections that are on a loop
+//	MessagesSent = MessagesOut + Dropped + Replaced + messages that wait
+//
+// On a loop are connections whose handshake is under way, open ones (Open), those
+// that are closing, and those whose head has not shown yet that Config.HTTP is
+// meant. Messages wait for their peer; before that, those from other goroutines
+// wait for their loop, and are not counted yet.
 type Stats struct {
 	Connections   int    // in use now; handshakes, plain HTTP and what Dial is to make included
 	Most          int    // that may be in use: ConnectionsMax, or what the descriptors allow
 	Open          int    // of these, open WebSocket connections, dialled ones included
-	Accepted      uint64 // connections that came and reached a loop
-	Dialled       uint64 // connections of Dial that reached a loop
+	Accepted      uint64 // connections that came to a loop, each before its OnOpen; one that comes back from net/http counts again
+	Dialled       uint64 // connections of Dial that came to a loop
+	Closed        uint64 // of these both, those that have left their loop: closed, or handed to Config.HTTP
 	DialFailed    uint64 // attempts of Dial that failed
 	Refused       uint64 // connections turned away by a limit of Config, or during a shutdown
 	TakeoverBytes int    // of DeflateTakeoverBytes that are granted
 	LoopHeld      uint64 // callbacks that held a loop longer than CallbackWarnAfter
-	ConnStats            // of all open connections, past and present
+	MessagesSent  uint64 // that Send, a broadcast or a topic gave to a connection
+	Discarded     uint64 // of Dropped, those whose connection ended before the kernel took them
+	ConnStats            // of all connections, past and present
 }
 
 // ConnStats are counters of a connection since it was accepted. Bytes are those
@@ -70,22 +85,133 @@ func (c *Conn) Stats() ConnStats {
 // goroutine may call it.
 func (c *Conn) QueuedBytes() int { return int(c.queued.Load()) }
 
-// Stats returns the counters of the engine. It visits every connection.
+// Stats returns the counters of the engine. It costs the same however many
+// connections there are. Bytes and messages are those of each loop at the end of
+// its last turn, or on a loop its own of this moment. Any goroutine may call it.
 func (e *Engine) Stats() Stats {
 	admitted := e.gate.Counts()
-	s := Stats{Connections: admitted.Inside, Most: e.cfg.ConnectionsMax, Accepted: e.accepted.Load(), Refused: admitted.Refused,
-		Dialled: e.dialled.Load(), DialFailed: e.dialFailed.Load(), TakeoverBytes: int(e.takeover.used.Load())}
+	s := Stats{Connections: admitted.Inside, Most: e.cfg.ConnectionsMax, Refused: admitted.Refused,
+		DialFailed: e.dialFailed.Load(), TakeoverBytes: int(e.takeover.used.Load())}
 	for _, w := range e.running() {
-		w.mu.Lock()
-		s.ConnStats.add(w.past)
-		s.LoopHeld += w.watch.held.Load()
-		for _, c := range w.conns {
-			if c.phase.Load() == phaseOpen {
-				s.Open++
-			}
-			s.ConnStats.add(c.Stats())
-		}
-		w.mu.Unlock()
+		w.addTo(&s)
 	}
 	return s
+}
+
+// loopStats are the counters of a loop. What happens to connections shows at
+// once. What happens to bytes and messages is counted in current, which belongs
+// to the loop alone, and told to others at the end of each turn: that costs a
+// message nothing.
+type loopStats struct {
+	current traffic
+
+	_                                        [64]byte // the loop does not write to what others write to
+	accepted, dialled, closed, opened, ended counter
+	refused                                  atomic.Uint64 // messages, by senders off the loop
+
+	mu   sync.Mutex
+	told traffic
+	_    [64]byte
+}
+
+// traffic is what a loop's connections sent and received.
+type traffic struct {
+	ConnStats
+	sent, discarded uint64
+}
+
+// tell lets others see what is current.
+func (s *loopStats) tell() {
+	if s.told == s.current { // nobody else writes to told
+		return
+	}
+	s.mu.Lock()
+	s.told = s.current
+	s.mu.Unlock()
+}
+
+// addTo adds the counters of a loop. Parts are read before their sums, so that no
+// part is ever larger than its sum.
+func (w *worker) addTo(s *Stats) {
+	l := &w.stats
+	s.Closed += l.closed.n.Load()
+	s.Open -= int(l.ended.n.Load())
+	s.Open += int(l.opened.n.Load())
+	s.Accepted += l.accepted.n.Load()
+	s.Dialled += l.dialled.n.Load()
+	s.LoopHeld += w.watch.held.Load()
+	refused := l.refused.Load()
+	var t traffic
+	if w.on() {
+		t = l.current
+	} else {
+		l.mu.Lock()
+		t = l.told
+		l.mu.Unlock()
+	}
+	t.Dropped += refused
+	s.ConnStats.add(t.ConnStats)
+	s.MessagesSent += t.sent + refused
+	s.Discarded += t.discarded
+}
+
+// The loop counts what happens to a connection by these, for it and for all.
+
+func (c *Conn) noteRead(bytes int) {
+	c.stats.bytesIn.add(uint64(bytes))
+	c.w.stats.current.BytesIn += uint64(bytes)
+}
+
+func (c *Conn) noteReceived(messages uint64) {
+	c.stats.messagesIn.add(messages)
+	c.w.stats.current.MessagesIn += messages
+}
+
+// noteSent counts messages that are written, dropped or replaced from now on, or
+// wait.
+func (c *Conn) noteSent(messages int) { c.w.stats.current.sent += uint64(messages) }
+
+func (c *Conn) noteWritten(bytes, messages int) {
+	if bytes > 0 {
+		c.stats.bytesOut.add(uint64(bytes))
+		c.w.stats.current.BytesOut += uint64(bytes)
+	}
+	if messages > 0 {
+		c.stats.messagesOut.add(uint64(messages))
+		c.w.stats.current.MessagesOut += uint64(messages)
+	}
+}
+
+func (c *Conn) noteDropped(messages int) {
+	if messages > 0 {
+		c.stats.dropped.Add(uint64(messages))
+		c.w.stats.current.Dropped += uint64(messages)
+	}
+}
+
+// noteDiscarded is noteDropped for messages whose connection ends.
+func (c *Conn) noteDiscarded(messages int) {
+	c.noteDropped(messages)
+	c.w.stats.current.discarded += uint64(messages)
+}
+
+func (c *Conn) noteReplaced() {
+	c.stats.replaced.add(1)
+	c.w.stats.current.Replaced++
+}
+
+func (c *Conn) noteRateLimited() {
+	c.stats.rateLimited.add(1)
+	c.w.stats.current.RateLimited++
+}
+
+// enter changes the phase.
+func (c *Conn) enter(phase uint32) {
+	was := c.phase.Swap(phase)
+	switch {
+	case phase == phaseOpen:
+		c.w.stats.opened.add(1)
+	case was == phaseOpen:
+		c.w.stats.ended.add(1)
+	}
 }

@@ -49,9 +49,10 @@ type worker struct {
 	taking bool // takePosts is to come or under way: the loop need not wake itself
 	watch  watch
 
-	mu     sync.Mutex // guards what follows, which the loop changes and others read
-	conns  []*Conn    // all on this loop, in no order
-	past   ConnStats  // of connections that are gone
+	mu    sync.Mutex // guards what follows, which the loop changes and others read
+	conns []*Conn    // all on this loop, in no order
+
+	stats  loopStats
 	topics map[string]*topic
 }
 
@@ -125,6 +126,7 @@ func (w *worker) endTurn() {
 		w.attendDirty()
 	}
 	w.setAlarm()
+	w.stats.tell()
 	if w.later.len() > 0 {
 		w.loop.Wake()
 	}
@@ -228,6 +230,11 @@ func (w *worker) add(c *Conn) {
 	c.index = len(w.conns)
 	w.conns = append(w.conns, c)
 	w.mu.Unlock()
+	if c.dialled {
+		w.stats.dialled.add(1)
+	} else {
+		w.stats.accepted.add(1)
+	}
 }
 
 func (w *worker) remove(c *Conn) {
@@ -237,8 +244,8 @@ func (w *worker) remove(c *Conn) {
 	w.conns[c.index], w.conns[last] = moved, nil
 	moved.index = c.index
 	w.conns = w.conns[:last]
-	w.past.add(c.Stats())
 	w.mu.Unlock()
+	w.stats.closed.add(1)
 }
 
 // trim lets go of what the loop keeps for connections, when the last has left.
@@ -276,5 +283,6 @@ func (w *worker) end() (cut int, unsent int64) {
 			p.do()
 		}
 	}
+	w.stats.tell()
 	return w.cut, w.unsent
 }
