@@ -69,6 +69,16 @@ type Upgrader interface {
 	Refuse(env *Env, e *HandshakeError)
 }
 
+// Ender is implemented by a Codec without a closing handshake that is to be told
+// of the end of the peer's stream, once, after the last Decode. It returns
+// Message if what it kept is a message, such as a last line without a newline;
+// Close if the stream ended where it should not, with env.Closed saying how; or
+// else NeedMore: the connection then ended well. A Codec that is no Ender, but
+// Buffered, has ended well if it keeps nothing.
+type Ender interface {
+	End(env *Env) Event
+}
+
 // Buffered is implemented by a Codec that keeps input between calls.
 type Buffered interface {
 	// Buffered is how many bytes it keeps.
@@ -105,7 +115,9 @@ type HandshakeError = protocol.HandshakeError
 type CloseError struct {
 	// Code is the code of the close frame that ended the session (RFC 6455
 	// §7.4): protocol.CloseNoStatus if that frame had none,
-	// protocol.CloseAbnormal if there was no close frame.
+	// protocol.CloseAbnormal if there was no close frame. Of a protocol without a
+	// closing handshake, where the end of the stream is the farewell, it is
+	// protocol.CloseNormal, unless something broke.
 	Code   protocol.CloseCode
 	Reason string // at most 123 bytes
 	Remote bool   // the peer closed, not this side

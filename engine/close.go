@@ -32,7 +32,7 @@ func (c *Conn) close(info *CloseError) error {
 	c.endTimers()
 	c.uncountTopics()
 	c.rare.over = !await
-	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
+	c.beginWait(c.e.cfg.CloseTimeout)
 	c.w.mark(c)
 	return nil
 }
@@ -69,7 +69,7 @@ func (c *Conn) end(info *CloseError) {
 	if !c.framed {
 		c.e.gate.Opened(&c.pass)
 	}
-	c.w.arm(&c.timer, c.e.cfg.CloseTimeout)
+	c.beginWait(c.e.cfg.CloseTimeout)
 	if c.dial != nil {
 		c.dial.ended(c, info)
 	}
@@ -93,6 +93,7 @@ func (c *Conn) abort() {
 	case phase == phaseGone:
 		return
 	case phase < phaseClosing:
+		c.seldom().closing = &CloseError{Code: protocol.CloseAbnormal, Err: ErrAborted}
 		c.enter(phaseClosing)
 		c.endTimers()
 	}
@@ -142,7 +143,7 @@ func (c *Conn) noteCut(cause error) {
 // tellBacklog lets the program know when the backlog crosses the watermarks.
 func (c *Conn) tellBacklog() {
 	bytes := c.out.Bytes()
-	if bytes <= c.e.low {
+	if bytes <= c.e.cfg.SendBytesLow {
 		c.paused &^= pausedBacklog
 	}
 	switch {
@@ -152,7 +153,7 @@ func (c *Conn) tellBacklog() {
 			c.w.calling(onBackpressure, c)
 			c.guard(func() { f(c) })
 		}
-	case c.above && bytes <= c.e.low:
+	case c.above && bytes <= c.e.cfg.SendBytesLow:
 		c.above = false
 		if f := c.h.OnDrain; f != nil {
 			c.w.calling(onDrain, c)

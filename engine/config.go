@@ -121,8 +121,7 @@ type Config struct {
 
 	// DiscardTimeout is the time for a peer in the midst of sending to come to
 	// read why its connection is closed or its handshake refused: what it sends
-	// is discarded meanwhile. It begins when our stream ends; then the
-	// connection is cut.
+	// is discarded meanwhile. Then the connection is cut.
 	DiscardTimeout time.Duration
 
 	TopicsPerConnectionMax int // subscriptions of a connection; above: ErrTopics

@@ -77,7 +77,9 @@ type rare struct {
 	over    bool        // there is no farewell to await
 	cause   error       // why the socket failed
 	ignored int         // bytes that came since this side began to close, or since the last look
-	said    int64       // when the farewell was
+	looked  int64       // when linger first looked at that; 0: not yet
+	eof     bool        // the peer ended its stream
+	last    *CloseError // of a protocol without a closing handshake: how it is over then
 	stall   wheel.Timer // runs while a backlog makes no progress
 	life    wheel.Timer // runs if there is a LifetimeMax
 	rates   *rates      // what the peer sent lately, if there is a limit

@@ -29,8 +29,6 @@ type Engine struct {
 	encoder   codec.Codec    // a session that encodes for many, on any goroutine
 	takeover  budget
 	raw       bool // the protocol has no HTTP handshake
-	high      int  // SendBytesHigh and SendBytesLow, or 0: see New
-	low       int
 	began     time.Time
 	clock     func() time.Duration // since then; nil: the real time
 	listener  net.Listener
@@ -129,11 +127,6 @@ func New(cfg Config, h Handler) (*Engine, error) {
 		}
 		_, http := probe.(codec.Upgrader)
 		e.raw = !http
-	}
-	if e.high, e.low = cfg.SendBytesHigh, cfg.SendBytesLow; e.raw {
-		// Without a farewell of its own, a peer may end its stream and expect
-		// what is queued: its end must not be read before all is written.
-		e.high, e.low = 0, 0
 	}
 	if cfg.HTTP != nil {
 		e.http = newHTTPServer(e)

@@ -79,6 +79,15 @@ func (l *lines) Close(*codec.Env, protocol.CloseCode, string) bool {
 	return false
 }
 
+// End delivers a last line without a newline.
+func (l *lines) End(*codec.Env) codec.Event {
+	if l.closing || l.given || l.start == nil {
+		return codec.Event{} // codec.NeedMore
+	}
+	l.given = true
+	return codec.Event{Kind: codec.Message, Opcode: protocol.OpText, Data: l.start}
+}
+
 // Release gives the buffer back.
 func (l *lines) Release(env *codec.Env) {
 	if l.start != nil {
@@ -108,10 +117,9 @@ func ExampleConfig_codec() {
 		panic(err)
 	}
 	fmt.Fprint(peer, "hel")
-	fmt.Fprint(peer, "lo\nworld\n")
-	answers := bufio.NewScanner(peer)
-	for range 2 {
-		answers.Scan()
+	fmt.Fprint(peer, "lo\nworld\nbye") // no newline: the end of the stream ends the last line
+	_ = peer.(*net.TCPConn).CloseWrite()
+	for answers := bufio.NewScanner(peer); answers.Scan(); {
 		fmt.Println(answers.Text())
 	}
 	_ = peer.Close()
@@ -120,5 +128,6 @@ func ExampleConfig_codec() {
 	// Output:
 	// you said hello
 	// you said world
+	// you said bye
 	// <nil>
 }

@@ -14,7 +14,7 @@ import (
 // headAttacks never get beyond the opening handshake, or slowly.
 var headAttacks = []hostile{
 	{name: "head byte by byte", ceiling: 16, attack: dribble},
-	{name: "endless head", ceiling: 32, cfg: Config{DiscardTimeout: time.Second}, attack: endlessHead},
+	{name: "endless head", ceiling: 32, cfg: Config{DiscardTimeout: 200 * time.Millisecond}, attack: endlessHead},
 	{name: "1,000 silent", ceiling: 32, cfg: Config{HandshakeTimeout: time.Second}, attack: silence},
 	{name: "other protocols", ceiling: 16, attack: otherProtocols},
 }
@@ -43,7 +43,7 @@ func endlessHead(s *siege) {
 	var all sync.WaitGroup
 	n := s.n(4, 40)
 	for endless, first := range map[string]string{"x": "a: ", "a: b\r\n": "", "\r\n": ""} {
-		piece := strings.Repeat(endless, 8192/len(endless))
+		piece := []byte(strings.Repeat(endless, 8192/len(endless)))
 		for range n {
 			all.Go(func() {
 				nc := s.connect()
@@ -52,7 +52,7 @@ func endlessHead(s *siege) {
 					defer close(written)
 					_, err := io.WriteString(nc, "GET / HTTP/1.1\r\n"+first)
 					for err == nil {
-						_, err = io.WriteString(nc, piece)
+						_, err = nc.Write(piece)
 					}
 				}()
 				want := http.StatusRequestHeaderFieldsTooLarge

@@ -1,6 +1,13 @@
 package engine
 
-import "time"
+import (
+	"io"
+	"time"
+
+	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/internal/poison"
+	"github.com/sockmill/sockmill/protocol"
+)
 
 const (
 	// lingerTimeout is how long the peer may take to end its stream after we
@@ -13,13 +20,65 @@ const (
 	lingerBytesMin = 4 << 10
 )
 
-// sayFarewell ends our stream once everything is written. Until then reading
-// pauses: at the peer's end of stream the loop would close the descriptor over
+// streamEnded is told that the peer has ended its stream. Who reads on gets what
+// is queued; a protocol without a closing handshake may have a last message.
+func (c *Conn) streamEnded() {
+	c.w.beginTurn()
+	switch phase := c.phase.Load(); {
+	case phase == phaseOpen && c.e.raw:
+		c.endOfStream()
+	case phase == phaseClosing && !c.out.Empty():
+		c.end(c.abnormal(io.EOF))
+		fallthrough
+	case phase == phaseEnding:
+		c.seldom().eof = true
+	}
+	c.w.endTurn()
+}
+
+// endOfStream ends a connection whose protocol has no closing handshake: at once,
+// or, if its last message made reading pause, when it resumes.
+func (c *Conn) endOfStream() {
+	if r := c.seldom(); !r.eof {
+		r.eof, r.last = true, &CloseError{Code: protocol.CloseNormal, Remote: true}
+		c.w.cur = c
+		c.guard(c.lastEvent)
+		c.w.cur = nil
+		c.uncork()
+	}
+	if !c.halted && !c.doomed && c.phase.Load() == phaseOpen {
+		c.end(c.rare.last)
+	}
+}
+
+// lastEvent asks the codec what the stream ended with.
+func (c *Conn) lastEvent() {
+	if e, ok := c.codec.(codec.Ender); ok {
+		switch ev := e.End(&c.w.env); ev.Kind {
+		case codec.Message:
+			c.noteReceived(1)
+			if f := c.h.OnMessage; f != nil {
+				c.w.calling(onMessage, c)
+				f(c, Message{Type: MessageType(ev.Opcode), Data: ev.Data})
+				poison.Fill(ev.Data)
+			}
+		case codec.Close:
+			c.rare.last = c.w.env.Closed
+		}
+	} else if b, ok := c.codec.(codec.Buffered); ok && b.Buffered() > 0 {
+		c.rare.last = &CloseError{Code: protocol.CloseAbnormal, Remote: true, Err: io.ErrUnexpectedEOF}
+	}
+}
+
+// sayFarewell ends our stream once everything is written. If the peer has ended
+// its own, reading pauses until then, or the loop would close the descriptor over
 // what is still queued. A client waits for the server to end the stream first
 // (RFC 6455 §7.1.1).
 func (c *Conn) sayFarewell() {
 	if !c.out.Empty() {
-		c.halted = c.sock.Pause()
+		if c.halted = c.rare != nil && c.rare.eof && c.sock.Pause(); !c.halted {
+			c.sock.Resume()
+		}
 		return
 	}
 	c.farewell, c.halted = true, false
@@ -31,9 +90,7 @@ func (c *Conn) sayFarewell() {
 		}
 		wait = lingerTimeout
 	}
-	r := c.seldom()
-	r.ignored, r.said = 0, c.w.now()
-	c.w.arm(&c.timer, wait)
+	c.beginWait(wait)
 	c.sock.Resume()
 }
 
@@ -42,12 +99,24 @@ func (c *Conn) sayFarewell() {
 // of sending would not come to read our last words.
 func (c *Conn) ignore(n int) { c.seldom().ignored += n }
 
-// linger is called when the peer has not ended its stream in time. If it is in
-// the midst of sending, it gets more time, up to DiscardTimeout; then, or else,
-// it is cut.
+// beginWait gives a peer time while the connection ends, and more if it is in the
+// midst of sending then: see linger.
+func (c *Conn) beginWait(d time.Duration) {
+	if r := c.rare; r != nil {
+		r.ignored, r.looked = 0, 0
+	}
+	c.w.arm(&c.timer, d)
+}
+
+// linger is called when a peer has not done in time what the end waits for: read
+// what is queued, or end its stream. If it is in the midst of sending, it gets
+// more time, up to DiscardTimeout; then, or else, it is cut.
 func (c *Conn) linger() {
-	r := c.seldom()
-	left := c.e.cfg.DiscardTimeout - time.Duration(c.w.now()-r.said)*time.Millisecond
+	r, now := c.seldom(), c.w.now()
+	if r.looked == 0 {
+		r.looked = now
+	}
+	left := c.e.cfg.DiscardTimeout - time.Duration(now-r.looked)*time.Millisecond
 	if r.ignored < lingerBytesMin || left <= 0 {
 		c.doom(ErrTimeout)
 		return
@@ -58,10 +127,10 @@ func (c *Conn) linger() {
 
 // noAnswer is called when the peer has not answered our close frame in time. If
 // it is in the midst of sending, the session is over, and the stream is ended
-// so that the peer still gets to read the close frame; else it is cut.
+// so that the peer still gets to read the close frame.
 func (c *Conn) noAnswer() {
 	if !c.out.Empty() || c.seldom().ignored < lingerBytesMin {
-		c.doom(ErrTimeout)
+		c.linger()
 		return
 	}
 	c.noteCut(ErrTimeout)

@@ -9,11 +9,12 @@ import (
 // part of the public Conn.
 type owner Conn
 
-// Opened and the four that follow implement loop.Owner.
+// Opened and the five that follow implement loop.Owner.
 func (o *owner) Opened(l *loop.Loop) { (*Conn)(o).enrolled(l) }
 func (o *owner) Readable(b []byte)   { (*Conn)(o).readable(b) }
 func (o *owner) Writable()           { (*Conn)(o).writable() }
 func (o *owner) HungUp()             { (*Conn)(o).hungUp() }
+func (o *owner) Ended()              { (*Conn)(o).streamEnded() }
 func (o *owner) Closed(err error)    { (*Conn)(o).gone(err) }
 
 // Expire implements wheel.Expirer.

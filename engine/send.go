@@ -276,7 +276,7 @@ func (c *Conn) grew(before int) {
 // pushBack pauses the reading of a connection for which too much waits, so that
 // TCP makes its peer wait too.
 func (c *Conn) pushBack() {
-	if c.out.Bytes() > c.e.high {
+	if c.out.Bytes() > c.e.cfg.SendBytesHigh {
 		c.pause(pausedBacklog)
 	}
 }
@@ -310,7 +310,7 @@ func (c *Conn) flush() {
 			return
 		}
 		if n > 0 && c.phase.Load() >= phaseClosing {
-			w.arm(&c.timer, c.e.cfg.CloseTimeout) // the close frame has only now come so far
+			c.beginWait(c.e.cfg.CloseTimeout) // the close frame has only now come so far
 		}
 		if c.congested {
 			c.stall(n > 0)

@@ -118,15 +118,15 @@ func (c *simConn) check(inInbox int64) {
 	}
 	wanted := cc.paused != 0
 	if phase >= phaseClosing {
-		wanted = phase == phaseEnding && !cc.farewell && !s.cfg.noPause
+		wanted = phase == phaseEnding && !cc.farewell && cc.rare != nil && cc.rare.eof
 	}
 	if cc.halted != wanted {
 		s.failf("%v: halted %v in phase %d, for the reasons %b", c, cc.halted, phase, cc.paused)
 	}
-	if phase == phaseOpen && cc.above != (queued > s.e.low && (cc.above || queued > s.e.high)) {
+	if phase == phaseOpen && cc.above != (queued > s.e.cfg.SendBytesLow && (cc.above || queued > s.e.cfg.SendBytesHigh)) {
 		s.failf("%v: OnBackpressure or OnDrain is missing: above %v with %d", c, cc.above, queued)
 	}
-	if phase == phaseOpen && cc.congested && queued > s.e.high && !cc.halted && !s.cfg.noPause {
+	if phase == phaseOpen && cc.congested && queued > s.e.cfg.SendBytesHigh && !cc.halted && !s.cfg.noPause {
 		s.failf("%v: reads on with %d bytes waiting", c, queued)
 	}
 	if !cc.timer.Armed() {

@@ -130,6 +130,8 @@ func (k *simSock) read() {
 	case k.reset:
 		k.close(unix.ECONNRESET)
 	case k.inFin:
-		k.close(io.EOF)
+		if !k.l.Ended(&k.c.c.sock) {
+			k.close(io.EOF)
+		}
 	}
 }

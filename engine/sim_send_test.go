@@ -94,7 +94,7 @@ func (c *simConn) api(name string, f func() error) {
 // abort calls Abort.
 func (c *simConn) abort() {
 	s, cc := c.s, c.c
-	gone, twice := cc.phase.Load() == phaseGone, cc.posted.Load()&abortPosted != 0
+	gone, over, twice := cc.phase.Load() == phaseGone, cc.doomed, cc.posted.Load()&abortPosted != 0
 	s.calling++
 	err := cc.Abort()
 	s.calling--
@@ -102,7 +102,7 @@ func (c *simConn) abort() {
 	if err != nil && !(errors.Is(err, ErrClosed) && (gone || twice)) {
 		s.failf("%v: Abort says %v", c, err)
 	}
-	if cc.w.loop.On() && !gone {
+	if cc.w.loop.On() && !gone && !over {
 		c.aborted = true
 	}
 }

@@ -43,11 +43,7 @@ func (c *Conn) expire(t *wheel.Timer) {
 	case phaseClosing:
 		c.noAnswer()
 	default:
-		if c.farewell {
-			c.linger()
-			return
-		}
-		c.doom(ErrTimeout) // it takes nothing of what is queued
+		c.linger()
 	}
 }
 

@@ -158,7 +158,9 @@ func (l *Loop) read(s *Socket) {
 	case errno != 0:
 		l.end(s, os.NewSyscallError("read", errno))
 	case n == 0:
-		l.end(s, io.EOF)
+		if !s.ended() {
+			l.end(s, io.EOF)
+		}
 	default:
 		s.readable(l.buf[:n])
 	}

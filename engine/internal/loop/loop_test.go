@@ -54,6 +54,7 @@ type owner struct {
 	read   chan string
 	told   chan events
 	closed chan error
+	ended  chan bool // each Ended, if the socket is to stay
 	act    func(o *owner, b []byte)
 	last   func()         // called in Closed, if there is one
 	heard  func(o *owner) // called in Writable and in HungUp, if there is one
@@ -65,6 +66,11 @@ func (o *owner) Closed(err error) {
 		o.last()
 	}
 	o.closed <- err
+}
+func (o *owner) Ended() {
+	if o.ended != nil && o.sock.Pause() {
+		o.ended <- true
+	}
 }
 func (o *owner) Readable(b []byte) {
 	if o.act != nil {

@@ -46,6 +46,10 @@ func (s Simulated) Opened(sock *Socket, owner Owner, fd int) {
 // Readable brings input.
 func (s Simulated) Readable(sock *Socket, b []byte) { sock.readable(b) }
 
+// Ended tells the owner that the peer has ended its stream, and reports whether
+// the socket is to stay, or is closed already.
+func (s Simulated) Ended(sock *Socket) bool { return sock.ended() }
+
 // Closed tells the owner that the descriptor is about to be closed, as a loop
 // does by itself or in System.Close.
 func (s Simulated) Closed(sock *Socket, err error) { sock.closed(err) }

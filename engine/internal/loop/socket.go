@@ -13,6 +13,9 @@ type Owner interface {
 	Writable()
 	// HungUp follows a WatchHangup: the peer has ended its stream.
 	HungUp()
+	// Ended is called when the peer has ended its stream. The loop then closes the
+	// socket, unless the owner paused it: after Resume, Ended is called again.
+	Ended()
 	// Closed is called while the descriptor is still this socket's. err is
 	// io.EOF, an I/O error, or nil if Close was called.
 	Closed(err error)
@@ -40,6 +43,14 @@ func (s *Socket) readable(b []byte) {
 	s.loop.calling = s
 	s.owner.Readable(b)
 	s.called()
+}
+
+// ended reports whether the socket is to stay, or is closed already.
+func (s *Socket) ended() bool {
+	s.loop.calling = s
+	s.owner.Ended()
+	s.called()
+	return s.paused || s.closing
 }
 
 // called ends a call of the owner: if it closed the socket, that takes effect now.

@@ -229,3 +229,27 @@ func TestWhoWakesItsOwnLoopStarvesNobody(t *testing.T) {
 		}
 	}
 }
+
+// TestEnded: a socket that its owner pauses at the end of the peer's stream can be
+// written to; when it resumes, it is told again, and closed.
+func TestEnded(t *testing.T) {
+	g, drivers := start(t, 1)
+	o, peer := enroll(t, g, nil)
+	<-o.opened
+	drivers[0].on(func() { o.ended = make(chan bool, 1) })
+	_ = peer.CloseWrite()
+	<-o.ended
+	drivers[0].on(func() {
+		if _, err := o.sock.Write([]byte("there?")); err != nil {
+			t.Error(err)
+		}
+		o.ended = nil
+		o.sock.Resume()
+	})
+	if err := <-o.closed; err != io.EOF {
+		t.Errorf("closed with %v", err)
+	}
+	if got, err := io.ReadAll(peer); err != nil || string(got) != "there?" {
+		t.Errorf("the peer read %q, %v", got, err)
+	}
+}
