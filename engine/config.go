@@ -28,7 +28,9 @@ const NoLimit = -1
 type Config struct {
 	// Addr is a URL whose scheme picks the protocol: ws://host:port and
 	// ws+unix:///path for WebSocket, tcp://host:port and unix:///path for bytes
-	// as they come. An empty host is every address of the machine, port 0 a
+	// as they come. The mode of a socket file is set by ?mode=0660 behind the path,
+	// before anybody can connect; else the umask decides. A file that a crashed
+	// server left is replaced. An empty host is every address of the machine, port 0 a
 	// free port. With neither Addr nor Listener the engine serves only what
 	// ServeHTTP hands to it, and dials: see Engine.Dial.
 	Addr string

@@ -3,9 +3,11 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/sockmill/sockmill/codec"
@@ -22,28 +24,23 @@ func (e *Engine) listen() error {
 	if err != nil {
 		return fmt.Errorf("engine: Config.Addr %q is no URL: write it like ws://127.0.0.1:8090", e.cfg.Addr)
 	}
-	var network, address string
+	var address string
 	switch u.Scheme {
 	case "ws", "tcp":
 		port, err := strconv.ParseUint(u.Port(), 10, 16)
 		if err != nil || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
 			return fmt.Errorf("engine: Config.Addr %q must be %s://host:port, with a port from 0 to 65535 and without a path (OnUpgrade sees the path of each request)", e.cfg.Addr, u.Scheme)
 		}
-		network, address = "tcp", net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10))
+		address = net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10))
 	case "ws+unix", "unix":
-		network, address = "unix", u.Path
-		if u.Host != "" || address == "" {
-			return fmt.Errorf("engine: Config.Addr %q must be %s:///path", e.cfg.Addr, u.Scheme)
-		}
+		return e.listenUnix(u)
 	case "wss":
 		return fmt.Errorf("engine: Config.Addr %q: wss is not served; end TLS in a proxy before the engine and listen on ws", e.cfg.Addr)
 	default:
 		return fmt.Errorf("engine: Config.Addr %q must begin with ws://, ws+unix://, tcp:// or unix://", e.cfg.Addr)
 	}
-	if (u.Scheme == "tcp" || u.Scheme == "unix") && e.cfg.Codec == nil {
-		e.cfg.Codec = func() codec.Codec { return new(codec.Raw) }
-	}
-	e.listener, err = loop.Listen(network, address)
+	e.nameCodec(u.Scheme == "tcp")
+	e.listener, err = loop.Listen("tcp", address)
 	switch {
 	case err == nil:
 		e.inherited = true
@@ -56,6 +53,50 @@ func (e *Engine) listen() error {
 		return fmt.Errorf("engine: Config.Addr %s: %w", e.cfg.Addr, err)
 	}
 }
+
+// nameCodec sets the codec that the scheme of Addr names.
+func (e *Engine) nameCodec(raw bool) {
+	if raw && e.cfg.Codec == nil {
+		e.cfg.Codec = func() codec.Codec { return new(codec.Raw) }
+	}
+}
+
+// listenUnix makes the socket file that Addr names.
+func (e *Engine) listenUnix(u *url.URL) error {
+	if u.Host != "" || u.Path == "" {
+		return fmt.Errorf("engine: Config.Addr %q must be %s:///path", e.cfg.Addr, u.Scheme)
+	}
+	var mode uint64
+	if given, found := strings.CutPrefix(u.RawQuery, "mode="); found {
+		mode, _ = strconv.ParseUint(given, 8, 32)
+	}
+	if u.RawQuery != "" && (mode == 0 || mode > 0o777) {
+		return fmt.Errorf("engine: Config.Addr %q: the only query is ?mode=, the mode of the socket file, from 0001 to 0777 in octal", e.cfg.Addr)
+	}
+	e.nameCodec(u.Scheme == "unix")
+	var err error
+	e.listener, err = loop.ListenUnix(u.Path, fs.FileMode(mode))
+	advice := ""
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, loop.ErrServed):
+		advice = ": stop that server, or choose another path"
+	case errors.Is(err, loop.ErrNotSocket):
+		advice = ": remove it, or choose another path"
+	case errors.Is(err, fs.ErrNotExist):
+		advice = ": make its directory first"
+	case errors.Is(err, fs.ErrPermission):
+		advice = ": this process may not write into its directory, or not use the file that is there"
+	case len(u.Path) >= socketPathBytes:
+		advice = fmt.Sprintf(": the path may have at most %d bytes on most systems", socketPathBytes-1)
+	}
+	return fmt.Errorf("engine: Config.Addr %s: %w%s", e.cfg.Addr, err, advice)
+}
+
+// socketPathBytes is what the systems take of the path of a socket file, the
+// smaller of 104 (macOS) and 108 (Linux).
+const socketPathBytes = 104
 
 // limitKernel keeps the queue of a connection in our hands rather than the
 // kernel's, or a Policy would come too late.
