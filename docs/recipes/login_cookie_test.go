@@ -3,7 +3,6 @@ package recipes
 import (
 	"crypto/rand"
 	"fmt"
-	"log"
 	"net/http"
 	"strings"
 	"sync"
@@ -65,7 +64,7 @@ func Example_loginWithCookie() {
 
 	r, err := http.Post("http://"+at+"/login", "application/x-www-form-urlencoded", strings.NewReader("user=Ada&password=s3cret"))
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	_ = r.Body.Close()
 	cookie := r.Cookies()[0]

@@ -2,7 +2,6 @@ package recipes
 
 import (
 	"fmt"
-	"log"
 	"net/http"
 	"time"
 
@@ -63,7 +62,7 @@ func Example_loginWithJWT() {
 		Subject: "Grace", ExpiresAt: jwt.NewNumericDate(time.Now().Add(time.Hour)),
 	}).SignedString(jwtKey)
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	grace, status := visit(client, engine.Dial{URL: url, Subprotocols: []string{"chat", token}})
 	fmt.Println(status, <-grace.heard)
