@@ -52,7 +52,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 # examples/echo is the server, with compression and without.
 conform: ## the conformance suite against examples/echo
 	@dir=$$(mktemp -d); trap 'kill $$pid 2>/dev/null || true; rm -rf "$$dir"' EXIT; \
-	go build -o "$$dir" ./examples/echo ./examples/conformance/cmd/wsconform; \
+	go build -o "$$dir" ./examples/echo ./conformance/cmd/wsconform; \
 	for deflate in true false; do \
 		"$$dir/echo" -listen ws://127.0.0.1:0 -deflate=$$deflate >"$$dir/out" 2>"$$dir/log" & pid=$$!; \
 		until grep -q ' on ' "$$dir/out"; do kill -0 $$pid; done; \
@@ -72,10 +72,10 @@ soak: ## mixed clients for SOAK (10m), and whether all is where it was
 	go test ./engine -run '^TestSoak$$' -count=1 -timeout 0 -v -soak=$(SOAK)
 
 e2e: ## the example programs against browsers and other people's clients
-	cd examples/e2e && node --test --test-concurrency=1 --test-timeout=300000 --test-reporter=spec
+	cd e2e && node --test --test-concurrency=1 --test-timeout=300000 --test-reporter=spec
 
 e2e-deps: ## install what e2e needs (Debian packages, npm modules), where missing
-	examples/e2e/install.sh
+	e2e/install.sh
 
 # Results and charts are in bench/out. -peers, -scenarios, -reps, -duration: BENCH="-reps 15 -peers sockmill,gws".
 BENCH ?=

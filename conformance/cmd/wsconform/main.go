@@ -21,7 +21,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/sockmill/sockmill/examples/conformance"
+	"github.com/sockmill/sockmill/conformance"
 )
 
 func main() {

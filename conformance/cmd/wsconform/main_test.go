@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sockmill/sockmill/examples/conformance"
+	"github.com/sockmill/sockmill/conformance"
 )
 
 // refuser is a server that answers everything with the same line: it passes

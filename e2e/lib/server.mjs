@@ -8,7 +8,7 @@ import {after, before} from 'node:test';
 import {fileURLToPath} from 'node:url';
 import {end, launch, run, tool} from './process.mjs';
 
-const root = fileURLToPath(new URL('../../..', import.meta.url));
+const root = fileURLToPath(new URL('../..', import.meta.url));
 const dir = mkdtempSync(join(tmpdir(), 'sockmill-e2e-'));
 process.on('exit', () => rmSync(dir, {recursive: true, force: true}));
 

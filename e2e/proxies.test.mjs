@@ -15,7 +15,7 @@ import {key} from './lib/raw.mjs';
 import {serve} from './lib/server.mjs';
 
 const timeout = 60_000;
-const page = readFileSync(fileURLToPath(new URL('../../docs/PROXIES.md', import.meta.url)), 'utf8');
+const page = readFileSync(fileURLToPath(new URL('../docs/PROXIES.md', import.meta.url)), 'utf8');
 
 // The nth block of a language on the page.
 function snippet(language, n = 0) {
