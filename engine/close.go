@@ -208,8 +208,8 @@ func (c *Conn) gone(err error) {
 // countOut gives the connection's place to another, once its functions off the
 // loop have returned.
 func (c *Conn) countOut() {
-	if c.rare != nil && len(c.rare.jobs) > 0 {
-		c.rare.gone = true
+	if c.working() {
+		c.seldom().gone = true
 		return
 	}
 	c.leave()
@@ -238,26 +238,37 @@ func (c *Conn) finish(info *CloseError) {
 		}
 		info = &mine
 	}
-	if c.rare != nil && len(c.rare.jobs) > 0 {
-		c.rare.ended = info // until the function has returned
-		return
-	}
 	c.tellClosed(info)
 }
 
-func (c *Conn) endContext() {
-	if made := c.ctx.Load(); made != nil {
-		made.cancel()
-	}
-}
-
+// tellClosed calls OnClose, once the functions of Go have returned.
 func (c *Conn) tellClosed(info *CloseError) {
+	if !c.beginClose() {
+		c.seldom().ended = info
+		return
+	}
 	if f := c.h.OnClose; f != nil {
 		c.w.calling(onClose, c)
 		c.guard(func() { f(c, info) })
 	}
-	if r := c.rare; r != nil && r.sessions != nil {
+	if c.endClose() {
+		c.runFirst()
+		return
+	}
+	c.afterClose()
+}
+
+// afterClose follows OnClose, and the functions that it gave to Go.
+func (c *Conn) afterClose() {
+	r := c.rare
+	if r == nil {
+		return
+	}
+	if r.sessions != nil {
 		r.sessions.lost(c)
+	}
+	if r.gone {
+		c.leave()
 	}
 }
 

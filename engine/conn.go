@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"sync/atomic"
@@ -64,7 +63,7 @@ type Conn struct {
 	subprotocol   unique.Handle[string] // zero: none
 	state         any
 	dial          *dialing // of a dialled connection, once it is open only if it is to be made again
-	ctx           atomic.Pointer[connContext]
+	off           atomic.Pointer[offLoop]
 }
 
 // rare is what few connections have at a time.
@@ -84,9 +83,9 @@ type rare struct {
 	life    wheel.Timer // runs if there is a LifetimeMax
 	rates   *rates      // what the peer sent lately, if there is a limit
 	topics  []membership
-	jobs    []job       // functions of Go; the first is running
-	ended   *CloseError // what OnClose is told once they returned
-	gone    bool        // the connection is, and is counted out once they returned
+	ended   *CloseError // what OnClose is told once functions of Go have returned
+	leaving *CloseError // closes the connection once they have
+	gone    bool        // the connection is, and gives up its place once they have
 
 	sessions   *Sessions // are to be told of the end
 	timers     *Timer    // of the program, armed
@@ -275,28 +274,4 @@ func (c *Conn) postOnce(what uint32, do func()) error {
 		return ErrClosed
 	}
 	return c.w.post(post{c: c, do: do, own: true})
-}
-
-// connContext is a context with its end.
-type connContext struct {
-	context.Context
-	cancel context.CancelFunc
-}
-
-// Context returns a context that ends when the connection does, just before
-// OnClose. It is made when first asked for.
-func (c *Conn) Context() context.Context {
-	if made := c.ctx.Load(); made != nil {
-		return made
-	}
-	made := new(connContext)
-	made.Context, made.cancel = context.WithCancel(context.Background())
-	if !c.ctx.CompareAndSwap(nil, made) {
-		made.cancel()
-		made = c.ctx.Load()
-	}
-	if c.phase.Load() >= phaseEnding { // it ended meanwhile
-		made.cancel()
-	}
-	return made
 }

@@ -412,22 +412,25 @@ func TestDialledHotPathAllocatesNothing(t *testing.T) {
 }
 
 // TestReconnectAfterTheFunctionOfGo: OnClose waits for it, and the next OnOpen
-// for OnClose.
+// for OnClose and what that gave to Go.
 func TestReconnectAfterTheFunctionOfGo(t *testing.T) {
 	url, wires := wired(t, "\x81\x02go")
 	p := pure(t, Config{Loops: 1}, Handler{})
 	var order []string
 	ended, done := make(chan bool), make(chan string, 1)
 	p.mustDial(Dial{URL: url, Reconnect: true, BackoffMin: time.Millisecond, BackoffMax: time.Millisecond, Handler: &Handler{
-		OnOpen:  func(*Conn) { order = append(order, "open") },
-		OnClose: func(*Conn, *CloseError) { order = append(order, "close") },
+		OnOpen: func(*Conn) { order = append(order, "open") },
+		OnClose: func(c *Conn, _ *CloseError) {
+			order = append(order, "close")
+			_ = c.Go(Message{}, func(context.Context, Message) { order = append(order, "save") })
+		},
 		OnMessage: func(c *Conn, m Message) {
 			if len(order) > 1 {
 				done <- strings.Join(order, " ")
 				return
 			}
-			_ = c.Go(m, func(ctx context.Context, _ Message) {
-				<-ctx.Done()
+			_ = c.Go(m, func(context.Context, Message) {
+				<-c.Context().Done()
 				<-ended
 			})
 		},
@@ -444,7 +447,7 @@ func TestReconnectAfterTheFunctionOfGo(t *testing.T) {
 	close(ended)
 	x = one(t, wires, "the second handshake")
 	defer x.Close() // or its client waits for that at the end
-	if got := one(t, done, "the second message"); got != "open close open" {
+	if got := one(t, done, "the second message"); got != "open close save open" {
 		t.Errorf("called %s", got)
 	}
 }

@@ -13,8 +13,9 @@
 // there: one at a time, in order, never two at once. OnUpgrade comes first,
 // then OnOpen, then messages, pings and pongs, and OnClose exactly once and
 // last, if OnOpen ran. No callback runs inside the program's own Send or Close.
-// (One exception: if a shutdown cuts a connection while a function of Conn.Go
-// runs, its OnClose comes on another goroutine, perhaps after the shutdown.)
+// (One exception: if the deadline of a shutdown cuts a connection while a
+// function of Conn.Go runs, its OnClose comes on another goroutine, perhaps after
+// the shutdown.)
 //
 // Message.Data, and the data of a ping or pong, are valid until the callback
 // returns; Message.Clone keeps a message. Built with the tag sockmill_debug, a
@@ -31,8 +32,10 @@
 // which callback held which loop, and counts it in Stats.LoopHeld, when that
 // takes longer than Config.CallbackWarnAfter. Conn.Go runs a function off the
 // loop, with a copy of the message. Reading from that connection pauses until it
-// has returned; the context it gets ends with the connection, or when the peer
-// ends its stream; OnClose comes after it.
+// has returned. What Go accepted is called, whatever becomes of the connection,
+// and OnClose comes after it; the context that it gets ends only at the deadline
+// of a shutdown, which waits for it. Conn.Context ends with the connection, or
+// when the peer ends its stream. OnClose may call Go, too: see there.
 //
 // # Sending
 //
@@ -80,8 +83,8 @@
 //
 // Engine.Dial makes connections to other servers, with the same callbacks, Conn
 // and limits. OnFailure, and the callbacks of all connections that one Dial makes,
-// run on one loop, one at a time: OnClose of a connection that was lost comes
-// before OnOpen of the next. Broadcast passes dialled connections by.
+// run on one loop, one at a time: OnClose of a connection that was lost, and what
+// it gave to Conn.Go, come before OnOpen of the next. Broadcast passes dialled connections by.
 //
 // # Addresses
 //

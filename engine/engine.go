@@ -35,7 +35,7 @@ type Engine struct {
 	inherited bool        // its connections have its options
 	http      *httpServer // nil without Config.HTTP
 	group     *loop.Group
-	offload   pool[func()]
+	offload   pool[*Conn]
 	dials     pool[*dialing]
 
 	proxies  []netip.Prefix // Config.TrustedProxies
@@ -54,6 +54,9 @@ type Engine struct {
 
 	life       context.Context // ends when Shutdown begins: attempts of Dial do
 	endLife    context.CancelFunc
+	work       context.Context // of functions of Conn.Go: ends at the deadline of Shutdown
+	endWork    context.CancelFunc
+	functions  atomic.Int64 // that Conn.Go accepted and that have not returned
 	lastTarget atomic.Pointer[target]
 
 	mu        sync.Mutex
@@ -106,7 +109,8 @@ func New(cfg Config, h Handler) (*Engine, error) {
 	e.offered = clientDeflate(e.options.Deflate)
 	e.encoder = codec.NewSession(&e.options)
 	e.life, e.endLife = context.WithCancel(context.Background())
-	e.offload.max, e.offload.do = cfg.OffloadMax, func(f func()) { f() }
+	e.work, e.endWork = context.WithCancel(context.Background())
+	e.offload.max, e.offload.do = cfg.OffloadMax, (*Conn).callFirst
 	e.dials.max, e.dials.do = cfg.DialsMax, (*dialing).try
 	e.proxies = cfg.proxies
 	e.gate = admit.NewGate(admit.Config{

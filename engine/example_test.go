@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"time"
 
 	"github.com/sockmill/sockmill/engine"
@@ -110,6 +111,79 @@ func ExampleEngine_Dial() {
 	}
 	fmt.Println(<-answers)
 	// Output: hello
+}
+
+// A database behind Go: ctx does not end when the player leaves, so that moves
+// that were accepted are saved. The answer to a question is in vain without who
+// asked: that takes Conn.Context. OnClose saves the player, and Run waits for it.
+func ExampleConn_Go() {
+	happened := make(chan string, 4)
+	exec := func(ctx context.Context, query string) error { // such as sql.DB.ExecContext
+		select {
+		case <-ctx.Done(): // the deadline of a shutdown
+			return ctx.Err()
+		case happened <- query:
+			return nil
+		}
+	}
+	find := func(ctx context.Context, what string) (string, error) { return "found " + what, ctx.Err() }
+
+	e, err := engine.New(engine.Config{Addr: "ws://127.0.0.1:0"}, engine.Handler{
+		OnMessage: func(c *engine.Conn, m engine.Message) {
+			err := c.Go(m, func(ctx context.Context, m engine.Message) { // m is a copy
+				if query, ok := strings.CutPrefix(m.Text(), "find "); ok {
+					if answer, err := find(c.Context(), query); err == nil {
+						_ = c.SendText(answer) // fails only if c is closing
+					}
+					return
+				}
+				if err := exec(ctx, "move "+m.Text()); err != nil {
+					log.Println("a move is lost:", err)
+				}
+			})
+			if err != nil { // too many of this player wait, or the deadline of a shutdown has passed
+				log.Println("a move is refused:", err)
+			}
+		},
+		OnClose: func(c *engine.Conn, _ *engine.CloseError) {
+			err := c.Go(engine.Message{}, func(ctx context.Context, _ engine.Message) {
+				if err := exec(ctx, "save the player"); err != nil {
+					log.Println("a player is not saved:", err)
+				}
+			})
+			if err != nil {
+				log.Println("a player is not saved:", err)
+			}
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer run(e)()
+
+	client, err := engine.New(engine.Config{}, engine.Handler{
+		OnOpen: func(c *engine.Conn) { _, _ = c.SendText("e2e4"), c.SendText("find Ada") },
+		OnMessage: func(c *engine.Conn, m engine.Message) { // the answer
+			happened <- m.Text()
+			_ = c.SendText("e7e5")
+			_ = c.Close(protocol.CloseNormal, "I have to go")
+		},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer run(client)()
+	if err := client.Dial(context.Background(), engine.Dial{URL: "ws://" + e.Addr().String()}); err != nil {
+		log.Fatal(err)
+	}
+	for range 4 {
+		fmt.Println(<-happened)
+	}
+	// Output:
+	// move e2e4
+	// found Ada
+	// move e7e5
+	// save the player
 }
 
 // Another Handler for each path.

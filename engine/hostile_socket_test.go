@@ -23,7 +23,7 @@ func obeying(*siege) Handler {
 		case "pause":
 			_ = c.PauseReading()
 		case "go":
-			_ = c.Go(m, func(ctx context.Context, _ Message) { <-ctx.Done() })
+			_ = c.Go(m, func(context.Context, Message) { <-c.Context().Done() })
 		case "flood":
 			for !c.congested {
 				_ = c.SendBinary(chunk)

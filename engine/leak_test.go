@@ -21,7 +21,7 @@ func TestNothingRefersToAConnectionThatIsGone(t *testing.T) {
 	backlog := strings.Repeat("x", 8<<20)
 	s := serve(t, Config{Loops: 1, SendBytesHigh: 16 << 20, SendBytesMax: 32 << 20}, Handler{
 		OnMessage: func(c *Conn, m Message) {
-			if err := c.Go(m, func(ctx context.Context, _ Message) { <-ctx.Done() }); err != nil {
+			if err := c.Go(m, func(context.Context, Message) { <-c.Context().Done() }); err != nil {
 				t.Error(err)
 			}
 			leave <- true

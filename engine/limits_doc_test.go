@@ -74,6 +74,8 @@ func TestLimitsDocumented(t *testing.T) {
 		"inboxBytesMax":        showSize(inboxBytesMax),
 		"inboxPostsMax":        showCount(inboxPostsMax),
 		"timersPerConnMax":     showCount(timersPerConnMax),
+		"functionsPerConnMax":  showCount(functionsPerConnMax),
+		"functionBytesMax":     showSize(functionBytesMax),
 		"catchUpMax":           showCount(catchUpMax),
 		"postsPerTurn":         showCount(postsPerTurn),
 		"copyBytesMax":         showSize(copyBytesMax),

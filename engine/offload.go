@@ -11,51 +11,174 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// job is a function that left the loop.
+// Bounds of what Go accepts for one connection and has not run yet.
+const (
+	functionsPerConnMax = 1024
+	functionBytesMax    = 16 << 20 // of their messages; judged before the call, so one message more may wait
+)
+
+// job is a function that Go accepted.
 type job struct {
 	m Message
 	f func(ctx context.Context, m Message)
 }
 
+// offLoop is what a connection has off its loop. It is made when first asked
+// for.
+type offLoop struct {
+	ctx context.Context // Conn.Context
+	end context.CancelFunc
+
+	mu    sync.Mutex // guards what follows
+	stage offStage
+	jobs  []job // the first is running, or about to
+	bytes int   // of their messages
+}
+
+// offStage says what becomes of a function that is given to Go.
+type offStage uint8
+
+const (
+	offOpen    offStage = iota // it runs in its turn
+	offClosing                 // OnClose runs: it waits until that has returned
+	offClosed                  // OnClose has returned: it is refused
+)
+
+// A connection that was not asked for its offLoop gets one of these at its end,
+// so that the end allocates nothing.
+var closingOff, closedOff = newOffLoop(offClosing), newOffLoop(offClosed)
+
+func init() {
+	closingOff.end()
+	closedOff.end()
+}
+
+func newOffLoop(stage offStage) *offLoop {
+	o := &offLoop{stage: stage}
+	o.ctx, o.end = context.WithCancel(context.Background())
+	return o
+}
+
+// offLoop returns what the connection has off its loop. Any goroutine may call
+// it.
+func (c *Conn) offLoop() *offLoop {
+	for {
+		o, stage := c.off.Load(), offOpen
+		switch o {
+		case closingOff:
+			stage = offClosing
+		case nil:
+		default:
+			return o
+		}
+		made := newOffLoop(stage)
+		swapped := c.off.CompareAndSwap(o, made)
+		if !swapped || c.phase.Load() >= phaseEnding { // it ended meanwhile
+			made.end()
+		}
+		if swapped {
+			return made
+		}
+	}
+}
+
+// Context returns a context that ends when the connection does, just before
+// OnClose, or earlier: when the peer ends its stream while a function of Go runs.
+// It is for work that is in vain without the peer; for other work see Go. It is
+// made when first asked for.
+func (c *Conn) Context() context.Context { return c.offLoop().ctx }
+
+func (c *Conn) endContext() {
+	if o := c.off.Load(); o != nil {
+		o.end()
+	}
+}
+
 // Go runs f off the loop, for what blocks: a database, another service. f gets
 // a copy of m of its own. Reading from this connection pauses until f has
 // returned, so that the order of messages holds and memory stays bounded; the
-// other connections of the loop go on. Called more than once before that, the
-// functions run one after the other. ctx ends when the connection does, and
-// OnClose follows only after f has returned. If the peer ends its stream
-// meanwhile, ctx ends too; what it sent before is still delivered. A close frame
-// of the peer is read, and its pings are answered, only after f. A panic in f
-// is like one in a callback. At most Config.OffloadMax functions run at once,
-// the others wait. Go is for callbacks of c.
+// other connections of the loop go on. Functions of one connection run one after
+// the other, in the order of the calls. A close frame of the peer is read, and its
+// pings are answered, only after f. A panic in f is like one in a callback. At
+// most Config.OffloadMax functions run at once, the others wait.
+//
+// A nil error means that f is called, whatever becomes of the connection, and
+// that OnClose comes after it. ctx is for work that has to be finished: it does
+// not end with the connection, but at the deadline of a shutdown. Until then a
+// shutdown waits for f, and f may send: only after it the peer is told 1001. Work
+// that is in vain without the peer uses Conn.Context in place of ctx.
+//
+// OnClose may call Go too, to save what the connection leaves behind: f is called
+// after OnClose has returned. The connection keeps its place among
+// Config.ConnectionsMax, and among those of its address, until f has returned;
+// only then does another connection get its session (see Sessions), or does the
+// next attempt of Dial.Reconnect begin.
+//
+// Go fails with ErrClosed when OnClose has returned; with ErrBackpressure when
+// 1,024 functions of the connection, or 16 MiB of their messages, have not run
+// yet; with ErrStopped after the deadline of a shutdown. Any goroutine may call
+// it: f itself too, which then has one more function run after it.
 func (c *Conn) Go(m Message, f func(ctx context.Context, m Message)) error {
-	if c.phase.Load() != phaseOpen {
-		return ErrClosed
+	if c.e.work.Err() != nil {
+		return ErrStopped
 	}
-	r := c.seldom()
-	r.jobs = append(r.jobs, job{m.Clone(), f})
-	if len(r.jobs) == 1 {
-		c.pause(pausedOffload)
-		_ = c.Context()          // made now, so that a hang-up before f runs finds it
-		_ = c.sock.WatchHangup() // for ctx: while reading is paused nothing else would show it
-		c.runFirst()
+	first, err := c.offLoop().accept(m, f)
+	if err != nil {
+		return err
+	}
+	c.e.functions.Add(1)
+	if c.w.loop.On() {
+		if c.readNoMore(); first {
+			c.e.offload.submit(c)
+		}
+	} else if first && c.w.post(post{do: c.runFirst, own: true}) != nil {
+		c.runFirst() // the loop has ended: nothing runs beside this
 	}
 	return nil
 }
 
-// runFirst has the pool run the first job.
-func (c *Conn) runFirst() {
-	j := c.rare.jobs[0]
-	c.e.offload.submit(func() { c.runJob(j) })
+// accept takes a function in, and reports whether it is to be run at once.
+func (o *offLoop) accept(m Message, f func(ctx context.Context, m Message)) (first bool, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.stage == offClosed:
+		return false, ErrClosed
+	case len(o.jobs) >= functionsPerConnMax || o.bytes >= functionBytesMax:
+		return false, ErrBackpressure
+	}
+	o.jobs = append(o.jobs, job{m.Clone(), f})
+	o.bytes += len(m.Data)
+	return len(o.jobs) == 1 && o.stage == offOpen, nil
 }
 
-func (c *Conn) runJob(j job) {
-	failed := c.callJob(j)
-	if c.w.post(post{do: func() { c.jobDone(failed) }, own: true}) != nil {
-		c.jobDone(failed) // the loop has ended: nothing runs beside this
+// runFirst has the pool run the first function, and reading pause meanwhile.
+func (c *Conn) runFirst() {
+	c.readNoMore()
+	c.e.offload.submit(c)
+}
+
+// readNoMore pauses reading until the functions have returned.
+func (c *Conn) readNoMore() {
+	if c.phase.Load() == phaseOpen {
+		c.pause(pausedOffload)
+		_ = c.sock.WatchHangup() // for Context: while reading is paused nothing else would show it
 	}
 }
 
-func (c *Conn) callJob(j job) (failed *CloseError) {
+// callFirst calls the first function. It runs on a goroutine of the pool.
+func (c *Conn) callFirst() {
+	o := c.off.Load()
+	o.mu.Lock()
+	j := o.jobs[0]
+	o.mu.Unlock()
+	failed := c.call(j)
+	if c.w.post(post{do: func() { c.returned(failed) }, own: true}) != nil {
+		c.returned(failed) // the loop has ended: nothing runs beside this
+	}
+}
+
+func (c *Conn) call(j job) (failed *CloseError) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.e.log.Error("a function of Go panicked; its connection is closed", zap.Any("panic", v),
@@ -63,35 +186,96 @@ func (c *Conn) callJob(j job) (failed *CloseError) {
 			failed = &CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: fmt.Errorf("%w: %v", errPanic, v)}
 		}
 	}()
-	j.f(c.Context(), j.m)
+	j.f(c.e.work, j.m)
 	return nil
 }
 
-// jobDone goes on after a function returned: with the next one, with reading,
+// returned goes on after a function returned: with the next one, with reading,
 // or with the end that waited for it.
-func (c *Conn) jobDone(failed *CloseError) {
-	r := c.rare
-	r.jobs[0] = job{}
-	r.jobs = r.jobs[1:]
+func (c *Conn) returned(failed *CloseError) {
+	c.e.functions.Add(-1)
+	more := c.off.Load().shift()
 	if failed != nil {
 		_ = c.close(failed)
 	}
-	switch {
-	case c.phase.Load() >= phaseEnding:
-		r.jobs = nil
-		if info := r.ended; info != nil {
-			r.ended = nil
-			c.tellClosed(info)
+	r := c.seldom()
+	switch info := r.ended; {
+	case more:
+		c.e.offload.submit(c)
+	case c.phase.Load() < phaseEnding:
+		if r.leaving != nil {
+			_ = c.close(r.leaving)
 		}
-		if r.gone {
-			c.leave()
-		}
-	case len(r.jobs) > 0 && c.phase.Load() == phaseOpen:
-		c.runFirst()
-	default:
-		r.jobs = nil
 		c.unpause(pausedOffload)
+	case info != nil:
+		r.ended = nil
+		c.tellClosed(info)
+	default:
+		c.afterClose()
 	}
+}
+
+// shift removes the first function, and reports whether there are more.
+func (o *offLoop) shift() (more bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.bytes -= len(o.jobs[0].m.Data)
+	o.jobs[0] = job{}
+	if o.jobs = o.jobs[1:]; len(o.jobs) == 0 {
+		o.jobs = nil
+	}
+	return o.jobs != nil
+}
+
+// working reports whether functions of Go have not returned.
+func (c *Conn) working() bool {
+	o := c.off.Load()
+	if o == nil {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.jobs) > 0
+}
+
+// beginClose lets OnClose run, or reports false if functions of Go have not
+// returned. What Go accepts from now on waits for endClose.
+func (c *Conn) beginClose() bool {
+	if c.off.CompareAndSwap(nil, closingOff) {
+		return true
+	}
+	o := c.off.Load()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.jobs) > 0 {
+		return false
+	}
+	o.stage = offClosing
+	return true
+}
+
+// endClose has Go refuse more, and reports whether functions have waited for
+// it.
+func (c *Conn) endClose() bool {
+	if c.off.CompareAndSwap(closingOff, closedOff) {
+		return false
+	}
+	o := c.off.Load()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stage = offClosed
+	return len(o.jobs) > 0
+}
+
+// goAway closes the connection once its functions of Go have returned; until
+// then nothing more is read.
+func (c *Conn) goAway(info *CloseError) {
+	if c.phase.Load() == phaseOpen && c.working() {
+		c.seldom().leaving = info
+		c.readNoMore()
+		return
+	}
+	_ = c.close(info)
 }
 
 // pool works on things on a bounded number of goroutines, which end when there

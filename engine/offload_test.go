@@ -62,8 +62,8 @@ func TestGo(t *testing.T) {
 	})
 }
 
-// TestGoAndTheEnd: ctx ends with the connection, OnClose waits for the function,
-// and the connection counts as one until then.
+// TestGoAndTheEnd: Conn.Context ends with the connection, OnClose waits for the
+// function, and the connection counts as one until then.
 func TestGoAndTheEnd(t *testing.T) {
 	for _, way := range []string{"peer drops", "server closes", "cut by a shutdown"} {
 		t.Run(way, func(t *testing.T) {
@@ -71,9 +71,9 @@ func TestGoAndTheEnd(t *testing.T) {
 			inside := make(chan *Conn, 1)
 			s := serve(t, Config{Loops: 1, DrainTimeout: 20 * time.Millisecond, CloseTimeout: 20 * time.Millisecond}, Handler{
 				OnMessage: func(c *Conn, m Message) {
-					if err := c.Go(m, func(ctx context.Context, _ Message) {
+					if err := c.Go(m, func(context.Context, Message) {
 						inside <- c
-						<-ctx.Done()
+						<-c.Context().Done()
 						order <- "returned"
 					}); err != nil {
 						t.Error(err)
@@ -107,13 +107,13 @@ func TestGoHangupBeforeTheFunction(t *testing.T) {
 	conns, returned := make(chan *Conn, 2), make(chan struct{})
 	s := serve(t, Config{Loops: 1, OffloadMax: 1}, Handler{OnMessage: func(c *Conn, m Message) {
 		hold := m.Text() == "hold"
-		_ = c.Go(m, func(ctx context.Context, _ Message) {
+		_ = c.Go(m, func(context.Context, Message) {
 			if hold {
 				close(first)
 				<-release
 				return
 			}
-			<-ctx.Done()
+			<-c.Context().Done()
 			close(returned)
 		})
 		conns <- c

@@ -23,7 +23,7 @@ import (
 //
 //   - from Begin, or from the function given to Resume, to the callbacks of that
 //     connection, functions of Conn.Go and timers included, until its OnClose has
-//     returned;
+//     returned, and the functions that OnClose gave to Conn.Go;
 //   - then to nobody for the grace period, at most;
 //   - then to the function of Resume and the callbacks of that connection, or to
 //     OnExpire, for good.
@@ -37,8 +37,9 @@ import (
 // the old one is closed with 1008 and ErrResumed, whose OnClose runs at once, on
 // its own loop. Only then does the function of Resume run, on the loop of the
 // new one. Until it does, the new connection is not read: its function comes
-// before the messages behind the one with the token. If the old one has a
-// function of Conn.Go that runs, all this waits until it has returned.
+// before the messages behind the one with the token. If the old one has
+// functions of Conn.Go, or its OnClose gives it some, all this waits until they
+// have returned: what they saved is there to be loaded.
 // (Where reading cannot be paused, on macOS, messages may come before.)
 //
 // If several connections resume one session, the last to call Resume gets the

@@ -11,17 +11,23 @@ import (
 
 // CutError says what a shutdown could not end in time.
 type CutError struct {
-	Connections int   // that were cut
+	Connections int   // that were cut, or closed but for functions of Conn.Go
 	Bytes       int64 // that were still queued for them
+	Functions   int   // that Conn.Go had accepted and that had not returned
 }
 
 func (e *CutError) Error() string {
-	return fmt.Sprintf("engine: the shutdown cut %d connections with %d bytes unsent", e.Connections, e.Bytes)
+	return fmt.Sprintf("engine: the shutdown cut %d connections with %d bytes unsent and %d functions of Conn.Go that had not returned",
+		e.Connections, e.Bytes, e.Functions)
 }
 
 // Shutdown stops accepting and dialling, sends the close code 1001 to every
 // connection, flushes what is queued, waits for the peers to close, and cuts
-// what is left when ctx ends; then it returns a *CutError. Plain HTTP requests
+// what is left when ctx ends; then it returns a *CutError. Nothing more is read
+// from a connection that has functions of Conn.Go, what has been received and not
+// been delivered included; it gets its 1001 behind what they send. The functions
+// that OnClose gave to Conn.Go are waited for too. When ctx ends, so does the
+// context of all functions, and those are not waited for. Plain HTTP requests
 // are served to their end as long as their peers make progress. Called again, it
 // waits for the first call. Called in a callback, it fails, since it would wait
 // for that callback: end the context of Run instead, or call it in a goroutine.
@@ -41,6 +47,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	switch before {
 	case engineNew:
 		e.endLife()
+		e.endWork()
 		if e.listener != nil {
 			_ = e.listener.Close()
 		}
@@ -99,7 +106,9 @@ func (e *Engine) stop(ctx context.Context) {
 		left = int(e.http.cut.Load())
 	}
 	left += e.gate.Counts().Inside
+	functions := int(e.functions.Load())
 	e.cutting.Store(true)
+	e.endWork()
 	e.group.Stop()
 	close(e.ended)
 	e.guards.Wait()
@@ -120,9 +129,9 @@ func (e *Engine) stop(ctx context.Context) {
 		s.end()
 	}
 	if left > 0 {
-		e.err = &CutError{Connections: left, Bytes: unsent}
+		e.err = &CutError{Connections: left, Bytes: unsent, Functions: functions}
 	}
-	e.log.Info("stopped", zap.Int("cut", left), zap.Int64("bytes_unsent", unsent))
+	e.log.Info("stopped", zap.Int("cut", left), zap.Int64("bytes_unsent", unsent), zap.Int("functions_running", functions))
 	close(e.stopped)
 }
 
@@ -133,6 +142,6 @@ func (w *worker) drain() {
 		d.finish()
 	}
 	for _, c := range w.conns {
-		_ = c.close(c.goingAway())
+		c.goAway(c.goingAway())
 	}
 }

@@ -77,7 +77,7 @@ func (s *sim) checkGate() {
 		if c.c.phase.Load() == phaseOpening {
 			half++
 		}
-		if c.c.phase.Load() != phaseGone || c.c.rare != nil && len(c.c.rare.jobs) > 0 {
+		if c.c.phase.Load() != phaseGone || c.c.working() {
 			came++
 		}
 	}
@@ -227,7 +227,7 @@ func (c *simConn) checkOpen() {
 			c, len(p.sent), len(p.pings), len(p.pongs), p.seen, p.pinged, p.heard, p.ponged)
 	case p.delivered != st.MessagesOut:
 		s.failf("%v: %d messages arrived of %d", c, p.delivered, st.MessagesOut)
-	case !cc.out.Empty() || cc.halted || cc.above || cc.queued.Load() != 0 || cc.rare != nil && (cc.rare.parked != nil || len(cc.rare.jobs) > 0):
+	case !cc.out.Empty() || cc.halted || cc.above || cc.queued.Load() != 0 || cc.working() || cc.rare != nil && cc.rare.parked != nil:
 		s.failf("%v: something is left at rest", c)
 	}
 	c.checkCounts()
@@ -248,6 +248,8 @@ func (c *simConn) checkGone() {
 	switch {
 	case cc.phase.Load() != phaseGone || !c.sock.closed:
 		s.failf("%v: still there in phase %d", c, cc.phase.Load())
+	case c.accepted != c.returned || cc.working():
+		s.failf("%v: of %d functions of Go %d ran", c, c.accepted, c.returned)
 	case c.opens != c.closes:
 		s.failf("%v: OnOpen %d, OnClose %d", c, c.opens, c.closes)
 	case !cc.out.Empty() || cc.timer.Armed() || cc.rare != nil && (cc.rare.parked != nil || cc.rare.stall.Armed()):

@@ -69,6 +69,11 @@ func (s *sim) finish() {
 	}
 	for s.connect() {
 	}
+	for _, c := range s.conns { // work for what follows to wait for
+		if c.opens > c.closes && s.chance(300) {
+			c.offload(Message{})
+		}
+	}
 	switch how {
 	case 0:
 		s.tracef("the engine drains")
@@ -136,6 +141,7 @@ func (p *peer) mute() {
 // stop ends the loops with all that is on them.
 func (s *sim) stop() {
 	s.stopped = true
+	s.e.endWork()
 	for _, l := range s.loops {
 		_ = l.w.post(post{do: l.w.drain}) // comes too late
 		s.onLoop(l, func() {
@@ -148,8 +154,13 @@ func (s *sim) stop() {
 	}
 	for s.runJob() {
 	}
+	for _, x := range s.sessions.byID {
+		if x.grace != nil { // its timer is on a loop that ends
+			s.graces++
+		}
+	}
 	for _, l := range s.loops {
-		l.w.end()
+		l.w.end() // and OnClose comes that waited for a function of Go
 	}
 }
 

@@ -56,7 +56,11 @@ func (c *simConn) act() {
 		c.timer()
 	case n < 77:
 		c.post()
-	case n < 78:
+	case n < 79:
+		if c.opens > 0 {
+			c.offload(Message{Data: []byte("elsewhere")})
+		}
+	case n < 80:
 		if c.opens > c.closes {
 			c.endSession()
 		}

@@ -36,8 +36,11 @@ type simConn struct {
 	closes    int
 	messages  uint64
 	above     bool
-	jobs      int  // functions of Go not returned
+	accepted  int  // functions of Go
+	returned  int  // of these; they run in order
+	ordered   int  // accepted on the loop while it was open, and not returned
 	active    bool // one runs
+	telling   bool // OnClose runs
 	closingAt int64
 	timers    []*simTimer
 	state     *simState
@@ -197,7 +200,7 @@ func (s *sim) called(cc *Conn, callback string) *simConn {
 	c := s.of[cc]
 	s.tracef("%v: %s", c, callback)
 	switch {
-	case !c.l.on:
+	case !c.l.on && !s.stopped:
 		s.failf("%v: %s runs elsewhere than on its loop", c, callback)
 	case s.calling > 0:
 		s.failf("%v: %s runs inside a call of the program's", c, callback)
@@ -221,8 +224,8 @@ func (s *sim) onMessage(cc *Conn, m Message) {
 		}
 		p.seen++
 	}
-	if c.jobs > 0 && !s.cfg.noPause {
-		s.failf("%v: a message while a function of Go runs", c)
+	if (c.ordered > 0 || c.active || c.l.w.draining) && !s.cfg.noPause {
+		s.failf("%v: a message while a function of Go runs, or in a shutdown", c)
 	}
 	if c.resuming && !s.cfg.noPause {
 		s.failf("%v: a message before the state", c)
@@ -253,35 +256,63 @@ func (s *sim) onBacklog(cc *Conn, above bool) {
 	}
 }
 
-// offload calls Go; meanwhile other things happen.
+// offload calls Go, on the loop or elsewhere; meanwhile other things happen.
 func (c *simConn) offload(m Message) {
 	s := c.s
-	want := string(m.Data)
-	c.jobs++
+	want, number := string(m.Data), c.accepted
+	open, afterClose := c.c.phase.Load() == phaseOpen, c.telling
+	ordered := open && c.here() == 1
 	err := c.c.Go(m, func(ctx context.Context, m Message) {
-		if c.active || c.closes > 0 {
-			s.failf("%v: a function of Go beside another, or after OnClose", c)
+		if c.active || c.telling || c.closes > 0 && !afterClose || c.returned != number {
+			s.failf("%v: function %d of Go after %d, beside another or OnClose, or after it", c, number, c.returned)
 		}
 		c.active = true
-		defer func() { c.jobs--; c.active = false }()
+		defer func() {
+			c.active = false
+			c.returned++
+			if ordered {
+				c.ordered--
+			}
+			if c.closes > 0 && c.returned == c.accepted {
+				c.leaveState()
+			}
+		}()
 		for range s.r.IntN(4) {
-			s.step()
+			switch {
+			case !s.calm:
+				s.step()
+			case !s.stopped: // nobody else comes
+				s.poll(s.loops[s.r.IntN(len(s.loops))])
+			}
 		}
-		if string(m.Data) != want {
+		hung := c.sock.closed || c.sock.hung
+		r := c.c.rare
+		switch {
+		case string(m.Data) != want:
 			s.failf("%v: the message of Go changed", c)
+		case hung && c.c.Context().Err() == nil:
+			s.failf("%v: the context of the connection outlives it", c)
+		case (ctx.Err() != nil) != s.stopped:
+			s.failf("%v: the context of Go has ended: %v", c, ctx.Err())
+		case open && r != nil && r.leaving != nil && r.leaving == r.closing:
+			s.failf("%v: is sent away before a function of Go has returned", c)
 		}
-		if (c.sock.closed || c.sock.hung) && ctx.Err() == nil {
-			s.failf("%v: the context of Go outlives the connection", c)
+		if !s.stopped {
+			c.act()
 		}
-		c.act()
 		if s.chance(50) {
 			panic(errOnPurpose)
 		}
 	})
-	if err != nil {
-		c.jobs--
-	}
-	if (err == nil) != (c.c.phase.Load() == phaseOpen) {
+	s.tracef("%v: the program calls Go, function %d: %v", c, number, err)
+	switch {
+	case err == nil && (c.closes == 0 || c.telling) && !s.stopped:
+		if c.accepted++; ordered {
+			c.ordered++
+		}
+	case errors.Is(err, ErrStopped) && s.stopped:
+	case errors.Is(err, ErrClosed) && c.closes > 0 && !c.telling:
+	default:
 		s.failf("%v: Go says %v", c, err)
 	}
 }
@@ -289,10 +320,12 @@ func (c *simConn) offload(m Message) {
 func (s *sim) onClose(cc *Conn, e *CloseError) {
 	c := s.called(cc, "OnClose")
 	c.closes++
+	c.telling = true
+	defer func() { c.telling = false }()
 	s.tracef("%v: %v", c, e)
 	switch {
-	case c.active:
-		s.failf("%v: OnClose before the function of Go returned", c)
+	case c.returned != c.accepted:
+		s.failf("%v: OnClose after %d functions of Go, of %d", c, c.returned, c.accepted)
 	case c.aborted && !errors.Is(e, ErrAborted):
 		s.failf("%v: aborted, but OnClose is told %v", c, e)
 	case cc.Context().Err() == nil:
@@ -300,5 +333,13 @@ func (s *sim) onClose(cc *Conn, e *CloseError) {
 	case !errors.Is(cc.SendText("x"), ErrClosed):
 		s.failf("%v: Send in OnClose", c)
 	}
-	c.closeSession()
+	for range s.pick(0, 0, 0, 1, 2) {
+		c.offload(Message{})
+	}
+	if s.chance(200) {
+		c.endSession()
+	}
+	if c.returned == c.accepted {
+		c.leaveState()
+	}
 }

@@ -118,12 +118,9 @@ func (c *simConn) endSession() {
 	}
 }
 
-// closeSession is a part of OnClose: the state is nobody's until the engine says
-// whose it is.
-func (c *simConn) closeSession() {
-	if c.s.chance(200) {
-		c.endSession()
-	}
+// leaveState follows OnClose and the functions that it gave to Go: the state is
+// nobody's until the engine says whose it is.
+func (c *simConn) leaveState() {
 	for _, x := range c.s.states {
 		if x.holder == c {
 			x.holder = nil
@@ -139,7 +136,6 @@ func (c *simConn) closeSession() {
 // state has come to its end once.
 func (s *sim) outwait() {
 	if s.stopped {
-		s.graces = s.sessions.Len() // their timers are on loops that have ended
 		s.sessions.end()
 	} else {
 		s.advance(s.sessions.cfg.Grace.Milliseconds() + 2)

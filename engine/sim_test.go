@@ -177,10 +177,10 @@ func (s *sim) runJob() bool {
 		return false
 	}
 	i := s.r.IntN(len(waiting))
-	f := waiting[i]
+	c := waiting[i]
 	s.e.offload.waiting = slices.Delete(slices.Clone(waiting), i, i+1)
 	s.nested++
-	f()
+	c.callFirst()
 	s.nested--
 	return true
 }

@@ -16,7 +16,7 @@ import (
 // meant. Messages wait for their peer; before that, those from other goroutines
 // wait for their loop, and are not counted yet.
 type Stats struct {
-	Connections   int    // in use now; handshakes, plain HTTP and what Dial is to make included
+	Connections   int    // in use now; handshakes, plain HTTP, what Dial is to make, and who is gone but for functions of Conn.Go included
 	Most          int    // that may be in use: ConnectionsMax, or what the descriptors allow
 	Open          int    // of these, open WebSocket connections, dialled ones included
 	Accepted      uint64 // connections that came to a loop, each before its OnOpen; one that comes back from net/http counts again

@@ -27,7 +27,7 @@ func (c *Conn) expire(t *wheel.Timer) {
 			c.doom(ErrTimeout)
 			return
 		case &r.life:
-			_ = c.close(&CloseError{Code: protocol.CloseGoingAway, Reason: "this connection has lived long enough: reconnect"})
+			c.goAway(&CloseError{Code: protocol.CloseGoingAway, Reason: "this connection has lived long enough: reconnect"})
 			return
 		}
 		if r.rates != nil && t == &r.rates.next {

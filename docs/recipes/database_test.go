@@ -24,7 +24,8 @@ func (d *database) insert(ctx context.Context, row string) (id int, err error) {
 
 // A callback must not block, so what waits for a database runs off the loop, in
 // Conn.Go. Meanwhile nothing is read from this connection: its messages are saved
-// one after the other, in order, and no queue grows.
+// one after the other, in order, and no queue grows. ctx does not end when the
+// client leaves: what it sent before is saved, and so is what OnClose saves.
 func Example_database() {
 	var db database
 	e := server(engine.Config{}, engine.Handler{
@@ -37,6 +38,16 @@ func Example_database() {
 					return
 				}
 				_ = c.SendText(fmt.Sprint("saved as ", id)) // fails only if c is closing
+			})
+			if err != nil {
+				log.Println(err)
+			}
+		},
+		OnClose: func(c *engine.Conn, _ *engine.CloseError) { // the end of Run waits for it
+			err := c.Go(engine.Message{}, func(ctx context.Context, _ engine.Message) {
+				if _, err := db.insert(ctx, fmt.Sprint("guest ", c.ID(), " left")); err != nil {
+					log.Println("saving who left:", err)
+				}
 			})
 			if err != nil {
 				log.Println(err)
