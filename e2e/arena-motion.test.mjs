@@ -2,9 +2,9 @@
 // ahead of them.
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
-import {massOf, Pace, Prediction, radiusOf, speed} from '../arena/web/predict.js';
-import {CELL, FOOD, KEYFRAME, SNAPSHOT} from '../arena/web/wire.js';
-import {placeAt, Playout, World} from '../arena/web/world.js';
+import {massOf, Pace, Prediction, radiusOf, speed} from '../examples/arena/web/predict.js';
+import {CELL, FOOD, KEYFRAME, SNAPSHOT} from '../examples/arena/web/wire.js';
+import {placeAt, Playout, World} from '../examples/arena/web/world.js';
 import {seeded} from './lib/seeded.mjs';
 
 const PERIOD = 100 / 3;

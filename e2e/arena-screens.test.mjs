@@ -14,7 +14,7 @@ const dir = process.env.E2E_SCREENSHOTS || mkdtempSync(join(tmpdir(), 'sockmill-
 mkdirSync(dir, {recursive: true});
 console.log(`screenshots: ${dir}`);
 
-const golden = JSON.parse(readFileSync(new URL('../arena/testdata/golden.json', import.meta.url)));
+const golden = JSON.parse(readFileSync(new URL('../examples/arena/testdata/golden.json', import.meta.url)));
 const died = Buffer.from(golden.server.find(({name}) => name === 'died').hex, 'hex');
 
 // Dialogs come in softly.

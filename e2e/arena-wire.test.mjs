@@ -3,11 +3,11 @@
 import assert from 'node:assert/strict';
 import {readFileSync} from 'node:fs';
 import {test} from 'node:test';
-import {decode, DIED, encode, nameError, PONG, SNAPSHOT, WireError} from '../arena/web/wire.js';
-import {World} from '../arena/web/world.js';
+import {decode, DIED, encode, nameError, PONG, SNAPSHOT, WireError} from '../examples/arena/web/wire.js';
+import {World} from '../examples/arena/web/world.js';
 import {seeded} from './lib/seeded.mjs';
 
-const golden = JSON.parse(readFileSync(new URL('../arena/testdata/golden.json', import.meta.url)));
+const golden = JSON.parse(readFileSync(new URL('../examples/arena/testdata/golden.json', import.meta.url)));
 const bytesOf = (hex) => Uint8Array.from(Buffer.from(hex, 'hex'));
 const hexOf = (bytes) => Buffer.from(bytes).toString('hex');
 const good = golden.server.filter(({message}) => message);

@@ -1,7 +1,7 @@
 // examples/arena played in Chromium.
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
-import {EJECT, INPUT, SPLIT} from '../arena/web/wire.js';
+import {EJECT, INPUT, SPLIT} from '../examples/arena/web/wire.js';
 import {alone, phone, Player} from './lib/arena.mjs';
 import {browse} from './lib/browser.mjs';
 import {serve} from './lib/server.mjs';
