@@ -173,10 +173,10 @@ func TestLimitsPerAddress(t *testing.T) {
 // TestClientStaysThroughHTTP: what a PROXY header said holds for the life of the
 // connection, through Config.HTTP and back, and counts once.
 func TestClientStaysThroughHTTP(t *testing.T) {
-	for _, ending := range []string{"upgrade", "close", "refused"} {
+	for _, ending := range []string{"upgrade", "close", "refused", "no room"} {
 		t.Run(ending, func(t *testing.T) {
 			seen := make(chan netip.Addr, 2)
-			s := serve(t, Config{TrustedProxies: []string{"127.0.0.1"}, ConnectionsPerAddressMax: 1, HTTP: http.HandlerFunc(sum)}, Handler{
+			s := serve(t, Config{TrustedProxies: []string{"127.0.0.1"}, ConnectionsPerAddressMax: 1, HalfOpenMax: 2, HandshakeTimeout: patience, HTTP: http.HandlerFunc(sum)}, Handler{
 				OnUpgrade: func(u *Upgrade) error {
 					seen <- u.ClientAddr
 					if ending == "refused" {
@@ -220,6 +220,14 @@ func TestClientStaysThroughHTTP(t *testing.T) {
 				ask(upgradeHead(lie), 401)
 				if a := <-seen; a != client {
 					t.Errorf("after Config.HTTP the client is %v", a)
+				}
+			}
+			if ending == "no room" { // for another handshake
+				silent := []net.Conn{s.connect(), s.connect()}
+				s.await("two to be half open", func() bool { return s.gate.Counts().Half == 2 })
+				ask(upgradeHead(lie), 503)
+				for _, nc := range silent {
+					_ = nc.Close()
 				}
 			}
 			if n := s.gate.Of(client); ending == "upgrade" && n != 1 {

@@ -22,7 +22,7 @@ type stalls struct {
 	release chan struct{}
 }
 
-func newStalls(t *testing.T, own http.HandlerFunc) *stalls {
+func newStalls(t *testing.T, own func(s *stalls, w http.ResponseWriter, r *http.Request)) *stalls {
 	s := &stalls{read: make(chan int), ended: make(chan error, 300), inside: make(chan struct{}), release: make(chan struct{})}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/body", func(w http.ResponseWriter, r *http.Request) {
@@ -61,7 +61,7 @@ func newStalls(t *testing.T, own http.HandlerFunc) *stalls {
 		}
 	})
 	if own != nil {
-		mux.HandleFunc("/own", own)
+		mux.HandleFunc("/own", func(w http.ResponseWriter, r *http.Request) { own(s, w, r) })
 	}
 	s.server = serveAt(t, new(testClock), Config{HTTP: mux, CloseTimeout: 8 * time.Millisecond, DrainTimeout: patience}, Handler{})
 	return s
@@ -139,7 +139,7 @@ func TestHTTPAnswerThatIsNotRead(t *testing.T) {
 // TestHTTPWaits: a handler that waits, and a connection that it took over, are
 // not cut, however long others make no progress.
 func TestHTTPWaits(t *testing.T) {
-	s := newStalls(t, func(w http.ResponseWriter, r *http.Request) {
+	s := newStalls(t, func(_ *stalls, w http.ResponseWriter, r *http.Request) {
 		nc, rw, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			t.Error(err)
@@ -184,8 +184,7 @@ func TestHTTPWaits(t *testing.T) {
 // TestHTTPOwnDeadlines: what a handler sets by http.ResponseController holds in
 // place of HTTPStallTimeout, shorter or longer.
 func TestHTTPOwnDeadlines(t *testing.T) {
-	var s *stalls
-	s = newStalls(t, func(w http.ResponseWriter, r *http.Request) {
+	s := newStalls(t, func(s *stalls, w http.ResponseWriter, r *http.Request) {
 		c, soon := http.NewResponseController(w), time.Now().Add(10*time.Millisecond)
 		var err error
 		switch r.URL.RawQuery {

@@ -28,6 +28,8 @@ type simConn struct {
 	peer *peer
 	head int // bytes that came along with the connection
 
+	client netip.Addr // that a PROXY header names
+
 	sends     [2][]*simSend // from elsewhere, on the loop; in order
 	passed    [2]int        // how many of these the peer's messages went past
 	sent      map[string]*simSend
@@ -66,6 +68,9 @@ func (s *sim) setUp() {
 		WriteStallTimeout: time.Duration(s.pick(200, 5000, 30_000)) * time.Millisecond, HandshakeTimeout: time.Duration(s.pick(300, 10_000)) * time.Millisecond,
 		CloseTimeout: time.Duration(s.pick(50, 5000)) * time.Millisecond, DiscardTimeout: time.Duration(s.pick(500, 30_000)) * time.Millisecond,
 		Logger: zap.New(simLog{s}),
+	}
+	if s.cfg.proxied = s.chance(300); s.cfg.proxied {
+		cfg.TrustedProxies = []string{simNetConn{}.client().String()}
 	}
 	e, err := New(cfg, s.handler())
 	if err != nil {
@@ -137,6 +142,9 @@ func (s *sim) arrive() {
 		c.head = 1 + s.r.IntN(len(c.peer.stream))
 		head = append(head, c.peer.stream[:c.head]...)
 		c.peer.stream = c.peer.stream[c.head:]
+	} else if s.cfg.proxied && s.chance(700) {
+		c.client = netip.AddrFrom4([4]byte{198, 51, 100, byte(s.r.IntN(3))})
+		c.peer.stream = append(fmt.Appendf(nil, "PROXY TCP4 %v 192.0.2.2 1024 80\r\n", c.client), c.peer.stream...)
 	}
 	c.c, _ = newConn(s.e, simNetConn{}, head)
 	c.c.pass, _ = s.e.gate.Move(&pass)
@@ -159,7 +167,9 @@ func (s *sim) handler() Handler {
 		},
 		OnOpen: func(cc *Conn) {
 			c := s.called(cc, "OnOpen")
-			c.opens++
+			if c.opens++; c.peer.honest && c.client.IsValid() && cc.ClientAddr() != c.client {
+				s.failf("%v: the client is %v, the proxy named %v", c, cc.ClientAddr(), c.client)
+			}
 			if c.d != nil {
 				c.d.opened(c)
 			}

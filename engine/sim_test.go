@@ -86,6 +86,7 @@ type simConfig struct {
 	steps    int
 	connsMax int
 	faults   int  // of 1000 system calls so many fail
+	proxied  bool // who connects is a trusted proxy
 	noPause  bool // a system that cannot pause reading
 	bytesMax int  // of a message
 }

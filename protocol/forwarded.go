@@ -135,7 +135,7 @@ func unquote(s string) (value string, ok bool) {
 // parseNode reads an IPv4 address, or an IPv6 address in brackets, with or
 // without a port (RFC 7239 §6).
 func parseNode(s string) netip.Addr {
-	host, port, brackets := s, "", strings.HasPrefix(s, "[")
+	host, brackets := s, strings.HasPrefix(s, "[")
 	end := strings.IndexByte(s, ':')
 	if brackets {
 		if end = strings.IndexByte(s, ']') + 1; end == 0 {
@@ -143,7 +143,7 @@ func parseNode(s string) netip.Addr {
 		}
 	}
 	if end >= 0 && end < len(s) {
-		if host, port = s[:end], s[end:]; !validNodePort(port) {
+		if host = s[:end]; !validNodePort(s[end:]) {
 			return netip.Addr{}
 		}
 	}

@@ -38,9 +38,9 @@ type Proxied struct {
 //
 // n is the size of the header; 0 without an error means that there is none, or,
 // with more, that b ends inside of what may be one. A version 1 header has at
-// most 107 bytes, one of version 2 at most 65,551. Extensions are passed over; a
-// checksum (PP2_TYPE_CRC32C) behind addresses is verified. What is malformed is an error, as soon
-// as the bytes show it.
+// most 107 bytes, one of version 2 at most 65,551. Extensions are passed over;
+// a checksum (PP2_TYPE_CRC32C) behind addresses is verified. What is malformed is
+// an error, as soon as the bytes show it.
 func ParseProxied(b []byte) (p Proxied, n int, more bool, err error) {
 	switch {
 	case beginsWith(b, proxyV1):

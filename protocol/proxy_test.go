@@ -2,6 +2,7 @@ package protocol_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"strconv"
 	"strings"
@@ -114,7 +115,7 @@ func FuzzProxied(f *testing.F) {
 		p, n, more, err := protocol.ParseProxied(b)
 		switch {
 		case err != nil && (n != 0 || more || p != protocol.Proxied{}),
-			more && (n != 0 || len(b) >= 16+65535 || b != nil && len(b) > 0 && b[0] == 'P' && len(b) >= 107),
+			more && (n != 0 || len(b) >= 16+65535 || len(b) > 0 && b[0] == 'P' && len(b) >= 107),
 			n > len(b), n > 107 && b[0] == 'P',
 			p.Source.Addr().Is4In6() || p.Source.Addr().Zone() != "",
 			p.Source.IsValid() != p.Destination.IsValid(), p.Source.IsValid() && n == 0:
@@ -122,7 +123,7 @@ func FuzzProxied(f *testing.F) {
 		}
 		for cut := range min(len(b), 200) {
 			p2, n2, more2, err2 := protocol.ParseProxied(b[:cut])
-			if n2 != 0 && (n2 != n || p2 != p) || err2 != nil && err2 != err || !more2 && n2 == 0 && err2 == nil && (more || n != 0 || err != nil) {
+			if n2 != 0 && (n2 != n || p2 != p) || err2 != nil && !errors.Is(err2, err) || !more2 && n2 == 0 && err2 == nil && (more || n != 0 || err != nil) {
 				t.Fatalf("%q: %v, %d, %v, %v; the first %d bytes %v, %d, %v, %v", b, p, n, more, err, cut, p2, n2, more2, err2)
 			}
 		}
