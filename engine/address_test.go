@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,30 @@ func TestTrustedProxies(t *testing.T) {
 			}
 		}
 		_ = e.Shutdown(t.Context())
+	}
+}
+
+// TestTrustedUnixSocket: on a unix socket no address names the proxy; "unix" does.
+func TestTrustedUnixSocket(t *testing.T) {
+	for entry, want := range map[string]string{"unix": "203.0.113.5", "0.0.0.0/0": "invalid IP"} {
+		for _, header := range []string{"", proxyHeader(t, 2, "203.0.113.5")} {
+			if entry != "unix" && header != "" {
+				continue // it is no handshake then
+			}
+			seen := make(chan netip.Addr, 1)
+			s := serve(t, Config{Addr: "ws+unix://" + filepath.Join(t.TempDir(), "s"), TrustedProxies: []string{entry}},
+				Handler{OnOpen: func(c *Conn) { seen <- c.ClientAddr() }})
+			field := "X-Forwarded-For: 203.0.113.5"
+			if header != "" {
+				field = "X-Forwarded-For: 198.51.100.1"
+			}
+			if r, _ := s.exchange(header + upgradeHead(field) + "\x88\x80\x00\x00\x00\x00"); r.StatusCode != 101 {
+				t.Fatal(r.Status)
+			}
+			if got := <-seen; got.String() != want {
+				t.Errorf("%q: the client is %v, want %s", entry, got, want)
+			}
+		}
 	}
 }
 

@@ -70,8 +70,9 @@ type Config struct {
 	// TrustedProxies are addresses or prefixes ("10.0.0.0/8") of proxies whose
 	// word on the client's address is believed: a PROXY header (v1 or v2)
 	// before the first byte, Forwarded or X-Forwarded-For in the handshake. An
-	// IPv4 address may be written as one in IPv6 (::ffff:10.0.0.1).
-	// List only proxies that set or remove these themselves.
+	// IPv4 address may be written as one in IPv6 (::ffff:10.0.0.1). "unix" is
+	// whoever connects to a unix socket. List only proxies that set or remove these
+	// themselves.
 	TrustedProxies []string
 
 	// Limits per client address, as TrustedProxies defines it. Loopback
@@ -157,7 +158,8 @@ type Config struct {
 	// after a reserve.
 	ConnectionsMax int
 
-	proxies []netip.Prefix // TrustedProxies, parsed
+	proxies   []netip.Prefix // TrustedProxies, parsed
+	trustUnix bool           // "unix" is one of them
 }
 
 // sampled bounds what peers can make the engine log: of each message 100 in a
@@ -332,12 +334,8 @@ func (c *Config) check() error {
 	if c.CheckOrigin != nil && c.Origins != nil {
 		return fmt.Errorf("engine: Config.Origins and Config.CheckOrigin are both set: choose one, CheckOrigin would decide alone")
 	}
-	for _, s := range c.TrustedProxies {
-		p, err := proxyPrefix(s)
-		if err != nil {
-			return err
-		}
-		c.proxies = append(c.proxies, p)
+	if err := c.settleProxies(); err != nil {
+		return err
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

@@ -17,6 +17,22 @@ import (
 // word is: neither a PROXY header (v1 or v2) before the first byte nor the
 // fields Forwarded (RFC 7239) and X-Forwarded-For of the handshake.
 
+// settleProxies reads Config.TrustedProxies.
+func (c *Config) settleProxies() error {
+	for _, s := range c.TrustedProxies {
+		if s == "unix" {
+			c.trustUnix = true
+			continue
+		}
+		p, err := proxyPrefix(s)
+		if err != nil {
+			return err
+		}
+		c.proxies = append(c.proxies, p)
+	}
+	return nil
+}
+
 // proxyPrefix reads one of Config.TrustedProxies. Addresses of connections have
 // no zone, and those in IPv4 are never in IPv6 form; nor must a prefix be.
 func proxyPrefix(s string) (netip.Prefix, error) {
@@ -32,7 +48,7 @@ func proxyPrefix(s string) (netip.Prefix, error) {
 	}
 	switch a := p.Addr(); {
 	case err != nil:
-		return wrong("is neither an address nor a prefix such as 10.0.0.0/8")
+		return wrong("is neither an address, nor a prefix such as 10.0.0.0/8, nor \"unix\"")
 	case a.Is4In6() && p.Bits() < 96:
 		return wrong("matches no address: a prefix of IPv4 in IPv6 has at least 96 bits, or write it as IPv4")
 	case a.Is4In6():
@@ -51,6 +67,14 @@ func (e *Engine) trusted(a netip.Addr) bool {
 	return false
 }
 
+// trustsPeer reports whether the peer of a connection is a trusted proxy.
+func (e *Engine) trustsPeer(remote net.Addr) bool {
+	if _, unix := remote.(*net.UnixAddr); unix {
+		return e.cfg.trustUnix
+	}
+	return e.trusted(hostAddr(remote))
+}
+
 // exempt reports whether limits per address do not hold for a.
 func (e *Engine) exempt(a netip.Addr) bool {
 	return !a.IsValid() || a.IsLoopback() || e.trusted(a)
@@ -66,7 +90,7 @@ func hostAddr(a net.Addr) netip.Addr {
 
 // ClientAddr is the client's IP address: the peer's, or, if that is one of
 // Config.TrustedProxies, what it said by PROXY header, Forwarded or
-// X-Forwarded-For. It is invalid on unix sockets. It is known from OnUpgrade on.
+// X-Forwarded-For. Without a proxy it is invalid on unix sockets. It is known from OnUpgrade on.
 func (c *Conn) ClientAddr() netip.Addr {
 	if client := c.pass.Client(); client.IsValid() {
 		return client

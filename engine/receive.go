@@ -32,7 +32,7 @@ func (c *Conn) enrolled(l *loop.Loop) {
 		c.rare.head = nil
 		c.guard(c.start)
 		c.arrived(head)
-	case c.e.trusted(hostAddr(c.remote)):
+	case c.e.trustsPeer(c.remote):
 		c.seldom().proxy = true
 	default:
 		c.guard(c.start)

@@ -16,7 +16,7 @@ import (
 // upgrade answers a valid opening handshake.
 func (c *Conn) upgrade() {
 	r := &c.w.env.Request
-	if c.e.trusted(hostAddr(c.remote)) {
+	if c.e.trustsPeer(c.remote) {
 		if c.identify(c.e.forwarded(r.Fields)); c.phase.Load() >= phaseEnding {
 			return
 		}
