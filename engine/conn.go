@@ -61,8 +61,8 @@ type Conn struct {
 
 	remote, local net.Addr
 	subprotocol   unique.Handle[string] // zero: none
-	state         any
-	dial          *dialing // of a dialled connection, once it is open only if it is to be made again
+	state         atomic.Pointer[any]   // nil: none
+	dial          *dialing              // of a dialled connection, once it is open only if it is to be made again
 	off           atomic.Pointer[offLoop]
 }
 
@@ -153,9 +153,10 @@ func (c *Conn) RemoteAddr() net.Addr { return c.remote }
 func (c *Conn) LocalAddr() net.Addr { return c.local }
 
 // Request is the opening handshake's request until OnOpen returns, then nil:
-// an idle connection keeps nothing of it. It is for that callback alone.
+// an idle connection keeps nothing of it. It is for that callback alone: on other
+// goroutines it is nil too.
 func (c *Conn) Request() *protocol.Request {
-	if !c.asked {
+	if !c.w.loop.On() || !c.asked {
 		return nil
 	}
 	c.w.env.Shown = true
@@ -172,12 +173,23 @@ func (c *Conn) Subprotocol() string {
 }
 
 // State is what OnUpgrade set in Upgrade.State, or Dial.State, or SetState after
-// them.
-func (c *Conn) State() any { return c.state }
+// them. Any goroutine may call it: what it refers to needs a lock of its own if
+// more than the connection's callbacks touch it.
+func (c *Conn) State() any {
+	if v := c.state.Load(); v != nil {
+		return *v
+	}
+	return nil
+}
 
-// SetState sets what State returns. It is for the connection's callbacks; what
-// is set before OnOpen returns may be read from any goroutine.
-func (c *Conn) SetState(v any) { c.state = v }
+// SetState sets what State returns. Any goroutine may call it.
+func (c *Conn) SetState(v any) {
+	if v == nil {
+		c.state.Store(nil)
+		return
+	}
+	c.state.Store(&v)
+}
 
 // Send sends a message. It copies the data, never blocks, and fails with
 // ErrClosed, ErrBackpressure or ErrStopped. A nil error means that the message

@@ -288,10 +288,11 @@ func (d *dialing) newConn(nc net.Conn) *Conn {
 func (c *Conn) Dialled() bool { return c.dialled }
 
 // Response is the server's answer to the opening handshake of a dialled
-// connection until OnOpen returns, else nil. It is for that callback alone;
+// connection until OnOpen returns, else nil. It is for that callback alone, and
+// nil on other goroutines;
 // strings taken from it stay valid, but keep the whole head alive.
 func (c *Conn) Response() *protocol.Response {
-	if !c.answered {
+	if !c.w.loop.On() || !c.answered {
 		return nil
 	}
 	return &c.w.env.Response

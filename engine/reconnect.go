@@ -57,7 +57,7 @@ func (d *dialing) arrived(c *Conn) time.Duration {
 // the dialing no longer: its place is the connection's.
 func (d *dialing) succeeded(c *Conn) {
 	d.stopWatch()
-	c.state = d.State
+	c.SetState(d.State)
 	if d.opened = d.w.now(); !d.Reconnect {
 		c.dial = nil
 		c.pass, _ = d.e.gate.Move(&d.pass)

@@ -2,11 +2,16 @@ package engine
 
 import "errors"
 
+var errElsewhere = errors.New("engine: Sessions.Begin and Resume are for callbacks on the connection's loop: " +
+	"from elsewhere, such as a function of Conn.Go, have that loop call them (Conn.Loop, Loop.Post)")
+
 // check refuses a connection that cannot have a session of s.
 func (s *Sessions) check(c *Conn) error {
 	switch {
 	case c.e != s.e:
 		return errors.New("engine: these Sessions are for the connections of another Engine")
+	case !c.w.loop.On():
+		return errElsewhere
 	case c.phase.Load() != phaseOpen:
 		return ErrClosed
 	case c.rare != nil && c.rare.sessions != nil && c.rare.sessions != s:

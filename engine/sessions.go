@@ -156,7 +156,8 @@ func NewSessions(e *Engine, cfg SessionsConfig) (*Sessions, error) {
 // take the session as long as it is valid; the client then sees 1008. Token makes
 // another one, for a connection that outlives TokenLifetime.
 //
-// Begin is for callbacks of c. It fails with ErrClosed, ErrSessionsFull, or if c
+// Begin is for callbacks of c, or what is posted to its loop (Conn.Loop), and fails
+// elsewhere. It fails with ErrClosed, ErrSessionsFull, or if c
 // has a session.
 func (s *Sessions) Begin(c *Conn, state any) (token string, err error) {
 	if err := s.check(c); err != nil {
@@ -182,7 +183,8 @@ func (s *Sessions) Begin(c *Conn, state any) (token string, err error) {
 // loop of c, later: never inside Resume, and before the next message of c; unless
 // c is closed or End is called meanwhile.
 //
-// Resume is for callbacks of c. OnUpgrade cannot call it; OnOpen can.
+// Resume is for callbacks of c, or what is posted to its loop (Conn.Loop), and fails
+// elsewhere. OnUpgrade cannot call it; OnOpen can.
 func (s *Sessions) Resume(c *Conn, token string, give func(state any)) error {
 	if give == nil {
 		panic("engine: Sessions.Resume was given no function")

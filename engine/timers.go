@@ -52,14 +52,15 @@ type Timer struct {
 	linked         bool
 	newer, earlier *Timer // its neighbours in rare.timers
 
-	mu     sync.Mutex // guards what follows
-	armed  bool
-	posted bool          // settle is
-	early  bool          // armed before Run: due is to be set
-	delay  time.Duration // or period
-	due    time.Duration // since Engine.began
-	ticks  uint64        // of Every, skipped ones included
-	settle func()        // made when first posted
+	mu      sync.Mutex // guards what follows
+	armed   bool
+	posted  bool          // settle is
+	calling bool          // the function is called, or about to be
+	early   bool          // armed before Run: due is to be set
+	delay   time.Duration // or period
+	due     time.Duration // since Engine.began
+	ticks   uint64        // of Every, skipped ones included
+	settle  func()        // made when first posted
 }
 
 // Tick is one due instant of Every.
@@ -83,7 +84,7 @@ func newTimer(w *worker, c *Conn, d time.Duration, once func(), each func(Tick))
 // its function is called when d has passed. Every: d is the new period, and the
 // ticks are counted from now on, from 1. After counts d below 0 as 0, Every below
 // 1 ms as 1 ms; 50 years are the most. When Reset has returned, no call begins
-// that was due before.
+// that was due before; one may be under way: see Stop.
 func (t *Timer) Reset(d time.Duration) {
 	if d = min(max(d, 0), timerMax); t.each != nil {
 		d = max(d, time.Millisecond)
@@ -95,14 +96,17 @@ func (t *Timer) Reset(d time.Duration) {
 	t.apply()
 }
 
-// Stop disarms the timer. When it has returned, no call of the function begins;
-// called elsewhere than on the timer's loop, it does not wait for one that is
-// under way.
-func (t *Timer) Stop() {
+// Stop disarms the timer. When it has returned, no call of the function begins.
+// It does not wait for one that is under way, and reports false if there is one:
+// on another goroutine, which may be about to enter the function, or in the
+// function itself. Who must know that it has ended posts to the timer's loop (see
+// Loop.Post): what is posted comes after it.
+func (t *Timer) Stop() (idle bool) {
 	t.mu.Lock()
-	t.armed = false
+	t.armed, idle = false, !t.calling
 	t.mu.Unlock()
 	t.apply()
+	return idle
 }
 
 // apply has the loop do what Reset and Stop noted. However often they are called
@@ -175,6 +179,7 @@ func (t *Timer) fire() {
 		t.armed = false
 	}
 	again, due := t.armed, t.due
+	t.calling = call
 	t.mu.Unlock()
 	if again { // before the call, which may stop or reset it
 		t.arm(due)
@@ -189,7 +194,7 @@ func (t *Timer) fire() {
 		conn = t.c.id
 	}
 	t.w.callingAt(onTimer, conn)
-	defer t.recoverPanic()
+	defer t.called()
 	if t.each != nil {
 		t.each(tick)
 	} else {
@@ -208,8 +213,13 @@ func (t *Timer) next(now time.Duration) Tick {
 	return tick
 }
 
-func (t *Timer) recoverPanic() {
-	switch v := recover(); {
+// called follows each call, and survives its panic.
+func (t *Timer) called() {
+	v := recover()
+	t.mu.Lock()
+	t.calling = false
+	t.mu.Unlock()
+	switch {
 	case v == nil:
 	case t.c != nil:
 		t.c.panicked(v)

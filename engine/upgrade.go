@@ -35,7 +35,8 @@ func (c *Conn) upgrade() {
 			return
 		}
 		accept = codec.Accept{Subprotocol: u.Subprotocol, Fields: u.Header}
-		c.state, c.subprotocol = u.State, unique.Make(u.Subprotocol)
+		c.SetState(u.State)
+		c.subprotocol = unique.Make(u.Subprotocol)
 		if u.Handler != nil {
 			c.h = u.Handler
 		}
