@@ -182,6 +182,7 @@ func (c *Conn) gone(err error) {
 	w.wheel.Stop(&c.timer)
 	if r := c.rare; r != nil {
 		w.wheel.Stop(&r.life)
+		w.wheel.Stop(&r.idle)
 		if r.rates != nil {
 			w.wheel.Stop(&r.rates.next)
 		}

@@ -117,10 +117,12 @@ type Config struct {
 
 	WriteStallTimeout time.Duration // without progress of a backlog; then the connection is cut
 
-	PingInterval time.Duration // of silence, after which the peer is pinged; NoLimit: never
-	PongTimeout  time.Duration // of silence after that ping; then the connection is cut
-	CloseTimeout time.Duration // for the peer's answer to a close frame, from when it took the last byte; then the connection is cut
-	DrainTimeout time.Duration // for all of a shutdown that Run began; then what is left is cut
+	PingInterval      time.Duration // of silence, after which the peer is pinged; NoLimit: never
+	PongTimeout       time.Duration // of silence after that ping; then the connection is cut
+	KeepAliveInterval time.Duration // of silence, after which the kernel probes the peer of a tcp:// connection; NoLimit: never
+	IdleTimeout       time.Duration // without a message in either direction; then the connection is closed with 1001
+	CloseTimeout      time.Duration // for the peer's answer to a close frame, from when it took the last byte; then the connection is cut
+	DrainTimeout      time.Duration // for all of a shutdown that Run began; then what is left is cut
 
 	// DiscardTimeout is the time for a peer in the midst of sending to come to
 	// read why its connection is closed or its handshake refused: what it sends
@@ -215,6 +217,8 @@ var limits = []limit{
 	{"WriteStallTimeout", func(c *Config) any { return &c.WriteStallTimeout }, 30 * sec, 10 * ms, day, ever},
 	{"PingInterval", func(c *Config) any { return &c.PingInterval }, 30 * sec, 10 * ms, day, ever},
 	{"PongTimeout", func(c *Config) any { return &c.PongTimeout }, 20 * sec, 10 * ms, day, ever},
+	{"KeepAliveInterval", func(c *Config) any { return &c.KeepAliveInterval }, 30 * sec, sec, 9 * 3600 * sec, ever},
+	{"IdleTimeout", func(c *Config) any { return &c.IdleTimeout }, ever, 10 * ms, day, ever},
 	{"CloseTimeout", func(c *Config) any { return &c.CloseTimeout }, 5 * sec, ms, day, ever},
 	{"DiscardTimeout", func(c *Config) any { return &c.DiscardTimeout }, 30 * sec, ms, day, ever},
 	{"DrainTimeout", func(c *Config) any { return &c.DrainTimeout }, 10 * sec, ms, day, ever},

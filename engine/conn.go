@@ -81,6 +81,9 @@ type rare struct {
 	last    *CloseError // of a protocol without a closing handshake: how it is over then
 	stall   wheel.Timer // runs while a backlog makes no progress
 	life    wheel.Timer // runs if there is a LifetimeMax
+	idle    wheel.Timer // runs if there is an IdleTimeout
+	carried uint64      // messages in both directions, at its last look
+	looks   int         // at which nothing was new
 	rates   *rates      // what the peer sent lately, if there is a limit
 	topics  []membership
 	ended   *CloseError // what OnClose is told once functions of Go have returned

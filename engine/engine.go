@@ -132,6 +132,11 @@ func New(cfg Config, h Handler) (*Engine, error) {
 		_, http := probe.(codec.Upgrader)
 		e.raw = !http
 	}
+	if e.inherited {
+		if err := e.limitKernel(e.listener); err != nil {
+			return nil, errors.Join(err, e.Shutdown(context.Background()))
+		}
+	}
 	if cfg.HTTP != nil {
 		e.http = newHTTPServer(e)
 	}

@@ -44,7 +44,7 @@ func (e *Engine) listen() error {
 	switch {
 	case err == nil:
 		e.inherited = true
-		return e.limitKernel(e.listener)
+		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("engine: Config.Addr %s is taken: stop what listens there or choose another port (0 for a free one): %w", e.cfg.Addr, err)
 	case errors.Is(err, syscall.EACCES):
@@ -99,13 +99,18 @@ func (e *Engine) listenUnix(u *url.URL) error {
 const socketPathBytes = 104
 
 // limitKernel keeps the queue of a connection in our hands rather than the
-// kernel's, or a Policy would come too late.
+// kernel's, or a Policy would come too late, and has the kernel find dead peers
+// where no pings do.
 func (e *Engine) limitKernel(s any) error {
-	if e.cfg.NotSentBytesMax >= most {
-		return nil
+	if n := e.cfg.NotSentBytesMax; n < most {
+		if err := loop.SetNotSent(s, n); err != nil {
+			return fmt.Errorf("engine: Config.NotSentBytesMax: setting TCP_NOTSENT_LOWAT: %w", err)
+		}
 	}
-	if err := loop.SetNotSent(s, e.cfg.NotSentBytesMax); err != nil {
-		return fmt.Errorf("engine: Config.NotSentBytesMax: setting TCP_NOTSENT_LOWAT: %w", err)
+	if d := e.cfg.KeepAliveInterval; e.raw && d < forever {
+		if err := loop.SetKeepAlive(s, d); err != nil {
+			return fmt.Errorf("engine: Config.KeepAliveInterval: setting SO_KEEPALIVE: %w", err)
+		}
 	}
 	return nil
 }

@@ -179,6 +179,7 @@ func (c *Conn) open() {
 	c.opened, c.framed = true, true
 	c.e.gate.Opened(&c.pass)
 	c.limitLife()
+	c.lookForTraffic()
 	c.w.arm(&c.timer, c.e.cfg.PingInterval)
 	if f := c.h.OnOpen; f != nil {
 		c.w.calling(onOpen, c)

@@ -26,6 +26,9 @@ func (c *Conn) expire(t *wheel.Timer) {
 		case &r.stall:
 			c.doom(ErrTimeout)
 			return
+		case &r.idle:
+			c.lookForTraffic()
+			return
 		case &r.life:
 			c.goAway(&CloseError{Code: protocol.CloseGoingAway, Reason: "this connection has lived long enough: reconnect"})
 			return
@@ -58,6 +61,33 @@ func (c *Conn) limitLife() {
 	r.life.Owner = (*owner)(c)
 	jitter := time.Duration(c.w.env.Random() % uint64(longest/10+1))
 	c.w.arm(&r.life, longest-jitter)
+}
+
+// idleLooks is how often a connection is looked at in an IdleTimeout.
+const idleLooks = 4
+
+// lookForTraffic closes a connection that has carried no message for
+// Config.IdleTimeout. While we do not read, its time stands still.
+func (c *Conn) lookForTraffic() {
+	longest := c.e.cfg.IdleTimeout
+	if longest >= forever || c.phase.Load() != phaseOpen {
+		return
+	}
+	r, s := c.seldom(), c.Stats()
+	r.idle.Owner = (*owner)(c)
+	n := 1 + s.MessagesIn + s.MessagesOut + s.Dropped + s.Replaced
+	switch {
+	case c.halted: // the time begins at the next look
+		r.carried, r.looks = 0, 0
+	case n != r.carried:
+		r.carried, r.looks = n, 0
+	case r.looks+1 < idleLooks:
+		r.looks++
+	default:
+		_ = c.close(&CloseError{Code: protocol.CloseGoingAway, Reason: "no message for too long", Err: ErrTimeout})
+		return
+	}
+	c.w.arm(&r.idle, longest/idleLooks)
 }
 
 func (c *Conn) handshakeTimeout() {

@@ -33,6 +33,7 @@ func limitFlags(c *engine.Config) {
 	span(&c.WriteStallTimeout, "write-stall-timeout", "time a backlog may make no progress")
 	span(&c.PingInterval, "ping-interval", "silence before a ping")
 	span(&c.PongTimeout, "pong-timeout", "silence after a ping before the end")
+	span(&c.IdleTimeout, "idle-timeout", "time without a message; then 1001")
 	span(&c.CloseTimeout, "close-timeout", "time for the answer to a close frame")
 	span(&c.DiscardTimeout, "discard-timeout", "time for a client in the midst of sending to read why it is closed")
 	span(&c.DrainTimeout, "drain-timeout", "time to say goodbye after SIGINT or SIGTERM")

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"net"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // Listen opens a listener for a server of many connections: keepalive probes
-// are left out, since pings find dead peers and four system calls for each
-// connection are spared, and multipath TCP, whose sockets do not inherit
+// are left out, which Go would set on each connection by four system calls (see
+// SetKeepAlive), and multipath TCP, whose sockets do not inherit
 // options from their listener.
 func Listen(network, address string) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1}
@@ -30,6 +31,27 @@ func Listen(network, address string) (net.Listener, error) {
 // its way to the peer (TCP_NOTSENT_LOWAT). Connections inherit it from a
 // listener that Listen made. It does nothing for other kinds of sockets.
 func SetNotSent(s any, bytes int) error {
+	return setTCP(s, option{unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, bytes})
+}
+
+// keepAliveProbes is how many probes without an answer end a connection.
+const keepAliveProbes = 3
+
+// SetKeepAlive has the kernel probe a peer that has been silent for d (RFC 9293
+// §3.8.4). One that answers none of three probes, each after a third of d, is dead.
+// It is inherited like SetNotSent.
+func SetKeepAlive(s any, d time.Duration) error {
+	seconds := max(int(d/time.Second), 1)
+	return setTCP(s,
+		option{unix.IPPROTO_TCP, tcpKeepIdle, seconds},
+		option{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, max(seconds/keepAliveProbes, 1)},
+		option{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes},
+		option{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1})
+}
+
+type option struct{ level, name, value int }
+
+func setTCP(s any, options ...option) error {
 	switch x := s.(type) {
 	case *net.TCPConn, *net.TCPListener:
 	case *listener:
@@ -43,7 +65,9 @@ func SetNotSent(s any, bytes int) error {
 	}
 	var failed error
 	err = raw.Control(func(fd uintptr) {
-		failed = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, bytes)
+		for _, o := range options {
+			failed = errors.Join(failed, unix.SetsockoptInt(int(fd), o.level, o.name, o.value))
+		}
 	})
 	return errors.Join(err, failed)
 }

@@ -112,3 +112,5 @@ func (l *Loop) watch(s *Socket) error {
 	}
 	return l.poll(s, false)
 }
+
+const tcpKeepIdle = unix.TCP_KEEPALIVE

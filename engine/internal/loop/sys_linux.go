@@ -207,3 +207,5 @@ func (l *Loop) watch(s *Socket) error {
 	}
 	return l.poll(s, s.paused)
 }
+
+const tcpKeepIdle = unix.TCP_KEEPIDLE
