@@ -64,7 +64,7 @@ func (e *Engine) pause(d time.Duration) bool {
 	select {
 	case <-t.C:
 		return true
-	case <-e.stopping:
+	case <-e.life.serving.Done():
 		return false
 	}
 }
@@ -102,7 +102,7 @@ func (e *Engine) deny(nc net.Conn, mounted bool, why admit.Refusal) {
 		e.answer(nc, why.Status(), why.Text())
 		_ = nc.Close()
 	default:
-		e.acceptors.Go(func() {
+		e.life.servers.Go(func() {
 			defer e.turning.Add(-1)
 			e.turnAway(nc, why.Status(), why.Text())
 		})
@@ -137,7 +137,7 @@ func (e *Engine) turnAway(nc net.Conn, status int, reason string) {
 	for end := time.Now().Add(e.cfg.DiscardTimeout); time.Now().Before(end); {
 		_ = nc.SetReadDeadline(time.Now().Add(min(refuseTimeout, time.Until(end))))
 		n, err := io.Copy(io.Discard, nc)
-		if !errors.Is(err, os.ErrDeadlineExceeded) || n < lingerBytesMin || e.life.Err() != nil {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || n < lingerBytesMin || e.life.serving.Err() != nil {
 			return
 		}
 	}

@@ -50,7 +50,7 @@ func (k *clockwork) run() {
 		k.sims = append(k.sims, g)
 		w.begin()
 	}
-	k.workers, k.phase = k.loops, engineRunning
+	k.life.run()
 	k.turn()
 }
 

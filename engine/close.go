@@ -133,7 +133,7 @@ func (c *Conn) attend() {
 // noteCut counts what a drain had to cut before its own end.
 func (c *Conn) noteCut(cause error) {
 	w := c.w
-	if !w.draining || c.farewell || c.e.cutting.Load() || !errors.Is(cause, ErrTimeout) {
+	if !w.draining || c.farewell || c.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
 		return
 	}
 	w.cut++
@@ -187,7 +187,7 @@ func (c *Conn) gone(err error) {
 			w.wheel.Stop(&r.rates.next)
 		}
 	}
-	if c.e.cutting.Load() {
+	if c.e.life.work.Err() != nil {
 		w.unsent += int64(c.out.Bytes())
 	}
 	c.freeQueue()

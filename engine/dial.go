@@ -155,8 +155,8 @@ func (e *Engine) Dial(ctx context.Context, d Dial) error {
 	d.URL, d.Subprotocols, d.Header = "", nil, nil
 	x := &dialing{Dial: d, e: e, ctx: ctx, target: t, attempt: 1}
 	x.timer.Owner = x
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
 	var why admit.Refusal
 	switch x.pass, why = e.gate.Reserve(); why {
 	case admit.Closed:
@@ -165,7 +165,7 @@ func (e *Engine) Dial(ctx context.Context, d Dial) error {
 		return errFull
 	}
 	x.settleOn(d.Loop)
-	if e.phase == engineNew {
+	if e.life.phase == engineNew {
 		e.early = append(e.early, x)
 		return nil
 	}
@@ -204,7 +204,7 @@ func (e *Engine) settleDial(d *Dial) error {
 	return nil
 }
 
-// settleOn picks the loop: l, or the next in turn if that is nil. e.mu is held.
+// settleOn picks the loop: l, or the next in turn if that is nil. life.mu is held.
 func (d *dialing) settleOn(l *Loop) {
 	if e := d.e; l == nil {
 		l = &e.loops[e.dialings%len(e.loops)].api
@@ -213,9 +213,9 @@ func (d *dialing) settleOn(l *Loop) {
 	d.w = l.w
 }
 
-// begin makes the first attempt. e.mu is held and the engine runs.
+// begin makes the first attempt. life.mu is held and the engine runs.
 func (d *dialing) begin() {
-	_ = d.e.gate.Depart() // it is open: e.mu is held
+	_ = d.e.gate.Depart() // it is open: life.mu is held
 	d.watch()
 	d.e.dials.submit(d)
 }
@@ -245,7 +245,7 @@ func (d *dialing) connect() (net.Conn, error) {
 	d.startClock()
 	ctx, cancel := context.WithTimeout(d.ctx, min(d.Timeout, forever))
 	defer cancel()
-	defer context.AfterFunc(d.e.life, cancel)()
+	defer context.AfterFunc(d.e.life.serving, cancel)()
 	dialer := net.Dialer{LocalAddr: d.LocalAddr, Control: d.Control, KeepAlive: -1} // the engine pings
 	dialer.SetMultipathTCP(false)                                                   // like listeners: see loop.Listen
 	nc, err := dialer.DialContext(ctx, d.target.network, d.target.address)
@@ -253,7 +253,7 @@ func (d *dialing) connect() (net.Conn, error) {
 	switch {
 	case err == nil:
 		return nc, nil
-	case d.e.life.Err() != nil:
+	case d.e.life.serving.Err() != nil:
 		return nil, ErrStopped
 	case d.ctx.Err() != nil:
 		return nil, context.Cause(d.ctx)

@@ -234,7 +234,7 @@ func TestDialFailures(t *testing.T) {
 				OnClose: func(*Conn, *CloseError) { t.Error("OnClose") },
 			})
 			p.mustDial(Dial{URL: c.url + "/?secret", Timeout: timeout, OnFailure: func(e *DialError) {
-				if !p.workers[0].loop.On() {
+				if !p.loops[0].loop.On() {
 					t.Error("OnFailure runs elsewhere")
 				}
 				failed <- e
@@ -326,7 +326,7 @@ func TestDialCrowd(t *testing.T) {
 	if most.Load() > 100 {
 		t.Errorf("up to %d goroutines for %d connections", most.Load(), crowd)
 	}
-	for _, w := range p.workers {
+	for _, w := range p.loops {
 		w.mu.Lock()
 		if len(w.conns) != crowd/n {
 			t.Errorf("%d connections on one of %d loops", len(w.conns), n)

@@ -439,7 +439,7 @@ func TestReconnectAfterTheFunctionOfGo(t *testing.T) {
 	p.await("the function", func() bool { return p.Stats().MessagesIn == 1 })
 	_ = x.Conn.(*net.TCPConn).SetLinger(0) // a reset is seen although reading is paused
 	_ = x.Close()
-	w := p.workers[0]
+	w := p.loops[0]
 	p.await("the loss", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.conns) == 0 })
 	if st := p.Stats(); st.Connections != 1 || st.Dialled != 1 || p.waiting() != 0 {
 		t.Errorf("it reconnects before the function returned: %+v", st)

@@ -7,7 +7,6 @@ import (
 	"iter"
 	"net"
 	"net/netip"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -40,11 +39,9 @@ type Engine struct {
 
 	proxies  []netip.Prefix // Config.TrustedProxies
 	gate     *admit.Gate    // counts all connections: on loops, in the http.Server, of Dial also those to come
-	cutting  atomic.Bool    // a shutdown ends the loops: what is queued is lost
 	buffered atomic.Int64   // bytes in buffers, all loops together
 	loops    []*worker      // all, from New on
 	turn     atomic.Uint32  // of these, for who does not choose
-	workers  []*worker      // the same, once they run
 
 	spare spareBroadcasts
 
@@ -52,33 +49,13 @@ type Engine struct {
 	lastID     atomic.Uint64
 	dialFailed atomic.Uint64
 
-	life       context.Context // ends when Shutdown begins: attempts of Dial do
-	endLife    context.CancelFunc
-	work       context.Context // of functions of Conn.Go: ends at the deadline of Shutdown
-	endWork    context.CancelFunc
-	functions  atomic.Int64 // that Conn.Go accepted and that have not returned
 	lastTarget atomic.Pointer[target]
 
-	mu        sync.Mutex
-	sessions  []*Sessions // to be told of the end
-	phase     enginePhase
-	early     []*dialing // calls of Dial before Run, or before a Shutdown without it
-	dialings  int        // that began: the next one's loop
-	acceptors sync.WaitGroup
-	guards    sync.WaitGroup // goroutines that end when the loops have ended
-	ended     chan struct{}  // closed then
-	stopping  chan struct{}  // closed when Shutdown begins
-	stopped   chan struct{}  // closed when Shutdown is done
-	err       error          // of Shutdown, once stopped
+	life     lifecycle   // its mutex guards also what follows
+	sessions []*Sessions // to be told of the end
+	early    []*dialing  // calls of Dial before Run, or before a Shutdown without it
+	dialings int         // that began: the next one's loop
 }
-
-type enginePhase uint8
-
-const (
-	engineNew enginePhase = iota
-	engineRunning
-	engineStopping
-)
 
 // New checks the Config and binds its address, so that Addr is known and a
 // taken port is an error here. Nothing is accepted before Run; an Engine that
@@ -88,13 +65,10 @@ func New(cfg Config, h Handler) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		cfg:      cfg,
-		handler:  h,
-		log:      cfg.Logger,
-		began:    time.Now(),
-		ended:    make(chan struct{}),
-		stopping: make(chan struct{}),
-		stopped:  make(chan struct{}),
+		cfg:     cfg,
+		handler: h,
+		log:     cfg.Logger,
+		began:   time.Now(),
 		options: codec.Options{
 			HandshakeBytesMax: cfg.HandshakeBytesMax,
 			HeaderFieldsMax:   cfg.HeaderFieldsMax,
@@ -108,8 +82,7 @@ func New(cfg Config, h Handler) (*Engine, error) {
 	e.options.Deflate = e.deflate()
 	e.offered = clientDeflate(e.options.Deflate)
 	e.encoder = codec.NewSession(&e.options)
-	e.life, e.endLife = context.WithCancel(context.Background())
-	e.work, e.endWork = context.WithCancel(context.Background())
+	e.life.init()
 	e.offload.max, e.offload.do = cfg.OffloadMax, (*Conn).callFirst
 	e.dials.max, e.dials.do = cfg.DialsMax, (*dialing).try
 	e.proxies = cfg.proxies
@@ -164,19 +137,16 @@ func (e *Engine) Run(ctx context.Context) error {
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.cfg.DrainTimeout)
 		defer cancel()
 		return e.Shutdown(drain)
-	case <-e.stopped:
-		return e.err
+	case <-e.life.done:
+		return e.life.wait()
 	}
 }
 
 func (e *Engine) start() (err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	switch e.phase {
-	case engineRunning:
-		return fmt.Errorf("engine: Run was called twice")
-	case engineStopping:
-		return ErrStopped
+	e.life.mu.Lock()
+	defer e.life.mu.Unlock()
+	if err := e.life.mayRun(); err != nil {
+		return err
 	}
 	next := 0
 	e.group, err = loop.Start(e.cfg.Loops, e.log.Named("loop").Sugar(), func(l *loop.Loop) loop.Driver {
@@ -188,22 +158,21 @@ func (e *Engine) start() (err error) {
 	if err != nil {
 		return fmt.Errorf("engine: %w", err)
 	}
-	e.phase = engineRunning
-	e.workers = e.loops
-	for _, w := range e.workers {
+	e.life.run()
+	for _, w := range e.loops {
 		w.begin()
 	}
 	if e.http != nil {
 		e.http.start()
 	}
-	e.guards.Go(func() { e.guardLoops(e.ended) })
+	e.life.guards.Go(e.guardLoops)
 	for _, d := range e.early {
 		d.begin()
 	}
 	e.early = nil
 	if e.listener != nil {
 		for range acceptorsPerListener {
-			e.acceptors.Go(e.accept)
+			e.life.servers.Go(e.accept)
 		}
 	}
 	e.log.Info("serving", zap.Stringer("addr", stringer{e.Addr()}), zap.Int("loops", e.cfg.Loops), zap.Int("connections_max", e.cfg.ConnectionsMax))
@@ -256,9 +225,10 @@ func (e *Engine) Conns() iter.Seq[*Conn] {
 	}
 }
 
-// running returns the workers, none before Run.
+// running returns the loops, none before Run.
 func (e *Engine) running() []*worker {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.workers
+	if !e.life.hasRun() {
+		return nil
+	}
+	return e.loops
 }

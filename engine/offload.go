@@ -119,14 +119,14 @@ func (c *Conn) endContext() {
 // yet; with ErrStopped after the deadline of a shutdown. Any goroutine may call
 // it: f itself too, which then has one more function run after it.
 func (c *Conn) Go(m Message, f func(ctx context.Context, m Message)) error {
-	if c.e.work.Err() != nil {
+	if c.e.life.work.Err() != nil {
 		return ErrStopped
 	}
 	first, err := c.offLoop().accept(m, f)
 	if err != nil {
 		return err
 	}
-	c.e.functions.Add(1)
+	c.e.life.functions.Add(1)
 	if c.w.loop.On() {
 		if c.readNoMore(); first {
 			c.e.offload.submit(c)
@@ -186,14 +186,14 @@ func (c *Conn) call(j job) (failed *CloseError) {
 			failed = &CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: fmt.Errorf("%w: %v", errPanic, v)}
 		}
 	}()
-	j.f(c.e.work, j.m)
+	j.f(c.e.life.work, j.m)
 	return nil
 }
 
 // returned goes on after a function returned: with the next one, with reading,
 // or with the end that waited for it.
 func (c *Conn) returned(failed *CloseError) {
-	c.e.functions.Add(-1)
+	c.e.life.functions.Add(-1)
 	more := c.off.Load().shift()
 	if failed != nil {
 		_ = c.close(failed)

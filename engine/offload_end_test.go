@@ -145,7 +145,7 @@ func TestShutdownDeadlineEndsGo(t *testing.T) {
 					if i == 0 {
 						close(began)
 						<-ctx.Done()
-						<-c.e.stopped // longer than the shutdown
+						<-c.e.life.done // longer than the shutdown
 					}
 					ended <- fmt.Sprint(i, ctx.Err())
 				})

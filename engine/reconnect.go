@@ -136,7 +136,7 @@ func (d *dialing) tellFailed(e *DialError) {
 
 // again reports whether another attempt may follow.
 func (d *dialing) again() bool {
-	return d.Reconnect && !d.over.Load() && d.ctx.Err() == nil && d.e.life.Err() == nil
+	return d.Reconnect && !d.over.Load() && d.ctx.Err() == nil && d.e.life.serving.Err() == nil
 }
 
 // backoff draws how long to wait, so that those who lost their server together

@@ -400,22 +400,22 @@ func TestReconnectOverTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.endLife()
+	defer e.life.endServing()
 	var now int64
 	e.clock = func() time.Duration { return time.Duration(now) * time.Millisecond }
 	e.dials.max = 0 // whoever submits waits
-	e.phase = engineRunning
+	e.life.run()
 	w := newWorker(e, 0)
-	e.workers = []*worker{w}
+	e.loops = []*worker{w}
 	var told *DialError
 	d := &dialing{e: e, w: w, ctx: context.Background(), target: &target{}, attempt: 1, Dial: Dial{
 		Reconnect: true, BackoffMin: time.Second, BackoffMax: 8 * time.Second, OnFailure: func(e *DialError) { told = e },
 	}}
 	d.timer.Owner = d
 	d.pass, _ = e.gate.Reserve()
-	e.mu.Lock()
+	e.life.mu.Lock()
 	d.begin()
-	e.mu.Unlock()
+	e.life.mu.Unlock()
 	tries := func(want int) {
 		t.Helper()
 		if got := len(e.dials.waiting); got != want {

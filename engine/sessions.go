@@ -138,9 +138,9 @@ func NewSessions(e *Engine, cfg SessionsConfig) (*Sessions, error) {
 		return nil, err
 	}
 	s.cfg.Key = nil
-	e.mu.Lock()
+	e.life.mu.Lock()
 	e.sessions = append(e.sessions, s)
-	e.mu.Unlock()
+	e.life.mu.Unlock()
 	return s, nil
 }
 

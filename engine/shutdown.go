@@ -39,52 +39,54 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 			return errors.New("engine: Shutdown was called in a callback: end the context of Run, or call it in a goroutine")
 		}
 	}
-	e.mu.Lock()
-	before, early := e.phase, e.early
-	e.phase, e.early = engineStopping, nil
+	e.life.mu.Lock()
+	before, early := e.life.stop(), e.early
+	e.early = nil
 	e.gate.Close()
-	e.mu.Unlock()
+	e.life.mu.Unlock()
 	switch before {
 	case engineNew:
-		e.endLife()
-		e.endWork()
-		if e.listener != nil {
-			_ = e.listener.Close()
-		}
-		for _, w := range e.loops {
-			w.end()
-		}
-		close(e.stopped)
-		for _, d := range early { // the loops never ran, so nothing runs beside this
-			d.failed(ErrStopped)
-		}
+		e.stopUnused(early)
 	case engineRunning:
 		e.stop(ctx)
-	}
-	select {
-	case <-e.stopped:
-		return e.err
-	case <-ctx.Done():
-		if before == engineStopping {
+	default: // somebody else carries it out
+		select {
+		case <-e.life.done:
+		case <-ctx.Done():
 			return ctx.Err()
 		}
-		<-e.stopped
-		return e.err
+	}
+	return e.life.wait()
+}
+
+// stopUnused ends an engine that never ran. Nothing runs beside it.
+func (e *Engine) stopUnused(early []*dialing) {
+	e.life.endServing()
+	e.life.endWork()
+	if e.listener != nil {
+		_ = e.listener.Close()
+	}
+	for _, w := range e.loops {
+		w.end()
+	}
+	e.life.endLooping()
+	e.life.stopped(nil)
+	for _, d := range early {
+		d.failed(ErrStopped)
 	}
 }
 
 // stop runs the stages of a shutdown in the one order that loses nothing: no
 // connection may be on its way into a loop once the loops end.
 func (e *Engine) stop(ctx context.Context) {
-	close(e.stopping)
-	e.endLife()
+	e.life.endServing()
 	if e.listener != nil {
 		_ = e.listener.Close()
 	}
-	e.acceptors.Wait()
+	e.life.servers.Wait()
 	e.gate.WaitArrived()
 	var drained sync.WaitGroup // after that no loop hands a connection to the http.Server
-	for _, w := range e.workers {
+	for _, w := range e.loops {
 		drained.Add(1)
 		if w.post(post{do: func() { defer drained.Done(); w.drain() }, own: true}) != nil { // the loop has ended
 			drained.Done()
@@ -106,14 +108,13 @@ func (e *Engine) stop(ctx context.Context) {
 		left = int(e.http.cut.Load())
 	}
 	left += e.gate.Counts().Inside
-	functions := int(e.functions.Load())
-	e.cutting.Store(true)
-	e.endWork()
+	functions := int(e.life.functions.Load())
+	e.life.endWork()
 	e.group.Stop()
-	close(e.ended)
-	e.guards.Wait()
+	e.life.endLooping()
+	e.life.guards.Wait()
 	var unsent int64
-	for _, w := range e.workers {
+	for _, w := range e.loops {
 		cut, bytes := w.end()
 		left += cut
 		unsent += bytes
@@ -122,17 +123,18 @@ func (e *Engine) stop(ctx context.Context) {
 		served.Wait()
 		e.http.close()
 	}
-	e.mu.Lock()
+	e.life.mu.Lock()
 	sessions := e.sessions
-	e.mu.Unlock()
+	e.life.mu.Unlock()
 	for _, s := range sessions {
 		s.end()
 	}
+	var err error
 	if left > 0 {
-		e.err = &CutError{Connections: left, Bytes: unsent, Functions: functions}
+		err = &CutError{Connections: left, Bytes: unsent, Functions: functions}
 	}
 	e.log.Info("stopped", zap.Int("cut", left), zap.Int64("bytes_unsent", unsent), zap.Int("functions_running", functions))
-	close(e.stopped)
+	e.life.stopped(err)
 }
 
 // drain says goodbye to every connection of a loop, on that loop.

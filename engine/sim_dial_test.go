@@ -75,7 +75,7 @@ func (s *sim) connect() bool {
 	x.startClock()
 	err := errOnPurpose
 	switch {
-	case s.e.life.Err() != nil:
+	case s.e.life.serving.Err() != nil:
 		err = ErrStopped
 	case d.ctx.err != nil:
 		err = d.ctx.err
@@ -127,7 +127,7 @@ func (d *simDial) failed(e *DialError) {
 		s.failf("OnFailure runs elsewhere than on its loop, or inside a call of the program's")
 	case c != nil && (c.opens != c.closes || c.c.phase.Load() != phaseGone):
 		s.failf("%v: OnFailure while it is there", c)
-	case e.Retry > 0 != (d.x.Reconnect && d.ctx.err == nil && s.e.life.Err() == nil) && !d.x.over.Load():
+	case e.Retry > 0 != (d.x.Reconnect && d.ctx.err == nil && s.e.life.serving.Err() == nil) && !d.x.over.Load():
 		s.failf("%v: another attempt follows, or none", e)
 	case e.Retry > 0 && (e.Retry < d.x.BackoffMin || e.Retry > d.x.BackoffMax):
 		s.failf("%v: out of range", e)

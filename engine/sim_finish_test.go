@@ -61,7 +61,7 @@ func (s *sim) finish() {
 	}
 	how := s.r.IntN(4)
 	if how == 0 || how == 3 {
-		s.e.endLife()
+		s.e.life.endServing()
 	} else {
 		for _, d := range s.dials {
 			d.cancel()
@@ -141,7 +141,7 @@ func (p *peer) mute() {
 // stop ends the loops with all that is on them.
 func (s *sim) stop() {
 	s.stopped = true
-	s.e.endWork()
+	s.e.life.endWork()
 	for _, l := range s.loops {
 		_ = l.w.post(post{do: l.w.drain}) // comes too late
 		s.onLoop(l, func() {

@@ -80,7 +80,7 @@ func (s *sim) setUp() {
 	e.clock = func() time.Duration { return time.Duration(s.now) * time.Millisecond }
 	e.loops = nil                     // these are simulated
 	e.offload.max, e.dials.max = 0, 0 // all wait; see runJob and connect
-	e.phase = engineRunning
+	e.life.run()
 	s.newSessions()
 	for range 1 + s.r.IntN(3) {
 		l := &simLoop{s: s}
@@ -92,7 +92,6 @@ func (s *sim) setUp() {
 		l.w = l.Driver().(*worker)
 		l.w.begin()
 		e.loops = append(e.loops, l.w)
-		e.workers = append(e.workers, l.w)
 		s.loops = append(s.loops, l)
 	}
 }

@@ -18,7 +18,7 @@ func crowd(tb testing.TB, n int) (*Engine, *worker) {
 	w := e.loops[0]
 	l := loop.Simulate(nowhere{}, io.Discard, func(l *loop.Loop) loop.Driver { w.loop = l; return w })
 	l.SetOn(true)
-	e.workers = e.loops
+	e.life.run()
 	for range n {
 		c, err := newConn(e, simNetConn{}, nil)
 		if err != nil {

@@ -94,7 +94,7 @@ func TestDialShares(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.endLife()
+	defer e.life.endServing()
 	d := Dial{URL: "ws://a/", Subprotocols: []string{"a", "b"}, Header: []protocol.Field{{Name: "X", Value: "y"}}}
 	first, _ := e.target(&d)
 	d.Subprotocols, d.Header = slices.Clone(d.Subprotocols), slices.Clone(d.Header)
@@ -120,7 +120,7 @@ func FuzzDialURL(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Cleanup(e.endLife)
+	f.Cleanup(e.life.endServing)
 	f.Fuzz(func(t *testing.T, url string) {
 		x, err := e.target(&Dial{URL: url})
 		if err != nil {

@@ -58,7 +58,7 @@ func (w *worker) inTurn() bool { return w.watch.turn.Load()%2 == 1 }
 // guardLoops is the watchdog: it names callbacks that hold up a loop, when they
 // have done so for CallbackWarnAfter, and again when they are done. It ends
 // when the loops do.
-func (e *Engine) guardLoops(ended <-chan struct{}) {
+func (e *Engine) guardLoops() {
 	after := e.cfg.CallbackWarnAfter
 	if after >= forever {
 		return
@@ -68,16 +68,16 @@ func (e *Engine) guardLoops(ended <-chan struct{}) {
 		since time.Time
 		told  bool
 	}
-	looks := make([]look, len(e.workers))
+	looks := make([]look, len(e.loops))
 	tick := time.NewTicker(max(after/4, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
-		case <-ended:
+		case <-e.life.looping.Done():
 			return
 		case <-tick.C:
 		}
-		for i, w := range e.workers {
+		for i, w := range e.loops {
 			l, turn, now := &looks[i], w.watch.turn.Load(), time.Now()
 			if turn != l.turn {
 				if l.told {

@@ -1,0 +1,88 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+)
+
+// enginePhase is how far an engine has come. An engine that never ran skips
+// engineRunning.
+type enginePhase uint8
+
+const (
+	engineNew      enginePhase = iota
+	engineRunning              // from Run on
+	engineStopping             // from Shutdown on
+)
+
+// lifecycle is what an engine's goroutines wait for, from New to the end of
+// Shutdown. Three things end one after the other: the engine takes no more work,
+// its functions of Conn.Go are told to give up, and its loops end.
+type lifecycle struct {
+	serving context.Context // ends when Shutdown begins
+	work    context.Context // of functions of Conn.Go; ends at the deadline of Shutdown: what is queued then is lost
+	looping context.Context // ends when the loops have ended
+	done    chan struct{}   // closed when Shutdown is done
+
+	endServing, endWork, endLooping context.CancelFunc
+
+	servers   sync.WaitGroup // goroutines that end soon after serving does: acceptors, and whom they turn away
+	guards    sync.WaitGroup // goroutines that end soon after looping does
+	functions atomic.Int64   // of Conn.Go, accepted and not returned
+
+	err error // of Shutdown; read once done is closed
+
+	mu    sync.Mutex // guards what follows
+	phase enginePhase
+	ran   bool
+}
+
+func (l *lifecycle) init() {
+	l.serving, l.endServing = context.WithCancel(context.Background())
+	l.work, l.endWork = context.WithCancel(context.Background())
+	l.looping, l.endLooping = context.WithCancel(context.Background())
+	l.done = make(chan struct{})
+}
+
+// mayRun is asked by Run, which holds mu.
+func (l *lifecycle) mayRun() error {
+	switch l.phase {
+	case engineNew:
+		return nil
+	case engineRunning:
+		return fmt.Errorf("engine: Run was called twice")
+	}
+	return ErrStopped
+}
+
+// run is told by Run, which holds mu, that the loops run.
+func (l *lifecycle) run() { l.phase, l.ran = engineRunning, true }
+
+// stop is told by Shutdown, which holds mu, that it begins. It returns the phase
+// before: the one who gets less than engineStopping carries the shutdown out.
+func (l *lifecycle) stop() (before enginePhase) {
+	before = l.phase
+	l.phase = engineStopping
+	return before
+}
+
+// stopped is told by whoever carried the shutdown out.
+func (l *lifecycle) stopped(err error) {
+	l.err = err
+	close(l.done)
+}
+
+// wait returns what the shutdown did, once it is done.
+func (l *lifecycle) wait() error {
+	<-l.done
+	return l.err
+}
+
+// hasRun reports whether Run was called: before it the loops do not move.
+func (l *lifecycle) hasRun() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ran
+}
