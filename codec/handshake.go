@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"unsafe"
 
 	"github.com/sockmill/sockmill/protocol"
@@ -18,9 +17,6 @@ type Accept struct {
 	Subprotocol string           // "" or one of those that the client offered
 	Fields      []protocol.Field // more response fields
 }
-
-// reserved are the response fields that the handshake itself decides.
-var reserved = []string{"Upgrade", "Connection", "Content-Length", "Transfer-Encoding"}
 
 // gather returns the head at the front of the input, "" as long as it is not
 // complete, and how many bytes of in it took. An unfinished head is kept in a
@@ -110,8 +106,7 @@ func (s *Session) Accept(env *Env, a Accept) error {
 		if !protocol.ValidField(f) {
 			return fmt.Errorf("codec: the response field %q has a malformed name or value", f.Name)
 		}
-		owned := func(name string) bool { return strings.EqualFold(name, f.Name) }
-		if slices.ContainsFunc(reserved, owned) || len(f.Name) > 14 && strings.EqualFold(f.Name[:14], "Sec-WebSocket-") {
+		if protocol.HandshakeField(f.Name) {
 			return fmt.Errorf("codec: the response field %q belongs to the handshake", f.Name)
 		}
 	}

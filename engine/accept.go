@@ -82,13 +82,13 @@ func (e *Engine) arrive(nc net.Conn) error {
 }
 
 // take puts a connection on a loop, or refuses it.
-func (e *Engine) take(nc net.Conn, head []byte) error {
+func (e *Engine) take(nc net.Conn, m *mount) error {
 	pass, why := e.gate.Enter(hostAddr(nc.RemoteAddr()), e.elapsed().Milliseconds())
 	if why != admit.Admitted {
-		e.deny(nc, head != nil, why)
+		e.deny(nc, m != nil, why)
 		return nil
 	}
-	return e.enroll(nc, head, &pass)
+	return e.enroll(nc, m, &pass)
 }
 
 // deny turns a connection away that the gate refused. An acceptor does not wait

@@ -66,7 +66,7 @@ func (c *Conn) end(info *CloseError) {
 	c.enter(phaseEnding)
 	c.endTimers()
 	c.uncountTopics()
-	if !c.framed {
+	if !c.framed && !c.deciding() {
 		c.e.gate.Opened(&c.pass)
 	}
 	c.beginWait(c.e.cfg.CloseTimeout)
@@ -209,7 +209,7 @@ func (c *Conn) gone(err error) {
 // countOut gives the connection's place to another, once its functions off the
 // loop have returned.
 func (c *Conn) countOut() {
-	if c.working() {
+	if c.working() || c.deciding() {
 		c.seldom().gone = true
 		return
 	}
@@ -227,11 +227,11 @@ func (c *Conn) leave() {
 
 // finish tells the program that the connection is over, if it knew it.
 func (c *Conn) finish(info *CloseError) {
+	c.endContext()
 	if !c.opened {
 		return
 	}
 	c.opened = false
-	c.endContext()
 	if r := c.rare; r != nil && r.closing != nil && info != r.closing {
 		mine := *r.closing // this side closed, whatever happened since
 		if info.Err != nil {

@@ -82,7 +82,7 @@ type Config struct {
 
 	HalfOpenMax int // connections whose handshake is under way; above: 503
 
-	HandshakeTimeout  time.Duration // from the connection to the end of the request head; then 408
+	HandshakeTimeout  time.Duration // from the connection to the answer: 408 if the request head has not come then, 503 if a function of Upgrade.Go has not decided
 	HandshakeBytesMax int           // of a request head; above: 431
 	HeaderFieldsMax   int           // of a request head; above: 431
 
@@ -132,6 +132,8 @@ type Config struct {
 	TopicsPerConnectionMax int // subscriptions of a connection; above: ErrTopics
 
 	DialsMax int // attempts of Engine.Dial that make a TCP connection at once, each on a goroutine; the others wait
+
+	UpgradesMax int // functions of Upgrade.Go that run at once, all connections together; the others wait, and HandshakeTimeout runs
 
 	OffloadMax int // functions of Conn.Go that run at once, all connections together
 
@@ -224,6 +226,7 @@ var limits = []limit{
 	{"DrainTimeout", func(c *Config) any { return &c.DrainTimeout }, 10 * sec, ms, day, ever},
 	{"TopicsPerConnectionMax", func(c *Config) any { return &c.TopicsPerConnectionMax }, kib, 1, most, most},
 	{"DialsMax", func(c *Config) any { return &c.DialsMax }, 64, 1, 10_000, 0},
+	{"UpgradesMax", func(c *Config) any { return &c.UpgradesMax }, 256, 1, 1_000_000, most},
 	{"OffloadMax", func(c *Config) any { return &c.OffloadMax }, 256, 1, 1_000_000, most},
 	{"CallbackWarnAfter", func(c *Config) any { return &c.CallbackWarnAfter }, 100 * ms, ms, day, ever},
 	{"HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10 * sec, ms, day, ever},

@@ -89,6 +89,7 @@ type rare struct {
 	ended   *CloseError // what OnClose is told once functions of Go have returned
 	leaving *CloseError // closes the connection once they have
 	gone    bool        // the connection is, and gives up its place once they have
+	upgrade *Upgrade    // what Engine.Upgrade was given; later the handshake, while a function of Upgrade.Go decides it
 
 	sessions   *Sessions // are to be told of the end
 	timers     *Timer    // of the program, armed
@@ -121,7 +122,13 @@ func bareConn(e *Engine, nc net.Conn) *Conn {
 	return c
 }
 
-func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {
+// mount is a handshake that came through net/http.
+type mount struct {
+	head    []byte   // as the client sent it, with what came behind it
+	upgrade *Upgrade // what Engine.Upgrade was given
+}
+
+func newConn(e *Engine, nc net.Conn, m *mount) (c *Conn, err error) {
 	c = bareConn(e, nc)
 	if e.cfg.Codec != nil {
 		if c.codec, err = newCodec(e.cfg.Codec); err != nil {
@@ -131,8 +138,8 @@ func newConn(e *Engine, nc net.Conn, head []byte) (c *Conn, err error) {
 		c.ws.Init(&e.options)
 		c.codec = &c.ws
 	}
-	if len(head) > 0 {
-		c.seldom().head = head
+	if m != nil {
+		c.seldom().head, c.rare.upgrade = m.head, m.upgrade
 		c.mounted = true
 	}
 	return c, nil

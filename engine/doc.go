@@ -35,7 +35,9 @@
 // has returned. What Go accepted is called, whatever becomes of the connection,
 // and OnClose comes after it; the context that it gets ends only at the deadline
 // of a shutdown, which waits for it. Conn.Context ends with the connection, or
-// when the peer ends its stream. OnClose may call Go, too: see there.
+// when the peer ends its stream. OnClose may call Go, too: see there. Upgrade.Go
+// does the same for OnUpgrade: a session that has to be looked up, another server
+// that is asked first.
 //
 // # Sending
 //

@@ -36,6 +36,7 @@ type Engine struct {
 	group     *loop.Group
 	offload   pool[*Conn]
 	dials     pool[*dialing]
+	upgrades  pool[*Upgrade]
 
 	proxies  []netip.Prefix // Config.TrustedProxies
 	gate     *admit.Gate    // counts all connections: on loops, in the http.Server, of Dial also those to come
@@ -85,6 +86,7 @@ func New(cfg Config, h Handler) (*Engine, error) {
 	e.life.init()
 	e.offload.max, e.offload.do = cfg.OffloadMax, (*Conn).callFirst
 	e.dials.max, e.dials.do = cfg.DialsMax, (*dialing).try
+	e.upgrades.max, e.upgrades.do = cfg.UpgradesMax, (*Upgrade).run
 	e.proxies = cfg.proxies
 	e.gate = admit.NewGate(admit.Config{
 		ConnectionsMax:             cfg.ConnectionsMax,
@@ -189,17 +191,17 @@ func (s stringer) String() string {
 	return s.addr.String()
 }
 
-// enroll puts an admitted connection on a loop. head is what was read from it
-// already.
-func (e *Engine) enroll(nc net.Conn, head []byte, pass *admit.Pass) error {
+// enroll puts an admitted connection on a loop. m is nil unless it came through
+// net/http.
+func (e *Engine) enroll(nc net.Conn, m *mount, pass *admit.Pass) error {
 	defer e.gate.Arrived()
-	c, err := newConn(e, nc, head)
+	c, err := newConn(e, nc, m)
 	if err != nil {
 		_ = nc.Close()
 		e.gate.Leave(pass)
 		return err
 	}
-	if !e.inherited || len(head) > 0 {
+	if !e.inherited || m != nil {
 		if err := e.limitKernel(nc); err != nil {
 			e.log.Debug("going on without", zap.Error(err))
 		}

@@ -50,37 +50,6 @@ func ExampleEngine_Broadcast() {
 	}
 }
 
-// OnUpgrade lets in who has a session, and chooses a subprotocol.
-func ExampleUpgrade() {
-	users := map[string]string{"s3cret": "Ada"}
-	e, err := engine.New(engine.Config{Addr: "ws://127.0.0.1:0"}, engine.Handler{
-		OnUpgrade: func(u *engine.Upgrade) error {
-			user, ok := users[u.Request.Cookie("session")]
-			if !ok {
-				return engine.Refuse(http.StatusUnauthorized, "log in first")
-			}
-			if u.Request.Fields.HasToken("Sec-WebSocket-Protocol", "chat.v2") {
-				u.Subprotocol = "chat.v2"
-			}
-			u.State = user
-			return nil
-		},
-		OnMessage: func(c *engine.Conn, m engine.Message) {
-			_ = c.SendText(c.State().(string) + " said " + m.Text())
-		},
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer run(e)()
-
-	fmt.Println(handshake(e, "/", "Cookie: session=s3cret", "Sec-WebSocket-Protocol: chat.v1, chat.v2"))
-	fmt.Println(handshake(e, "/"))
-	// Output:
-	// 101 Switching Protocols, Sec-WebSocket-Protocol: chat.v2
-	// 401 Unauthorized
-}
-
 // A process that only dials: no address, any number of connections, no
 // goroutine for each of them.
 func ExampleEngine_Dial() {
@@ -186,35 +155,6 @@ func ExampleConn_Go() {
 	// save the player
 }
 
-// Another Handler for each path.
-func ExampleUpgrade_handler() {
-	paths := map[string]*engine.Handler{
-		"/echo": {OnMessage: func(c *engine.Conn, m engine.Message) { _ = c.Send(m) }},
-		"/time": {OnOpen: func(c *engine.Conn) {
-			_ = c.SendText(time.Now().Format(time.TimeOnly))
-			_ = c.Close(protocol.CloseNormal, "")
-		}},
-	}
-	e, err := engine.New(engine.Config{Addr: "ws://127.0.0.1:0"}, engine.Handler{
-		OnUpgrade: func(u *engine.Upgrade) error {
-			if u.Handler = paths[u.Request.Path]; u.Handler == nil {
-				return engine.Refuse(http.StatusNotFound, "no such endpoint")
-			}
-			return nil
-		},
-	})
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer run(e)()
-
-	fmt.Println(handshake(e, "/echo"))
-	fmt.Println(handshake(e, "/nowhere"))
-	// Output:
-	// 101 Switching Protocols
-	// 404 Not Found
-}
-
 // An Engine without an address of its own, on a route of a program that runs
 // its own http.Server. A handshake that comes before Run has begun gets 503.
 func ExampleEngine_ServeHTTP() {
@@ -294,7 +234,11 @@ func run(e *engine.Engine) (stop func()) {
 
 // handshake asks for a WebSocket and tells how the server answered.
 func handshake(e *engine.Engine, path string, fields ...string) string {
-	nc, err := net.Dial("tcp", e.Addr().String())
+	return handshakeAt(e.Addr(), path, fields...)
+}
+
+func handshakeAt(addr net.Addr, path string, fields ...string) string {
+	nc, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		return err.Error()
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -17,8 +18,10 @@ import (
 type Handler struct {
 	// OnUpgrade sees the opening handshake after the engine has found it valid
 	// and its origin allowed. A nil error accepts it; Refuse makes an error
-	// that refuses it; any other error is logged and answered with 500. It is
-	// called for the Handler given to New only.
+	// that refuses it; any other error is logged and answered with 500, that of a
+	// Dial (*DialError) with the status of the server that refused, or with 502.
+	// What takes time is for Upgrade.Go. It is called for the Handler given to
+	// New only.
 	OnUpgrade func(u *Upgrade) error
 
 	// OnOpen is told that messages may flow.
@@ -41,10 +44,12 @@ type Handler struct {
 }
 
 // Upgrade is an opening handshake that waits for an answer. It is valid until
-// OnUpgrade returns.
+// OnUpgrade returns, or the function of Go. What Engine.Upgrade was given is in
+// it already.
 type Upgrade struct {
 	// Request is what the client asked. Its strings may be kept, at the price
-	// of the whole head; the value itself may not.
+	// of the whole head; the value itself may not. Engine.Upgrade ignores what
+	// is set here, and in the two fields that follow.
 	Request *protocol.Request
 
 	// RemoteAddr is the peer's end of the connection.
@@ -65,6 +70,9 @@ type Upgrade struct {
 
 	// Handler is to be set to serve this connection by other callbacks.
 	Handler *Handler
+
+	c      *Conn // while OnUpgrade or decide may run
+	decide func(ctx context.Context) error
 }
 
 // Refuse makes the error by which OnUpgrade refuses a handshake: an HTTP

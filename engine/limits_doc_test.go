@@ -91,6 +91,7 @@ func TestLimitsDocumented(t *testing.T) {
 		"secondLook":           showDuration(int64(secondLook)),
 		"lingerTimeout":        showDuration(int64(lingerTimeout)),
 		"lingerBytesMin":       showSize(lingerBytesMin),
+		"earlyBytesMax":        showSize(earlyBytesMax),
 	} {
 		expect(documented, name, bound)
 	}

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,74 +16,104 @@ import (
 )
 
 // ServeHTTP makes the Engine an http.Handler, to be mounted on a route of a
-// program that runs its own http.Server (or gin, echo, chi): it hijacks the
-// connection and puts it on a loop, where the handshake is judged like any
-// other. The loops must run: see Run. Bytes that the client sent after its
-// request are not lost. OnUpgrade sees the request as the client sent it: what
-// middleware did to it (StripPrefix, values in its context) is lost. It cannot
-// serve HTTP/2, nor TLS that this process ends.
+// program that runs its own http.Server (or gin, echo, chi). It is Upgrade with
+// nothing to pass on, and logs what Upgrade returns.
 func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := e.Upgrade(w, r, Upgrade{}); err != nil {
+		e.log.Error("a handshake that came through net/http could not be taken", zap.Error(err))
+	}
+}
+
+// Upgrade takes a WebSocket handshake from a handler of net/http, and with it
+// what is known of the request:
+//
+//	mux.HandleFunc("/rooms/{room}", func(w http.ResponseWriter, r *http.Request) {
+//		err := e.Upgrade(w, r, engine.Upgrade{State: &guest{user(r.Context()), r.PathValue("room")}})
+//		if err != nil {
+//			log.Println(err)
+//		}
+//	})
+//
+// In gin that is e.Upgrade(c.Writer, c.Request, …), in echo
+// e.Upgrade(c.Response(), c.Request(), …).
+//
+// Upgrade hijacks the connection and puts it on a loop, where the handshake is
+// judged like any other. OnUpgrade gets what is set in u: State, Subprotocol,
+// Header, Handler; without an OnUpgrade that is the answer. None of it passes
+// through the request, so that no client can forge it. The fields of
+// w.Header(), such as a Set-Cookie of some middleware, come before those of
+// u.Header in the 101, save those that the handshake itself decides. OnUpgrade
+// sees r.Method, r.RequestURI, r.Host and r.Header as they are now: fields that
+// middleware changed are seen changed; r.URL (StripPrefix) and the values of
+// r.Context() are not seen. Bytes that the client sent after its request are not
+// lost.
+//
+// When Upgrade returns, the connection is a loop's, or the client has been
+// refused: the handler must write nothing more. An error says what is wrong
+// with the server: the loops do not run (see Run; the client gets 503), or the
+// connection is one that no loop can hold (501): HTTP/2, TLS that this process
+// ends, a ResponseWriter that cannot be hijacked. Any goroutine may call it.
+func (e *Engine) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) error {
 	if !upgradeRequested(r) {
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Sec-WebSocket-Version", "13")
 		http.Error(w, "this is a WebSocket endpoint", http.StatusUpgradeRequired)
-		return
+		return nil
+	}
+	if r.ProtoMajor != 1 {
+		http.Error(w, "a WebSocket is served over HTTP/1.1 only", http.StatusNotImplemented)
+		return fmt.Errorf("engine: a WebSocket over %s is not served: have the http.Server speak HTTP/1.1", r.Proto)
 	}
 	head, err := writeHead(r)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusNotImplemented)
-		return
+		http.Error(w, "internal server error", http.StatusInternalServerError)
+		return err
 	}
+	m := &mount{head: head, upgrade: &Upgrade{
+		State: u.State, Subprotocol: u.Subprotocol, Handler: u.Handler, Header: append(responseFields(w.Header()), u.Header...),
+	}}
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		e.log.Error("a handshake that came through net/http is refused: its connection cannot be hijacked", zap.Error(err))
 		http.Error(w, "this connection cannot become a WebSocket", http.StatusNotImplemented)
-		return
+		return fmt.Errorf("engine: a connection of net/http cannot be hijacked: %w", err)
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
-	head = append(head, early...)
+	m.head = append(m.head, early...)
 	if own, ok := nc.(*handedConn); ok {
-		e.takeBack(own, append(head, own.head...))
-		return
+		return e.takeBack(own, m)
 	}
 	_ = nc.SetDeadline(time.Time{})
 	if !loop.Supported(nc) {
-		e.log.Error("a handshake that came through net/http is refused: no loop can hold its connection; end TLS in a proxy",
-			zap.String("type", fmt.Sprintf("%T", nc)))
 		e.turnAway(nc, 501, "this connection cannot become a WebSocket")
-		return
+		return fmt.Errorf("engine: no loop can hold a %T of net/http: let a proxy end TLS", nc)
 	}
 	if e.running() == nil {
-		e.log.Error("a handshake came through net/http, but Engine.Run has not been called")
 		e.gate.Refuse(admit.NotRunning)
 		e.deny(nc, true, admit.NotRunning)
-		return
+		return fmt.Errorf("engine: a handshake came through net/http: %w", ErrStopped)
 	}
-	if err := e.take(nc, head); err != nil {
-		e.log.Error("a connection could not be put on its loop", zap.Error(err))
-	}
+	return e.take(nc, m)
 }
 
 // takeBack puts a connection on a loop again that came from there to the
 // http.Server of Config.HTTP. It is still the one that was admitted.
-func (e *Engine) takeBack(own *handedConn, head []byte) {
+func (e *Engine) takeBack(own *handedConn, m *mount) error {
+	m.head = append(m.head, own.head...)
 	nc := own.Conn
 	pass, ok := e.gate.Move(&own.pass)
 	if !ok || nc.RemoteAddr() == nil { // closed by a shutdown, or reset by the peer
 		e.gate.Leave(&pass)
 		_ = nc.Close()
-		return
+		return nil
 	}
 	_ = nc.SetDeadline(time.Time{})
 	if why := e.gate.Return(&pass); why != admit.Admitted {
 		e.gate.Leave(&pass)
 		e.deny(nc, true, why)
-		return
+		return nil
 	}
-	if err := e.enroll(nc, head, &pass); err != nil {
-		e.log.Error("a connection could not be put on its loop", zap.Error(err))
-	}
+	return e.enroll(nc, m, &pass)
 }
 
 // upgradeRequested reports whether a WebSocket handshake is meant. It asks
@@ -96,24 +127,39 @@ func upgradeRequested(r *http.Request) bool {
 }
 
 // writeHead writes a request out again, as a client would have sent it, for
-// the loop's own parser.
+// the loop's own parser. What net/http read is well-formed; what middleware put
+// in may break the head, and is an error.
 func writeHead(r *http.Request) ([]byte, error) {
-	if r.ProtoMajor != 1 {
-		return nil, fmt.Errorf("engine: a WebSocket over %s is not served: connect with HTTP/1.1", r.Proto)
-	}
-	b := fmt.Appendf(nil, "%s %s %s\r\nHost: %s\r\n", r.Method, r.RequestURI, r.Proto, r.Host)
-	if len(r.TransferEncoding) > 0 { // net/http has taken it out of the fields
-		b = fmt.Appendf(b, "Transfer-Encoding: %s\r\n", strings.Join(r.TransferEncoding, ", "))
-	}
-	names := make([]string, 0, len(r.Header))
-	for name := range r.Header {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		for _, value := range r.Header[name] {
-			b = fmt.Appendf(b, "%s: %s\r\n", name, value)
+	for _, part := range [...]string{r.Method, r.RequestURI, r.Proto} {
+		if part == "" || !protocol.ValidField(protocol.Field{Name: "X", Value: part}) {
+			return nil, fmt.Errorf("engine: the request line of a handshake was changed to %.100q", r.Method+" "+r.RequestURI+" "+r.Proto)
 		}
 	}
+	fields := append([]protocol.Field{{Name: "Host", Value: r.Host}}, fieldsOf(r.Header)...)
+	if len(r.TransferEncoding) > 0 { // net/http has taken it out of the fields
+		fields = append(fields, protocol.Field{Name: "Transfer-Encoding", Value: strings.Join(r.TransferEncoding, ", ")})
+	}
+	b := fmt.Appendf(nil, "%s %s %s\r\n", r.Method, r.RequestURI, r.Proto)
+	for _, f := range fields {
+		if !protocol.ValidField(f) {
+			return nil, fmt.Errorf("engine: the request field %.100q of a handshake has a malformed name or value", f.Name)
+		}
+		b = fmt.Appendf(b, "%s: %s\r\n", f.Name, f.Value)
+	}
 	return append(b, "\r\n"...), nil
+}
+
+// responseFields are those of a ResponseWriter that a 101 may have.
+func responseFields(h http.Header) []protocol.Field {
+	return slices.DeleteFunc(fieldsOf(h), func(f protocol.Field) bool { return protocol.HandshakeField(f.Name) })
+}
+
+// fieldsOf lists the fields of h, in the order of their names.
+func fieldsOf(h http.Header) (fields []protocol.Field) {
+	for _, name := range slices.Sorted(maps.Keys(h)) {
+		for _, value := range h[name] {
+			fields = append(fields, protocol.Field{Name: name, Value: value})
+		}
+	}
+	return fields
 }

@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"io"
+
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 )
@@ -27,11 +29,15 @@ func (c *Conn) writable() {
 	c.w.endTurn()
 }
 
-// hungUp ends the context of functions of Go: the peer has ended its stream.
+// hungUp ends the context of functions of Go: the peer has ended its stream. Who
+// does so during the opening handshake wants no WebSocket any more.
 func (c *Conn) hungUp() {
 	c.w.beginTurn()
 	_ = c.Context() // made by now, so that it stays ended for functions yet to begin
 	c.endContext()
+	if c.deciding() {
+		c.doom(io.EOF)
+	}
 	c.w.mark(c)
 	c.w.endTurn()
 }

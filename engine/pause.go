@@ -9,6 +9,7 @@ const (
 	pausedOffload                          // a function of Go runs
 	pausedRate                             // the peer sends too much
 	pausedResume                           // a state is on its way: see Sessions
+	pausedUpgrade                          // a function of Upgrade.Go decides the handshake
 )
 
 // PauseReading stops reading from the connection, so that TCP makes the peer
@@ -39,7 +40,7 @@ func (c *Conn) onLoop(f func()) error {
 // pause adds a reason not to read. Where reading cannot be paused, it goes on,
 // and the bounds of what is queued close the connection.
 func (c *Conn) pause(why pauseReasons) {
-	if c.phase.Load() != phaseOpen {
+	if c.phase.Load() != phaseOpen && why != pausedUpgrade {
 		return
 	}
 	if !c.halted {

@@ -76,6 +76,8 @@ func (c *Conn) arrived(b []byte) {
 	case phase >= phaseEnding:
 	case c.rare != nil && c.rare.proxy:
 		c.fromProxy(b)
+	case c.deciding():
+		c.early(b)
 	case c.halted:
 		c.park(b)
 	default:
@@ -142,7 +144,9 @@ func (c *Conn) decode() (done bool) {
 				poison.Fill(ev.Data)
 			}
 		case codec.Request:
-			c.upgrade()
+			if c.upgrade(); c.deciding() {
+				return true
+			}
 		case codec.HTTP:
 			c.plainHTTP(ev.Data)
 		case codec.Open:

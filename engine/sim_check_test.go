@@ -76,10 +76,10 @@ func (s *sim) checkGate() {
 		if c.d != nil {
 			continue
 		}
-		if c.c.phase.Load() == phaseOpening {
+		if c.c.phase.Load() == phaseOpening || c.c.deciding() {
 			half++
 		}
-		if c.c.phase.Load() != phaseGone || c.c.working() {
+		if c.c.phase.Load() != phaseGone || c.c.working() || c.c.deciding() {
 			came++
 			of[c.c.ClientAddr()]++
 		}
@@ -128,6 +128,9 @@ func (c *simConn) check(inInbox int64) {
 	if phase >= phaseClosing {
 		wanted = phase == phaseEnding && !cc.farewell && cc.rare != nil && cc.rare.eof
 	}
+	if phase == phaseOpening && cc.deciding() && !cc.halted && !s.cfg.noPause {
+		s.failf("%v: reads on while its handshake is decided", c)
+	}
 	if cc.halted != wanted {
 		s.failf("%v: halted %v in phase %d, for the reasons %b", c, cc.halted, phase, cc.paused)
 	}
@@ -144,7 +147,7 @@ func (c *simConn) check(inInbox int64) {
 		if r.stall.Armed() != cc.congested {
 			s.failf("%v: congested %v, but the stall timer %v", c, cc.congested, r.stall.Armed())
 		}
-		if n := c.parked(); n > 2*loop.ReadBytesMax {
+		if n := c.parked(); n > 2*loop.ReadBytesMax || cc.deciding() && n > earlyBytesMax {
 			s.failf("%v: %d bytes are parked", c, n)
 		}
 	}
@@ -235,7 +238,7 @@ func (c *simConn) checkOpen() {
 			c, len(p.sent), len(p.pings), len(p.pongs), p.seen, p.pinged, p.heard, p.ponged)
 	case p.delivered != st.MessagesOut:
 		s.failf("%v: %d messages arrived of %d", c, p.delivered, st.MessagesOut)
-	case !cc.out.Empty() || cc.halted || cc.above || cc.queued.Load() != 0 || cc.working() || cc.rare != nil && cc.rare.parked != nil:
+	case !cc.out.Empty() || cc.halted || cc.above || cc.queued.Load() != 0 || cc.working() || cc.deciding() || cc.rare != nil && cc.rare.parked != nil:
 		s.failf("%v: something is left at rest", c)
 	}
 	c.checkCounts()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -43,6 +44,7 @@ type simConn struct {
 	ordered   int  // accepted on the loop while it was open, and not returned
 	active    bool // one runs
 	telling   bool // OnClose runs
+	deciding  bool // a function of Upgrade.Go has not returned
 	closingAt int64
 	timers    []*simTimer
 	state     *simState
@@ -78,8 +80,8 @@ func (s *sim) setUp() {
 	}
 	s.e = e
 	e.clock = func() time.Duration { return time.Duration(s.now) * time.Millisecond }
-	e.loops = nil                     // these are simulated
-	e.offload.max, e.dials.max = 0, 0 // all wait; see runJob and connect
+	e.loops = nil                                        // these are simulated
+	e.offload.max, e.dials.max, e.upgrades.max = 0, 0, 0 // all wait; see runJob and connect
 	e.life.run()
 	s.newSessions()
 	for range 1 + s.r.IntN(3) {
@@ -136,16 +138,16 @@ func (s *sim) arrive() {
 	c := &simConn{s: s, id: len(s.conns), l: s.loops[s.r.IntN(len(s.loops))], sent: map[string]*simSend{}, closingAt: -1}
 	c.peer = newPeer(c)
 	c.sock = s.open(c, c.l)
-	var head []byte
+	var m *mount
 	if s.chance(200) {
 		c.head = 1 + s.r.IntN(len(c.peer.stream))
-		head = append(head, c.peer.stream[:c.head]...)
+		m = &mount{head: slices.Clone(c.peer.stream[:c.head])}
 		c.peer.stream = c.peer.stream[c.head:]
 	} else if s.cfg.proxied && s.chance(700) {
 		c.client = netip.AddrFrom4([4]byte{198, 51, 100, byte(s.r.IntN(3))})
 		c.peer.stream = append(fmt.Appendf(nil, "PROXY TCP4 %v 192.0.2.2 1024 80\r\n", c.client), c.peer.stream...)
 	}
-	c.c, _ = newConn(s.e, simNetConn{}, head)
+	c.c, _ = newConn(s.e, simNetConn{}, m)
 	c.c.pass, _ = s.e.gate.Move(&pass)
 	s.conns = append(s.conns, c)
 	s.of[c.c] = c
@@ -161,6 +163,9 @@ func (s *sim) handler() Handler {
 		OnUpgrade: func(u *Upgrade) error {
 			if u.Request.Path == "/refuse" {
 				return Refuse(403, "no")
+			}
+			if s.chance(300) {
+				return s.of[u.c].decide(u)
 			}
 			return nil
 		},
@@ -217,6 +222,8 @@ func (s *sim) called(cc *Conn, callback string) *simConn {
 		s.failf("%v: %s after OnClose", c, callback)
 	case c.aborted && callback != "OnClose":
 		s.failf("%v: %s after Abort", c, callback)
+	case c.deciding:
+		s.failf("%v: %s before the handshake was decided", c, callback)
 	case callback == "OnOpen" && c.opens > 0 || callback != "OnOpen" && c.opens == 0:
 		s.failf("%v: %s, and OnOpen ran %d times", c, callback, c.opens)
 	}
@@ -324,6 +331,40 @@ func (c *simConn) offload(m Message) {
 	default:
 		s.failf("%v: Go says %v", c, err)
 	}
+}
+
+// decide leaves the handshake to a function; meanwhile other things happen, to
+// this connection too.
+func (c *simConn) decide(u *Upgrade) error {
+	s := c.s
+	c.deciding = true
+	asked := u.Request
+	want := fmt.Sprintf("%+v", asked)
+	return u.Go(func(ctx context.Context) error {
+		defer func() { c.deciding = false }()
+		for range s.r.IntN(6) {
+			s.step()
+		}
+		s.tracef("%v: the function of Upgrade.Go returns", c)
+		if got := fmt.Sprintf("%+v", asked); got != want || u.Request != asked {
+			s.failf("%v: the request of Upgrade.Go changed from %s to %s", c, want, got)
+		}
+		if over := c.sock.closed || c.sock.hung || c.c.phase.Load() != phaseOpening; over != (ctx.Err() != nil) {
+			s.failf("%v: the handshake is over: %v, its context says %v", c, over, ctx.Err())
+		}
+		if c.opens > 0 {
+			s.failf("%v: opened before it was decided", c)
+		}
+		switch s.r.IntN(10) {
+		case 0:
+			return Refuse(401, "no")
+		case 1:
+			panic(errOnPurpose)
+		}
+		u.State = c
+		u.Header = []protocol.Field{{Name: "X-Decided", Value: "yes"}}
+		return nil
+	})
 }
 
 func (s *sim) onClose(cc *Conn, e *CloseError) {

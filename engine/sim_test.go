@@ -171,17 +171,24 @@ func (s *sim) advance(ms int64) {
 	}
 }
 
-// runJob runs a function of Go, as a goroutine of the pool would.
+// runJob runs a function of Go or of Upgrade.Go, as a goroutine of their pools
+// would.
 func (s *sim) runJob() bool {
-	waiting := s.e.offload.waiting
-	if len(waiting) == 0 || s.nested > 1 {
+	jobs, handshakes := s.e.offload.waiting, s.e.upgrades.waiting
+	if len(jobs)+len(handshakes) == 0 || s.nested > 1 {
 		return false
 	}
-	i := s.r.IntN(len(waiting))
-	c := waiting[i]
-	s.e.offload.waiting = slices.Delete(slices.Clone(waiting), i, i+1)
 	s.nested++
-	c.callFirst()
-	s.nested--
+	defer func() { s.nested-- }()
+	if i := s.r.IntN(len(jobs) + len(handshakes)); i < len(jobs) {
+		c := jobs[i]
+		s.e.offload.waiting = slices.Delete(slices.Clone(jobs), i, i+1)
+		c.callFirst()
+	} else {
+		i -= len(jobs)
+		u := handshakes[i]
+		s.e.upgrades.waiting = slices.Delete(slices.Clone(handshakes), i, i+1)
+		u.run()
+	}
 	return true
 }

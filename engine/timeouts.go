@@ -3,6 +3,8 @@ package engine
 import (
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 	"github.com/sockmill/sockmill/protocol"
@@ -93,6 +95,11 @@ func (c *Conn) lookForTraffic() {
 func (c *Conn) handshakeTimeout() {
 	if _, ok := c.codec.(codec.Upgrader); !ok || c.dialled {
 		c.doom(ErrTimeout)
+		return
+	}
+	if c.deciding() {
+		c.e.log.Warn("a function of Upgrade.Go did not decide within Config.HandshakeTimeout; the client gets 503", zap.Uint64("conn", c.id))
+		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server did not decide in time, try again later"})
 		return
 	}
 	c.refuse(&codec.HandshakeError{Status: 408, Reason: "the request head did not arrive in time"})

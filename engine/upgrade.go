@@ -1,9 +1,7 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unique"
 
@@ -26,43 +24,60 @@ func (c *Conn) upgrade() {
 		c.refuse(err)
 		return
 	}
-	var accept codec.Accept
-	if f := c.h.OnUpgrade; f != nil {
-		c.w.env.Shown = true
-		u := &Upgrade{Request: r, RemoteAddr: c.remote, ClientAddr: c.ClientAddr()}
-		if err := f(u); err != nil {
-			c.refuse(c.e.refusal(err))
-			return
-		}
-		accept = codec.Accept{Subprotocol: u.Subprotocol, Fields: u.Header}
-		c.SetState(u.State)
-		c.subprotocol = unique.Make(u.Subprotocol)
-		if u.Handler != nil {
-			c.h = u.Handler
-		}
+	var u *Upgrade
+	if c.rare != nil { // what Engine.Upgrade was given
+		u, c.rare.upgrade = c.rare.upgrade, nil
 	}
-	if err := c.codec.(codec.Upgrader).Accept(&c.w.env, accept); err != nil {
+	f := c.h.OnUpgrade
+	switch {
+	case f == nil && u == nil:
+		c.answer(&Upgrade{}, nil)
+		return
+	case f == nil:
+		c.answer(u, nil)
+		return
+	case u == nil:
+		u = new(Upgrade)
+	}
+	u.c, u.Request, u.RemoteAddr, u.ClientAddr = c, c.w.show(), c.remote, c.ClientAddr()
+	err := f(u)
+	if err == nil && u.decide != nil {
+		c.await(u)
+		return
+	}
+	u.c = nil // it is too late for Go
+	c.answer(u, err)
+}
+
+// show returns the request at hand as OnUpgrade may see it: at an address that
+// nothing else has, so that a function of Upgrade.Go can keep it.
+func (w *worker) show() *protocol.Request {
+	if w.request == nil {
+		w.request = new(protocol.Request)
+	}
+	*w.request, w.env.Shown = w.env.Request, true
+	return w.request
+}
+
+// answer answers the handshake in env.Request.
+func (c *Conn) answer(u *Upgrade, err error) {
+	if err == nil {
+		err = c.codec.(codec.Upgrader).Accept(&c.w.env, codec.Accept{Subprotocol: u.Subprotocol, Fields: u.Header})
+	}
+	if err != nil {
 		c.refuse(c.e.refusal(err))
 		return
+	}
+	if c.SetState(u.State); u.Subprotocol != "" {
+		c.subprotocol = unique.Make(u.Subprotocol)
+	}
+	if u.Handler != nil {
+		c.h = u.Handler
 	}
 	c.w.head = len(c.w.env.Out)
 	c.asked = true
 	defer func() { c.asked = false }() // also if OnOpen panics
 	c.open()
-}
-
-// refusal is what the client is told of an error of OnUpgrade.
-func (e *Engine) refusal(err error) *codec.HandshakeError {
-	var refused *codec.HandshakeError
-	malformed := func(f protocol.Field) bool { return !protocol.ValidField(f) }
-	if errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599 && !slices.ContainsFunc(refused.Fields, malformed) {
-		return refused
-	}
-	if refused != nil {
-		err = fmt.Errorf("engine: Refuse takes a status from 400 to 599 and well-formed fields: %w", err)
-	}
-	e.log.Error("OnUpgrade failed; the client gets 500", zap.Error(err))
-	return &codec.HandshakeError{Status: 500, Reason: "internal server error"}
 }
 
 // short cuts what a peer wrote to what a log line can bear; a log may keep it.

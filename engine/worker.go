@@ -11,6 +11,7 @@ import (
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/engine/internal/outq"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
+	"github.com/sockmill/sockmill/protocol"
 )
 
 // worker is the engine's side of one loop. All but conns and inbox belongs to
@@ -33,6 +34,8 @@ type worker struct {
 	out    outq.Pool // memory of the queues
 	pieces [][]byte  // scratch of flush
 	spare  []byte    // scratch of say
+
+	request *protocol.Request // scratch of show
 
 	held     int64 // bytes in buffers, as account told it last
 	draining bool

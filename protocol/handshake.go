@@ -73,6 +73,18 @@ func upgradeRequired(reason string) error {
 		Field{"Upgrade", "websocket"}, Field{"Connection", "Upgrade"}, Field{"Sec-WebSocket-Version", "13"})
 }
 
+// HandshakeField reports whether the opening handshake itself decides the
+// response field of that name, so that a program must not add it.
+func HandshakeField(name string) bool {
+	const prefix = "Sec-WebSocket-"
+	for _, own := range [...]string{"Upgrade", "Connection", "Content-Length", "Transfer-Encoding"} {
+		if equalFold(name, own) {
+			return true
+		}
+	}
+	return len(name) > len(prefix) && equalFold(name[:len(prefix)], prefix)
+}
+
 // validKey does not insist on zero bits in the padding: the example key of
 // RFC 6455 §4.1 has some set.
 func validKey(key string) bool {

@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,45 +14,67 @@ import (
 	"github.com/sockmill/sockmill/engine"
 )
 
-// The engine is an http.Handler: it takes the connections of its route away from
-// the other server, onto its own loops. It listens nowhere itself, but has to run.
+type userKey struct{}
+
+// authenticated is middleware: it finds out who asks, and sets a cookie.
+func authenticated(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.SetCookie(w, &http.Cookie{Name: "seen", Value: "yes"})
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, "Ada")))
+	})
+}
+
+// guest is what middleware and router found out, and the callbacks want to know.
+type guest struct{ user, room string }
+
+// The engine takes the connections of a route away from another server, onto its
+// own loops. It listens nowhere itself, but has to run. What middleware and router
+// know goes along as the State.
 func Example_mounted() {
 	e, err := engine.New(engine.Config{}, engine.Handler{
-		OnUpgrade: func(u *engine.Upgrade) error {
-			u.State = u.Request.Path
-			return nil
+		OnOpen: func(c *engine.Conn) {
+			g := c.State().(guest)
+			_ = c.SendText("hello " + g.user + ", this is " + g.room)
 		},
-		OnOpen: func(c *engine.Conn) { _ = c.SendText("hello from " + c.State().(string)) },
 	})
 	if err != nil {
 		panic(err)
 	}
 	client, stop := serve(e)
 	defer stop()
+	upgrade := func(w http.ResponseWriter, r *http.Request, room string) {
+		user := r.Context().Value(userKey{}).(string)
+		if err := e.Upgrade(w, r, engine.Upgrade{State: guest{user, room}}); err != nil {
+			fmt.Println(err) // what is wrong with the server; the client has been told
+		}
+	}
 
 	gin.SetMode(gin.ReleaseMode)
 	g := gin.New()
-	g.GET("/gin", gin.WrapH(e))
+	g.GET("/gin/:room", func(c *gin.Context) { upgrade(c.Writer, c.Request, c.Param("room")) })
 
 	o := echo.New()
-	o.GET("/echo", echo.WrapHandler(e))
+	o.GET("/echo/:room", func(c echo.Context) error {
+		upgrade(c.Response(), c.Request(), c.Param("room"))
+		return nil
+	})
 
 	r := chi.NewRouter()
-	r.Handle("/chi", e)
+	r.Get("/chi/{room}", func(w http.ResponseWriter, r *http.Request) { upgrade(w, r, chi.URLParam(r, "room")) })
 
 	mux := http.NewServeMux()
-	mux.Handle("GET /mux", e)
+	mux.HandleFunc("GET /mux/{room}", func(w http.ResponseWriter, r *http.Request) { upgrade(w, r, r.PathValue("room")) })
 
-	for path, router := range map[string]http.Handler{"/gin": g, "/echo": o, "/chi": r, "/mux": mux} {
-		s := httptest.NewServer(router)
+	for path, router := range map[string]http.Handler{"/gin/tea": g, "/echo/coffee": o, "/chi/juice": r, "/mux/water": mux} {
+		s := httptest.NewServer(authenticated(router))
 		v, status := visit(client, engine.Dial{URL: "ws" + strings.TrimPrefix(s.URL, "http") + path})
-		fmt.Println(status, <-v.heard)
+		fmt.Println(path, status, <-v.heard)
 		v.leave()
 		s.Close()
 	}
 	// Unordered output:
-	// 101 hello from /gin
-	// 101 hello from /echo
-	// 101 hello from /chi
-	// 101 hello from /mux
+	// /gin/tea 101 hello Ada, this is tea
+	// /echo/coffee 101 hello Ada, this is coffee
+	// /chi/juice 101 hello Ada, this is juice
+	// /mux/water 101 hello Ada, this is water
 }
