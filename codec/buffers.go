@@ -16,6 +16,7 @@ const (
 	freeBytesMax    = 4 << 20 // kept free at most, all classes together
 	classBytesFirst = 9       // log2(bufferBytesMin)
 	lentKeepMax     = 1024    // a map of what is lent that had more is replaced when few are left
+	lentEntryBytes  = 39      // what a slice costs there: a map of Go has at most 16 places for 7, of 17 bytes each
 )
 
 // Buffers are free lists of byte slices in powers of two. They belong to one
@@ -103,8 +104,14 @@ func (p *Buffers) Grow(b []byte, n int) []byte {
 	return moved
 }
 
-// LentBytes is the memory of the slices that were taken and not given back.
-func (p *Buffers) LentBytes() int { return p.lentBytes }
+// LentBytes is the memory of the slices that were taken and not given back, and
+// of a list of many.
+func (p *Buffers) LentBytes() int {
+	if p.lentMost <= lentKeepMax {
+		return p.lentBytes
+	}
+	return p.lentBytes + p.lentMost*lentEntryBytes
+}
 
 // Trim lets go of all that is kept free.
 func (p *Buffers) Trim() {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 	"unsafe"
@@ -233,4 +234,44 @@ func TestSessionsOfOneLoop(t *testing.T) {
 	if env.Buffers.Lent() != 0 {
 		t.Errorf("%d buffers lent", env.Buffers.Lent())
 	}
+}
+
+// What is said to be lent is what the heap says, also of a crowd of small slices,
+// and after most of them were given back.
+func TestLentBytesAreTrue(t *testing.T) {
+	heap := func() int {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int(m.HeapAlloc)
+	}
+	const n = 200_000
+	var p codec.Buffers
+	lent := make([][]byte, n)
+	before := heap()
+	check := func(what string) {
+		t.Helper()
+		p.Trim()
+		if has, said := heap()-before, p.LentBytes(); has > said+said/50+64<<10 {
+			t.Errorf("%s: %d bytes are said to be lent, the heap has %d", what, said, has)
+		}
+	}
+	for i := range lent {
+		lent[i] = p.Get(1)
+	}
+	check("all are lent")
+	for i := range n * 74 / 100 {
+		p.Put(lent[i])
+		lent[i] = nil
+	}
+	check("a quarter is lent")
+	for i, b := range lent {
+		p.Put(b)
+		lent[i] = nil
+	}
+	if check("all were given back"); p.LentBytes() != 0 {
+		t.Errorf("%d bytes are still lent", p.LentBytes())
+	}
+	runtime.KeepAlive(lent)
 }
