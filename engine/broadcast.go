@@ -65,9 +65,10 @@ func (p *Prepared) Publish(topic string) error { return p.b.spread(topic) }
 // of queues, of a Prepared.
 type broadcast struct {
 	e     *Engine
-	refs  atomic.Int32
-	m     outgoing // its data is the engine's own
-	but   *Conn    // who does not get it
+	refs  atomic.Int64 // see queueRef
+	bytes int          // of memory, as long as it has references
+	m     outgoing     // its data is the engine's own
+	but   *Conn        // who does not get it
 	plain []byte
 
 	// The same for queues. A released broadcast has none.
@@ -116,6 +117,11 @@ func (e *Engine) encode(m Message) (*broadcast, error) {
 	} else {
 		b.m.data = slices.Clone(m.Data)
 	}
+	if b.bytes = cap(b.plain); e.cfg.Codec != nil {
+		b.bytes += len(b.m.data)
+	} else if e.options.Deflate != nil && !m.Plain {
+		b.bytes += cap(b.plain) // what it is packed into is no larger
+	}
 	b.refs.Store(1)
 	return b, nil
 }
@@ -151,9 +157,13 @@ func (b *broadcast) spread(topic string) (err error) {
 	return err
 }
 
-// release gives a reference back; with the last one the memory serves again.
-func (b *broadcast) release() {
-	switch n := b.refs.Add(-1); {
+// release gives a reference back.
+func (b *broadcast) release() { b.released(b.refs.Add(-1)) }
+
+// released is told how many references are left; with the last one the memory
+// serves again.
+func (b *broadcast) released(n int64) {
+	switch {
 	case n < 0:
 		panic("engine: the references of a broadcast do not balance")
 	case n > 0:

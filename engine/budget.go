@@ -14,15 +14,16 @@ import (
 
 // account tells the engine what the loop's buffers hold, if that has changed.
 func (w *worker) account() {
-	held := int64(w.env.Buffers.LentBytes()+w.out.LentBytes()) + w.inbox.bytes.Load()
-	if held == w.held {
+	held := int64(w.env.Buffers.LentBytes()+w.out.LentBytes()) + w.inbox.held()
+	shares := int64(w.out.SharedBytes())
+	if held == w.held && shares == w.shares {
 		return
 	}
 	sum := w.e.buffered.Add(held - w.held)
-	grew := held > w.held
-	w.held = held
+	grew := held > w.held || shares > w.shares
+	w.held, w.shares = held, shares
 	if excess := sum - int64(w.e.cfg.BufferBytesMax); grew && excess > 0 {
-		w.relieve(min(excess, held))
+		w.relieve(min(excess, max(held, 0)+shares))
 	}
 }
 
@@ -48,9 +49,13 @@ func (w *worker) relieve(excess int64) {
 	}
 }
 
-// holds is the memory of what the connection has in buffers.
+// holds is the memory of what the connection has in buffers. Of shared frames it
+// is told only if its peer takes no more: others have not had their turn.
 func (c *Conn) holds() int64 {
 	bytes := int64(c.out.Holds())
+	if c.congested {
+		bytes += int64(c.out.SharedBytes())
+	}
 	if c.rare != nil {
 		bytes += int64(len(c.rare.parked))
 	}

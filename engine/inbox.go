@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // Bounds of what may wait between two turns of a loop.
@@ -29,20 +30,26 @@ type post struct {
 	program bool   // the program's: its panic is logged, and it does not outlive the loop
 }
 
+const postBytes = int64(unsafe.Sizeof(post{}))
+
 // inbox is the queue of posts of a loop, in the order of their coming. Payloads
 // are copied into an arena, so that a post allocates nothing.
 type inbox struct {
 	mu     sync.Mutex
 	posts  []post
 	arena  []byte
-	bytes  atomic.Int64 // of payloads, wherever they lie; written under mu
+	bytes  atomic.Int64 // of posts and their payloads, wherever these lie; written under mu
 	closed bool
 
 	// What the loop works on, in turn with the above.
 	taken      []post
 	takenArena []byte
-	next       int // the first of taken that is not done
+	next       int   // the first of taken that is not done
+	takenBytes int64 // what bytes was of it
 }
+
+// held is the memory of what waits and of what the loop works on.
+func (b *inbox) held() int64 { return b.bytes.Load() + b.takenBytes }
 
 // post queues p and wakes the loop. It fails when the loop has ended.
 func (w *worker) post(p post) error { return w.postData(p, nil) }
@@ -55,7 +62,7 @@ func (w *worker) postData(p post, payload []byte) error {
 	case b.closed:
 		b.mu.Unlock()
 		return ErrStopped
-	case !p.own && (b.bytes.Load() >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
+	case !p.own && (b.bytes.Load()-postBytes*int64(len(b.posts)) >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
 		b.mu.Unlock()
 		return ErrBackpressure
 	case p.shared != nil:
@@ -68,7 +75,7 @@ func (w *worker) postData(p post, payload []byte) error {
 		p.at, p.n = int32(len(b.arena)), int32(len(payload))
 		b.arena = append(b.arena, payload...)
 	}
-	b.bytes.Add(int64(len(payload)))
+	b.bytes.Add(postBytes + int64(len(payload)))
 	b.posts = append(b.posts, p)
 	b.mu.Unlock()
 	if w.live.Load() && (!w.loop.On() || !w.taking) {
@@ -104,7 +111,7 @@ func (b *inbox) take() bool {
 	b.mu.Lock()
 	b.posts, b.taken = b.taken, b.posts
 	b.arena, b.takenArena = b.takenArena[:0], b.arena
-	b.bytes.Store(0)
+	b.takenBytes = b.bytes.Swap(0)
 	b.mu.Unlock()
 	return len(b.taken) > 0
 }
@@ -132,6 +139,22 @@ func (w *worker) carryOut(p *post) {
 		if err := p.c.send(p.message); !p.message.op.Control() {
 			p.c.overtaken(err)
 		}
+	}
+}
+
+// lose counts a message whose loop has ended.
+func (p *post) lose() {
+	n := max(int(p.n), len(p.message.data))
+	if p.shared != nil {
+		n = len(p.shared.plain)
+		p.shared.release()
+	}
+	if p.c == nil {
+		return
+	}
+	p.c.queued.Add(-int64(n))
+	if !p.message.op.Control() {
+		p.c.overtaken(ErrClosed)
 	}
 }
 

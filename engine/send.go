@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"errors"
+
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/engine/internal/outq"
 	"github.com/sockmill/sockmill/protocol"
@@ -39,6 +41,7 @@ func (c *Conn) dispatch(m outgoing) error {
 	err := c.w.postData(post{c: c, message: m}, m.data)
 	if err != nil {
 		c.queued.Add(-n)
+		c.notTaken(m.op, err)
 	}
 	return err
 }
@@ -55,6 +58,7 @@ func (c *Conn) dispatchShared(b *broadcast) error {
 	if err != nil {
 		b.release()
 		c.queued.Add(-n)
+		c.notTaken(b.m.op, err)
 	}
 	return err
 }
@@ -68,9 +72,15 @@ func (c *Conn) dropOffLoop(p Policy) bool {
 	if p == PolicyClose {
 		_ = c.postClose(c.closeSlow)
 	}
-	c.stats.dropped.Add(1)
-	c.w.stats.refused.Add(1)
+	c.noteRefused()
 	return true
+}
+
+// notTaken counts a message that the loop's inbox had no room for.
+func (c *Conn) notTaken(op protocol.Opcode, err error) {
+	if !op.Control() && errors.Is(err, ErrBackpressure) {
+		c.noteRefused()
+	}
 }
 
 // corking reports whether the caller answers c in the midst of its own batch,

@@ -31,7 +31,6 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 	if many {
 		w.markLater(c)
 	}
-	b.refs.Add(1)
 	before := c.out.Bytes()
 	c.out.Share(&w.out, s)
 	c.noteSent(1)
@@ -39,5 +38,23 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 	return nil
 }
 
+// queueRef is the reference of a queue: these are counted in the upper half, too.
+const queueRef = 1<<32 | 1
+
+// Hold implements outq.Owner.
+func (b *broadcast) Hold() (bytes int) {
+	if b.refs.Add(queueRef)>>32 == 1 {
+		return b.bytes
+	}
+	return 0
+}
+
 // Release implements outq.Owner.
-func (b *broadcast) Release() { b.release() }
+func (b *broadcast) Release() (bytes int) {
+	size := b.bytes // without the reference b may serve again
+	n := b.refs.Add(-queueRef)
+	if b.released(n); n>>32 == 0 {
+		return size
+	}
+	return 0
+}

@@ -267,10 +267,8 @@ func (c *simConn) checkGone() {
 		s.failf("%v: something is left of it", c)
 	case !reflect.ValueOf(&cc.ws).Elem().FieldByName("part").IsNil():
 		s.failf("%v: its codec keeps something", c)
-	case cc.queued.Load() != 0 && !s.stopped:
+	case cc.queued.Load() != 0:
 		s.failf("%v: %d bytes count as queued", c, cc.queued.Load())
 	}
-	if !s.stopped {
-		c.checkCounts()
-	}
+	c.checkCounts()
 }

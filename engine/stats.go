@@ -189,6 +189,12 @@ func (c *Conn) noteDropped(messages int) {
 	}
 }
 
+// noteRefused is noteSent and noteDropped of one message, for senders off the loop.
+func (c *Conn) noteRefused() {
+	c.stats.dropped.Add(1)
+	c.w.stats.refused.Add(1)
+}
+
 // noteDiscarded is noteDropped for messages whose connection ends.
 func (c *Conn) noteDiscarded(messages int) {
 	c.noteDropped(messages)

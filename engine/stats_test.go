@@ -10,7 +10,7 @@ import (
 )
 
 // crowd puts so many open connections on a simulated loop.
-func crowd(tb testing.TB, n int) (*Engine, *worker) {
+func crowd(tb testing.TB, n int) (*Engine, *worker, loop.Simulated) {
 	e, err := New(Config{Loops: 1, HalfOpenMax: 1 << 20}, Handler{})
 	if err != nil {
 		tb.Fatal(err)
@@ -28,12 +28,12 @@ func crowd(tb testing.TB, n int) (*Engine, *worker) {
 		l.Readable(&c.sock, []byte(upgradeHead()))
 	}
 	l.SetOn(false)
-	return e, w
+	return e, w, l
 }
 
 // Stats visits no connection: it does not even wait for whoever has their list.
 func TestStatsVisitsNobody(t *testing.T) {
-	e, w := crowd(t, 100)
+	e, w, _ := crowd(t, 100)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	done := make(chan Stats)
@@ -118,7 +118,7 @@ func TestStatsDiscarded(t *testing.T) {
 func BenchmarkStats(b *testing.B) {
 	for _, n := range []int{0, 10_000, 100_000} {
 		b.Run(showCount(int64(n)), func(b *testing.B) {
-			e, _ := crowd(b, n)
+			e, _, _ := crowd(b, n)
 			b.ReportAllocs()
 			for b.Loop() {
 				_ = e.Stats()

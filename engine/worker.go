@@ -38,6 +38,7 @@ type worker struct {
 	request *protocol.Request // scratch of show
 
 	held     int64 // bytes in buffers, as account told it last
+	shares   int64 // bytes of shared frames in queues, as account saw them last
 	draining bool
 	cut      int   // connections that a drain cut before its end
 	unsent   int64 // bytes dropped by that, and when the loop ended
@@ -125,7 +126,7 @@ func (w *worker) markLater(c *Conn) {
 // write once, whatever was sent to them. Attending may mark more.
 func (w *worker) endTurn() {
 	w.attendDirty()
-	if w.account(); len(w.dirty) > 0 { // it closed some
+	for w.account(); len(w.dirty) > 0; w.account() { // it closed some
 		w.attendDirty()
 	}
 	w.setAlarm()
@@ -282,8 +283,11 @@ func (w *worker) end() (cut int, unsent int64) {
 	}
 	w.live.Store(false)
 	for _, p := range w.inbox.close() {
-		if p.do != nil && !p.program { // the end of a function of Go
+		switch {
+		case p.do != nil && !p.program: // the end of a function of Go
 			p.do()
+		case p.do == nil:
+			p.lose()
 		}
 	}
 	w.stats.tell()

@@ -103,12 +103,12 @@ func TestHoldsIsTrue(t *testing.T) {
 	check := func(what string) {
 		t.Helper()
 		held, heap := r.q.Holds(), live()-before
-		if both := r.env.Buffers.LentBytes() + r.pool.LentBytes(); both != held {
+		both := r.env.Buffers.LentBytes() + r.pool.LentBytes()
+		if both < held || both > held+held/5 { // Buffers knows each buffer by an entry of its own
 			t.Errorf("%s: the queue holds %d bytes, the loop has lent %d", what, held, both)
 		}
-		// Buffers knows each buffer by an entry of its own, which is not counted.
-		if heap > held+held/5+500<<10 {
-			t.Errorf("%s: the heap has %d bytes more, the queue counts %d", what, heap, held)
+		if heap > both+both/20+500<<10 {
+			t.Errorf("%s: the heap has %d bytes more, the loop has lent %d", what, heap, both)
 		}
 	}
 	check("full")

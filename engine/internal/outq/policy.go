@@ -200,7 +200,7 @@ func (x *Queue) Written(c codec.Codec) (messages int) {
 func (x *Queue) Free(p *Pool) {
 	if s := x.alone; s != nil {
 		x.alone = nil
-		s.Owner.Release()
+		p.releaseShared(s)
 	}
 	l := x.list
 	if l == nil {

@@ -26,16 +26,33 @@ type Pool struct {
 	chunks *chunk // linked by next
 	free   int    // chunks that are linked there
 	lent   int    // bytes
+	shares int    // bytes of shared frames, counted once for each queue that holds them
 	steps  int    // chunks and keys looked at: a test holds them against the number of messages
 }
 
-// LentBytes is the memory that the queues hold beside their buffers.
+// LentBytes is the memory that the queues hold beside their buffers. A shared
+// frame is counted by the loop that held it first, and taken off by the one that
+// held it last: the sum of all loops is right, one of them may be below zero.
 func (p *Pool) LentBytes() int { return p.lent }
+
+// SharedBytes is how much the queues of this loop hold of shared frames: the same
+// frame counts for each of them.
+func (p *Pool) SharedBytes() int { return p.shares }
 
 // Trim lets go of all that is kept free.
 func (p *Pool) Trim() { p.lists, p.chunks, p.free = nil, nil, 0 }
 
 func (p *Pool) hold(bytes int) { p.lent += bytes }
+
+func (p *Pool) holdShared(s *Shared) {
+	p.shares += len(s.Frame)
+	p.hold(s.Owner.Hold())
+}
+
+func (p *Pool) releaseShared(s *Shared) {
+	p.shares -= len(s.Frame) // which the owner may use again after this
+	p.hold(-s.Owner.Release())
+}
 
 func (p *Pool) chunk() *chunk {
 	p.hold(chunkBytes)

@@ -70,10 +70,13 @@ type Shared struct {
 	Owner Owner
 }
 
-// Owner counts the references to shared frames.
+// Owner counts the queues that hold a shared frame.
 type Owner interface {
-	// Release takes one reference back.
-	Release()
+	// Hold adds one. It returns the memory of the frame if that is the first.
+	Hold() (bytes int)
+	// Release takes one back. It returns the memory of the frame if that was the
+	// last.
+	Release() (bytes int)
 }
 
 // Bytes is how many bytes wait, with RemovableBytes for each message that may
@@ -138,8 +141,9 @@ func (x *Queue) Copy(p *Pool, frames []byte, messages int) {
 	_ = x.Append(p, len(frames), messages, func(dst []byte) ([]byte, error) { return append(dst, frames...), nil })
 }
 
-// Share appends a shared message and takes over the caller's reference.
+// Share appends a shared message.
 func (x *Queue) Share(p *Pool, s *Shared) {
+	p.holdShared(s)
 	if x.Empty() {
 		x.alone = s
 		return
@@ -151,7 +155,7 @@ func (x *Queue) Share(p *Pool, s *Shared) {
 func (x *Queue) share(p *Pool, s *Shared) {
 	if len(s.Frame) <= ShareBytesMin { // a chunk of its own would cost more than the copy
 		x.Copy(p, s.Frame, 1)
-		s.Owner.Release()
+		p.releaseShared(s)
 		return
 	}
 	x.push(p, chunk{b: s.Frame, shared: s, messages: 1, kind: shared})
@@ -226,6 +230,21 @@ func (x *Queue) Holds() (bytes int) {
 	return bytes + l.cost()
 }
 
+// SharedBytes is the size of the shared frames in the queue.
+func (x *Queue) SharedBytes() (bytes int) {
+	if x.alone != nil {
+		return len(x.alone.Frame)
+	}
+	if x.list != nil {
+		for c := x.list.first; c != nil; c = c.next {
+			if c.kind == shared {
+				bytes += len(c.b)
+			}
+		}
+	}
+	return bytes
+}
+
 // Pieces appends to dst what is to be written next, up to limit pieces in all.
 func (x *Queue) Pieces(dst [][]byte, limit int) [][]byte {
 	switch {
@@ -247,7 +266,7 @@ func (x *Queue) Wrote(p *Pool, n int) (messages int) {
 		switch {
 		case n == len(s.Frame):
 			x.alone = nil
-			s.Owner.Release()
+			p.releaseShared(s)
 			return 1
 		case n > 0:
 			x.alone = nil
@@ -290,7 +309,7 @@ func (l *list) unlink(p *Pool, c *chunk) {
 	l.bytes -= len(c.b) - c.done
 	l.messages -= int(c.messages)
 	if c.kind == shared {
-		c.shared.Owner.Release()
+		p.releaseShared(c.shared)
 	} else {
 		p.Buffers.Put(c.b)
 	}

@@ -13,7 +13,8 @@ import (
 // references counts those to the frames that a test shares.
 type references int
 
-func (r *references) Release() { *r-- }
+func (r *references) Hold() int    { *r++; return 0 }
+func (r *references) Release() int { *r--; return 0 }
 
 // rig is a queue of a loop without a kernel.
 type rig struct {
@@ -50,6 +51,9 @@ func (r *rig) audit() {
 	r.t.Helper()
 	if err := r.q.Audit(); err != nil {
 		r.t.Fatal(err)
+	}
+	if of, all := r.q.SharedBytes(), r.pool.SharedBytes(); of != all {
+		r.t.Fatalf("the only queue holds %d bytes of shared frames, all queues %d", of, all)
 	}
 }
 
@@ -172,7 +176,6 @@ func runModel(t *testing.T, seed uint64) {
 			_ = r.q.Append(&r.pool, len(f), n, appends(f))
 			m.items = append(m.items, item{frame: f, message: message})
 		case 1:
-			r.shares++
 			r.q.Share(&r.pool, &Shared{Frame: f, Owner: &r.shares})
 			m.items = append(m.items, item{frame: f, message: true})
 		case 2, 3: // what a congested connection sends
