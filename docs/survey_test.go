@@ -26,7 +26,7 @@ var foreign = words(`
 // receivers are the types that a short variable of the documents stands for.
 var receivers = map[string][]string{
 	"c": {"Conn"}, "e": {"Engine", "CloseError", "DialError"}, "m": {"Message"}, "u": {"Upgrade"},
-	"l": {"Loop"}, "t": {"Timer", "Tick"}, "sessions": {"Sessions"}, "world": {"Loop"},
+	"l": {"Loop"}, "t": {"Timer", "Tick"}, "sessions": {"Store"}, "world": {"Loop"},
 }
 
 // house is what there is to be named.
@@ -140,7 +140,7 @@ func (h *house) declare(pkg string, f *ast.File) {
 // local reports whether x is a name of this repository's, whose members are
 // noted where they are declared.
 func (h *house) local(x string) bool {
-	return slices.Contains([]string{"engine", "codec", "protocol", "loop", "wheel", "gid", "conformance", "world", "wire"}, x) ||
+	return slices.Contains([]string{"engine", "codec", "protocol", "loop", "wheel", "gid", "conformance", "session", "world", "wire"}, x) ||
 		x == "" || unicode.IsUpper(rune(x[0])) || len(x) == 1
 }
 

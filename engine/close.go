@@ -37,6 +37,15 @@ func (c *Conn) close(info *CloseError) error {
 	return nil
 }
 
+// closeNow is close, or follows it, and does not await the peer's answer.
+func (c *Conn) closeNow(info *CloseError) {
+	_ = c.close(info) // fails if it closes already
+	if c.phase.Load() == phaseClosing {
+		c.rare.over = true
+		c.w.mark(c)
+	}
+}
+
 // closeSlow closes a connection whose peer does not read: whole messages that
 // wait are discarded and counted, one partly written is finished, and the close
 // frame follows it.
@@ -265,9 +274,7 @@ func (c *Conn) afterClose() {
 	if r == nil {
 		return
 	}
-	if r.sessions != nil {
-		r.sessions.lost(c)
-	}
+	c.tellFollowers()
 	if r.gone {
 		c.leave()
 	}

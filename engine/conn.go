@@ -52,7 +52,7 @@ type Conn struct {
 	stats connStats
 
 	queued atomic.Int64  // bytes in the inbox and in out
-	posted atomic.Uint32 // closePosted, abortPosted
+	posted atomic.Uint32 // closePosted, closeNowPosted, abortPosted
 	topics atomic.Int32  // subscriptions, those on their way included
 	index  int           // in worker.conns
 	timer  wheel.Timer
@@ -91,8 +91,9 @@ type rare struct {
 	gone    bool        // the connection is, and gives up its place once they have
 	upgrade *Upgrade    // what Engine.Upgrade was given; later the handshake, while a function of Upgrade.Go decides it
 
-	sessions   *Sessions // are to be told of the end
-	timers     *Timer    // of the program, armed
+	followers  []Follower // are to be told of the end
+	holds      int        // that nobody has released
+	timers     *Timer     // of the program, armed
 	timerCount int
 }
 
@@ -244,13 +245,10 @@ func (c *Conn) Ping(data []byte) error {
 // Config.CloseTimeout. A connection that was dialled with Dial.Reconnect is not
 // made again, even if Close finds it closed.
 func (c *Conn) Close(code protocol.CloseCode, reason string) error {
-	switch {
-	case code == 0 && reason == "":
-		code = protocol.CloseNoStatus
-	case !code.Valid():
-		return &protocol.Error{Code: code, Reason: "this close code may not be sent"}
+	info, err := closeInfo(code, reason)
+	if err != nil {
+		return err
 	}
-	info := &CloseError{Code: code, Reason: reason}
 	if c.dial != nil {
 		c.dial.stop()
 	}
@@ -261,6 +259,42 @@ func (c *Conn) Close(code protocol.CloseCode, reason string) error {
 		return c.close(info)
 	}
 	return c.postClose(func() { _ = c.close(info) })
+}
+
+// closeInfo checks what Close is to send.
+func closeInfo(code protocol.CloseCode, reason string) (*CloseError, error) {
+	switch {
+	case code == 0 && reason == "":
+		code = protocol.CloseNoStatus
+	case !code.Valid():
+		return nil, &protocol.Error{Code: code, Reason: "this close code may not be sent"}
+	}
+	return &CloseError{Code: code, Reason: reason}, nil
+}
+
+// CloseNow is Close for a connection whose peer is not to be waited for, since it
+// may have been gone for long: the close frame is sent, and OnClose follows at
+// once, as soon as functions of Conn.Go have returned. OnClose gets e, whose Err
+// may tell why; e.Remote is ignored. It may follow a Close whose end is not to be
+// waited for: then OnClose gets what that was given. It fails with ErrClosed if
+// the connection is over.
+func (c *Conn) CloseNow(e *CloseError) error {
+	info, err := closeInfo(e.Code, e.Reason)
+	if err != nil {
+		return err
+	}
+	info.Err = e.Err
+	if c.dial != nil {
+		c.dial.stop()
+	}
+	switch {
+	case c.phase.Load() >= phaseEnding:
+		return ErrClosed
+	case c.w.loop.On():
+		c.closeNow(info)
+		return nil
+	}
+	return c.postOnce(closeNowPosted, func() { c.closeNow(info) })
 }
 
 // Abort ends the connection at once: no close frame is sent, what is queued is
@@ -286,6 +320,7 @@ func (c *Conn) Abort() error {
 // ask.
 const (
 	closePosted = 1 << iota
+	closeNowPosted
 	abortPosted
 )
 

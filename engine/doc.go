@@ -41,8 +41,8 @@
 //
 // # Sending
 //
-// Send, Close, Abort and Ping may be called from any goroutine. They copy, never
-// block, and return an error that says what happened: ErrClosed,
+// Send, Close, CloseNow, Abort and Ping may be called from any goroutine. They
+// copy, never block, and return an error that says what happened: ErrClosed,
 // ErrBackpressure, ErrStopped. On the connection's loop the output of one
 // callback batch leaves in one write; from elsewhere it goes through the loop's
 // queue. What one goroutine sends to one connection arrives in that order,
@@ -62,8 +62,8 @@
 // # Pausing
 //
 // Reading from a connection stops while there is any reason for it: its
-// backlog, PauseReading, a function of Conn.Go, or more messages, bytes or
-// control frames in a second than Config allows. TCP then makes the peer wait.
+// backlog, PauseReading, Conn.Hold, a function of Conn.Go, or more messages, bytes
+// or control frames in a second than Config allows. TCP then makes the peer wait.
 // Its pings are answered when reading resumes; until then its silence is not
 // held against it. Where the system cannot pause reading (macOS) it goes on.
 //

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,13 +16,8 @@ func TestCallbackMethodsElsewhere(t *testing.T) {
 	server := make(chan string, 4)
 	s := serve(t, Config{}, Handler{
 		OnOpen: func(c *Conn) {
-			sessions := c.State().(*Sessions)
-			token, err := sessions.Begin(c, "state")
-			if err != nil || c.Request() == nil {
-				t.Errorf("in OnOpen: %v, %v", err, c.Request())
-			}
-			if err := sessions.End(c); err != nil {
-				t.Error(err)
+			if c.Request() == nil {
+				t.Error("there is no Request in OnOpen")
 			}
 			var all sync.WaitGroup
 			for range 4 { // beside OnOpen
@@ -29,19 +25,15 @@ func TestCallbackMethodsElsewhere(t *testing.T) {
 					if r := c.Request(); r != nil {
 						t.Errorf("Request elsewhere: %v", r)
 					}
-					if _, err := sessions.Begin(c, "state"); err != errElsewhere {
-						t.Errorf("Begin elsewhere: %v", err)
+					if err := c.AfterClose(new(watcher)); !errors.Is(err, errElsewhere) {
+						t.Errorf("AfterClose elsewhere: %v", err)
 					}
-					if err := sessions.Resume(c, token, func(any) {}); err != errElsewhere {
-						t.Errorf("Resume elsewhere: %v", err)
+					if _, err := c.Hold(); !errors.Is(err, errElsewhere) {
+						t.Errorf("Hold elsewhere: %v", err)
 					}
 				})
 			}
 			all.Wait()
-		},
-		OnUpgrade: func(u *Upgrade) error {
-			u.State = <-stateOf
-			return nil
 		},
 		OnMessage: func(c *Conn, m Message) {
 			var all sync.WaitGroup
@@ -57,18 +49,12 @@ func TestCallbackMethodsElsewhere(t *testing.T) {
 			}
 		},
 	})
-	sessions, err := NewSessions(s.Engine, SessionsConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	stateOf <- sessions
 	cl := s.dial("/", nil)
 	cl.send(protocol.OpText, "set")
 	if got := one(t, server, "the state"); got != "set" {
 		t.Errorf("State is %q", got)
 	}
 
-	stateOf <- sessions
 	opened := make(chan *protocol.Response, 1)
 	pure(t, Config{}, Handler{OnOpen: func(c *Conn) {
 		here, elsewhere := c.Response(), make(chan *protocol.Response)
@@ -82,9 +68,6 @@ func TestCallbackMethodsElsewhere(t *testing.T) {
 		t.Error("there is no Response in OnOpen")
 	}
 }
-
-// stateOf hands OnUpgrade what is made after it.
-var stateOf = make(chan *Sessions, 1)
 
 // TestStopTellsOfACallUnderWay: after Stop has reported that none is, none runs or
 // begins.

@@ -52,10 +52,11 @@ type Engine struct {
 
 	lastTarget atomic.Pointer[target]
 
-	life     lifecycle   // its mutex guards also what follows
-	sessions []*Sessions // to be told of the end
-	early    []*dialing  // calls of Dial before Run, or before a Shutdown without it
-	dialings int         // that began: the next one's loop
+	life     lifecycle  // its mutex guards also what follows
+	atEnd    []func()   // given to AtEnd
+	ended    bool       // these have been called
+	early    []*dialing // calls of Dial before Run, or before a Shutdown without it
+	dialings int        // that began: the next one's loop
 }
 
 // New checks the Config and binds its address, so that Addr is known and a

@@ -1,14 +1,11 @@
 package engine
 
 import (
-	"fmt"
-	"os"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sockmill/sockmill/engine/internal/limit/limittest"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/engine/internal/outq"
 )
@@ -104,32 +101,6 @@ func TestLimitsDocumented(t *testing.T) {
 	}
 }
 
-// rows returns the table rows of a section by the name in their first cell.
-func rows(t *testing.T, file, section string) map[string]string {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, text2, ok := strings.Cut(string(text), "\n"+section+"\n")
-	if !ok {
-		t.Fatalf("%s has no section %q", file, section)
-	}
-	found := map[string]string{}
-	for line := range strings.SplitSeq(text2, "\n") {
-		if strings.HasPrefix(line, "## ") {
-			break
-		}
-		if name, _, ok := strings.Cut(strings.TrimPrefix(line, "| `"), "` |"); ok && strings.HasPrefix(line, "| `") {
-			found[name] = line
-		}
-	}
-	if len(found) == 0 {
-		t.Fatalf("%s, %q: no table", file, section)
-	}
-	return found
-}
-
 func unitOf(l limit) (unit string, show func(int64) string) {
 	if _, ok := l.field(new(Config)).(*time.Duration); ok {
 		return "time", showDuration
@@ -140,43 +111,4 @@ func unitOf(l limit) (unit string, show func(int64) string) {
 	return "number", showCount
 }
 
-func showDuration(n int64) string {
-	switch d := time.Duration(n); {
-	case n == ever:
-		return "none"
-	case d%time.Hour == 0:
-		return fmt.Sprintf("%d h", d/time.Hour)
-	case d%time.Second == 0:
-		return fmt.Sprintf("%d s", d/time.Second)
-	default:
-		return fmt.Sprintf("%d ms", d/time.Millisecond)
-	}
-}
-
-func showSize(n int64) string {
-	switch {
-	case n == most:
-		return "2 GiB − 1"
-	case n == most<<20:
-		return "2048 TiB"
-	case n%gib == 0:
-		return fmt.Sprintf("%d GiB", n/gib)
-	case n%mib == 0:
-		return fmt.Sprintf("%d MiB", n/mib)
-	case n%kib == 0:
-		return fmt.Sprintf("%d KiB", n/kib)
-	default:
-		return fmt.Sprintf("%d B", n)
-	}
-}
-
-// showCount writes a number with a comma between its thousands.
-func showCount(n int64) string {
-	groups := []string{}
-	for ; n >= 1000; n /= 1000 {
-		groups = append(groups, fmt.Sprintf("%03d", n%1000))
-	}
-	groups = append(groups, strconv.FormatInt(n, 10))
-	slices.Reverse(groups)
-	return strings.Join(groups, ",")
-}
+var rows, showDuration, showSize, showCount = limittest.Rows, limittest.Duration, limittest.Size, limittest.Count

@@ -111,8 +111,8 @@ func (c *Conn) endContext() {
 // OnClose may call Go too, to save what the connection leaves behind: f is called
 // after OnClose has returned. The connection keeps its place among
 // Config.ConnectionsMax, and among those of its address, until f has returned;
-// only then does another connection get its session (see Sessions), or does the
-// next attempt of Dial.Reconnect begin.
+// only then are its followers told (see AfterClose), and does the next attempt of
+// Dial.Reconnect begin.
 //
 // Go fails with ErrClosed when OnClose has returned; with ErrBackpressure when
 // 1,024 functions of the connection, or 16 MiB of their messages, have not run

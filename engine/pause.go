@@ -8,7 +8,7 @@ const (
 	pausedUser                             // PauseReading
 	pausedOffload                          // a function of Go runs
 	pausedRate                             // the peer sends too much
-	pausedResume                           // a state is on its way: see Sessions
+	pausedHeld                             // Hold
 	pausedUpgrade                          // a function of Upgrade.Go decides the handshake
 )
 

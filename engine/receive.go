@@ -228,7 +228,7 @@ func (c *Conn) panicked(v any) {
 // panicked belongs to no connection.
 func (e *Engine) logPanic(v any, conn uint64) {
 	if conn == 0 {
-		e.log.Error("the function of a timer or of Loop.Post panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		e.log.Error("a function of a timer, of Loop.Post or of Engine.AtEnd panicked", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
 		return
 	}
 	e.log.Error("a callback panicked; its connection is closed", zap.Any("panic", v),

@@ -70,6 +70,7 @@ func (e *Engine) stopUnused(early []*dialing) {
 		w.end()
 	}
 	e.life.endLooping()
+	e.callAtEnd()
 	e.life.stopped(nil)
 	for _, d := range early {
 		d.failed(ErrStopped)
@@ -123,12 +124,7 @@ func (e *Engine) stop(ctx context.Context) {
 		served.Wait()
 		e.http.close()
 	}
-	e.life.mu.Lock()
-	sessions := e.sessions
-	e.life.mu.Unlock()
-	for _, s := range sessions {
-		s.end()
-	}
+	e.callAtEnd()
 	var err error
 	if left > 0 {
 		err = &CutError{Connections: left, Bytes: unsent, Functions: functions}

@@ -104,6 +104,9 @@ func (c *simConn) check(inInbox int64) {
 	if phase < phaseEnding {
 		c.closingAt = max(c.closingAt, -1)
 	}
+	if c.closedNow && phase < phaseEnding {
+		s.failf("%v: in phase %d after CloseNow", c, phase)
+	}
 	st := cc.Stats()
 	if st.BytesIn != k.received+uint64(c.head) || st.BytesOut != k.sent || st.MessagesIn != c.messages {
 		s.failf("%v: %+v, but read %d and %d, written %d, delivered %d", c, st, k.received, c.head, k.sent, c.messages)

@@ -154,8 +154,8 @@ func (s *sim) stop() {
 	}
 	for s.runJob() {
 	}
-	for _, x := range s.sessions.byID {
-		if x.grace != nil { // its timer is on a loop that ends
+	for _, x := range s.states {
+		if !x.over && x.last() == nil { // its timer is on a loop that ends
 			s.graces++
 		}
 	}

@@ -48,6 +48,8 @@ func (c *simConn) act() {
 		c.api("Ping", func() error { return c.c.Ping([]byte("from the server")) })
 	case n < 70:
 		s.broadcast()
+	case n < 71:
+		c.closeNow()
 	case n < 72:
 		c.api("Close", func() error { return c.c.Close(4000, "enough") })
 	case n < 73:
@@ -92,6 +94,22 @@ func (c *simConn) api(name string, f func() error) {
 	case err == nil && name == "Close": // in the handshake
 	default:
 		c.s.failf("%v: %s says %v", c, name, err)
+	}
+}
+
+// closeNow calls CloseNow.
+func (c *simConn) closeNow() {
+	s, cc := c.s, c.c
+	over, twice, open := cc.phase.Load() >= phaseEnding, cc.posted.Load()&closeNowPosted != 0, cc.phase.Load() == phaseOpen
+	s.calling++
+	err := cc.CloseNow(&CloseError{Code: 4001, Reason: "at once", Err: errOnPurpose})
+	s.calling--
+	s.tracef("%v: the program calls CloseNow: %v", c, err)
+	if err != nil && !(errors.Is(err, ErrClosed) && (over || twice)) {
+		s.failf("%v: CloseNow says %v", c, err)
+	}
+	if cc.w.loop.On() && open {
+		c.closedNow = true
 	}
 }
 

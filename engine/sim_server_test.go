@@ -49,6 +49,7 @@ type simConn struct {
 	timers    []*simTimer
 	state     *simState
 	aborted   bool // on its loop: only OnClose follows
+	closedNow bool // on its loop, while it was open: it is over at the end of the turn
 	resuming  bool // and not given a state yet
 }
 
@@ -83,7 +84,6 @@ func (s *sim) setUp() {
 	e.loops = nil                                        // these are simulated
 	e.offload.max, e.dials.max, e.upgrades.max = 0, 0, 0 // all wait; see runJob and connect
 	e.life.run()
-	s.newSessions()
 	for range 1 + s.r.IntN(3) {
 		l := &simLoop{s: s}
 		l.Simulated = loop.Simulate(s, l, func(ll *loop.Loop) loop.Driver {
@@ -96,6 +96,7 @@ func (s *sim) setUp() {
 		e.loops = append(e.loops, l.w)
 		s.loops = append(s.loops, l)
 	}
+	s.newSessions()
 }
 
 // simLog fails the simulation if the engine logs a panic that is none of ours.
@@ -220,8 +221,8 @@ func (s *sim) called(cc *Conn, callback string) *simConn {
 		s.failf("%v: %s runs inside a call of the program's", c, callback)
 	case c.closes > 0:
 		s.failf("%v: %s after OnClose", c, callback)
-	case c.aborted && callback != "OnClose":
-		s.failf("%v: %s after Abort", c, callback)
+	case (c.aborted || c.closedNow) && callback != "OnClose":
+		s.failf("%v: %s after Abort or CloseNow", c, callback)
 	case c.deciding:
 		s.failf("%v: %s before the handshake was decided", c, callback)
 	case callback == "OnOpen" && c.opens > 0 || callback != "OnOpen" && c.opens == 0:

@@ -5,6 +5,23 @@ import (
 	"time"
 )
 
+// SimStore is a session.Store as the simulation knows it. This package cannot
+// import that one, which imports it: sim_store_test.go makes it, of the package engine_test.
+type SimStore interface {
+	Begin(c *Conn, state any) (token string, err error)
+	Resume(c *Conn, token string, give func(state any)) error
+	End(c *Conn) error
+	Len() int
+	Conns() int // holders and heirs
+}
+
+// NewSimStore makes a SimStore, and the errors below are its own.
+var (
+	NewSimStore func(e *Engine, grace time.Duration, sessionsMax int, expire func(state any)) (SimStore, error)
+
+	ErrSimExpired, ErrSimFull, ErrSimNone error
+)
+
 // simState is the state of a session, and whose it is.
 type simState struct {
 	token  string
@@ -23,17 +40,15 @@ func (x *simState) last() *simConn {
 
 func (s *sim) newSessions() {
 	var err error
-	s.sessions, err = NewSessions(s.e, SessionsConfig{
-		Grace: time.Duration(s.pick(100, 2000, 30_000)) * time.Millisecond, Max: s.pick(2, 100),
-		OnExpire: func(state any) {
-			x := state.(*simState)
-			if s.tracef("a state expires"); x.holder != nil || x.over {
-				s.failf("a state expires that %v holds, over %v", x.holder, x.over)
-			}
-			if x.over = true; s.chance(100) {
-				panic(errOnPurpose)
-			}
-		},
+	s.grace, s.sessionsMax = time.Duration(s.pick(100, 2000, 30_000))*time.Millisecond, s.pick(2, 100)
+	s.sessions, err = NewSimStore(s.e, s.grace, s.sessionsMax, func(state any) {
+		x := state.(*simState)
+		if s.tracef("a state expires"); x.holder != nil || x.over {
+			s.failf("a state expires that %v holds, over %v", x.holder, x.over)
+		}
+		if x.over = true; s.chance(100) {
+			panic(errOnPurpose)
+		}
 	})
 	if err != nil {
 		panic(err)
@@ -59,7 +74,7 @@ func (c *simConn) session() {
 			x.token, x.holder, c.state = token, c, x
 			s.states = append(s.states, x)
 		case errors.Is(err, ErrClosed) && !open:
-		case errors.Is(err, ErrSessionsFull) && s.sessions.Len() == s.sessions.cfg.Max:
+		case errors.Is(err, ErrSimFull) && s.sessions.Len() == s.sessionsMax:
 		default:
 			s.failf("%v: Begin says %v", c, err)
 		}
@@ -71,7 +86,7 @@ func (c *simConn) session() {
 		case err == nil && open && !x.over:
 			c.resuming, x.heir = true, c
 		case errors.Is(err, ErrClosed) && !open:
-		case errors.Is(err, ErrSessionExpired) && x.over:
+		case errors.Is(err, ErrSimExpired) && x.over:
 		default:
 			s.failf("%v: Resume says %v", c, err)
 		}
@@ -113,7 +128,7 @@ func (c *simConn) endSession() {
 		x.over, c.resuming = true, false
 		return
 	}
-	if !errors.Is(err, ErrSessionNone) {
+	if !errors.Is(err, ErrSimNone) {
 		s.failf("%v: End says %v, of a session that is another's", c, err)
 	}
 }
@@ -136,9 +151,9 @@ func (c *simConn) leaveState() {
 // state has come to its end once.
 func (s *sim) outwait() {
 	if s.stopped {
-		s.sessions.end()
+		s.e.callAtEnd()
 	} else {
-		s.advance(s.sessions.cfg.Grace.Milliseconds() + 2)
+		s.advance(s.grace.Milliseconds() + 2)
 		s.settle()
 	}
 	for i, x := range s.states {
@@ -146,7 +161,7 @@ func (s *sim) outwait() {
 			s.failf("state %d is left, %v holds it", i, x.holder)
 		}
 	}
-	if n := s.sessions.Len(); n != 0 || len(s.sessions.byConn) != 0 {
-		s.failf("%d sessions are left, and %d connections in them", n, len(s.sessions.byConn))
+	if n := s.sessions.Len(); n != 0 || s.sessions.Conns() != 0 {
+		s.failf("%d sessions are left, and %d connections in them", n, s.sessions.Conns())
 	}
 }

@@ -66,9 +66,11 @@ type sim struct {
 	dials []*simDial // all there were
 	of    map[*Conn]*simConn
 
-	sessions *Sessions
-	states   []*simState // all there were
-	graces   int         // timers of sessions when the loops were stopped
+	sessions    SimStore
+	grace       time.Duration // of a session
+	sessionsMax int
+	states      []*simState // all there were
+	graces      int         // timers of sessions when the loops were stopped
 
 	cfg      simConfig
 	calm     bool // no more faults

@@ -30,10 +30,11 @@ const (
 	onFailure
 	onTimer
 	onPost
-	onResume
+	onRelease
+	onClosed
 )
 
-var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post", "Resume"}
+var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post", "release of Hold", "Closed"}
 
 // calling notes which callback comes next. Mostly it is the same again.
 func (w *worker) calling(callback uint32, c *Conn) { w.callingAt(callback, c.id) }

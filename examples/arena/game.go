@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/engine"
+	"github.com/sockmill/sockmill/engine/session"
 	"github.com/sockmill/sockmill/examples/arena/wire"
 	"github.com/sockmill/sockmill/examples/arena/world"
 	"github.com/sockmill/sockmill/protocol"
@@ -23,7 +24,7 @@ type game struct {
 	metrics  *metrics
 	grace    time.Duration
 	loop     *engine.Loop
-	sessions *engine.Sessions // of seats
+	sessions *session.Store // of seats
 
 	world *world.World
 	size  float32 // of the world, as the players know it
@@ -58,7 +59,7 @@ func newGame(o options, log *zap.Logger) *game {
 // at most.
 func (g *game) live(e *engine.Engine, sessionsMax int) (err error) {
 	g.loop = e.Loops()[0]
-	g.sessions, err = engine.NewSessions(e, engine.SessionsConfig{
+	g.sessions, err = session.New(e, session.Config{
 		Grace: g.grace, Max: sessionsMax, OnExpire: func(state any) { state.(*seat).over.Store(true) }, // the next tick vacates it
 	})
 	return err

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/engine"
+	"github.com/sockmill/sockmill/engine/session"
 	"github.com/sockmill/sockmill/examples/arena/wire"
 	"github.com/sockmill/sockmill/examples/arena/world"
 	"github.com/sockmill/sockmill/protocol"
@@ -164,11 +165,11 @@ func (cl *client) begin(g *game, name, token string) error {
 // refusal is what a client is told that gets no seat.
 func refusal(err error) (protocol.CloseCode, string) {
 	switch {
-	case errors.Is(err, engine.ErrSessionsFull):
+	case errors.Is(err, session.ErrFull):
 		return protocol.CloseTryAgainLater, "the arena is full"
-	case errors.Is(err, engine.ErrSessionForged):
+	case errors.Is(err, session.ErrForged):
 		return protocol.ClosePolicyViolation, "not a token of this server"
-	case errors.Is(err, engine.ErrSessionExpired), errors.Is(err, engine.ErrSessionUnknown):
+	case errors.Is(err, session.ErrExpired), errors.Is(err, session.ErrUnknown):
 		return protocol.ClosePolicyViolation, "the session is over"
 	}
 	return protocol.CloseInternalError, "no session"

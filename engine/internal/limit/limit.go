@@ -28,9 +28,9 @@ type Row struct {
 }
 
 // Settle fills in the default of the field, an *int or a *time.Duration, and
-// checks its range. The error names the struct, the field, the value and the
-// range.
-func (r Row) Settle(of string, field any) error {
+// checks its range. The error names the package, the struct, the field, the value
+// and the range.
+func (r Row) Settle(pkg, of string, field any) error {
 	v := read(field)
 	switch {
 	case v == NoLimit && r.WithoutLimit != 0:
@@ -38,7 +38,7 @@ func (r Row) Settle(of string, field any) error {
 	case v == 0:
 		v = r.Default
 	case v < r.Min || v > r.Max:
-		return r.outOfRange(of, field, v)
+		return r.outOfRange(pkg, of, field, v)
 	}
 	switch p := field.(type) {
 	case *int:
@@ -59,17 +59,17 @@ func read(field any) int64 {
 	panic(fmt.Sprintf("limit: a field is a %T: it must be an *int or a *time.Duration", field))
 }
 
-func (r Row) outOfRange(of string, field any, v int64) error {
+func (r Row) outOfRange(pkg, of string, field any, v int64) error {
 	none := ""
 	if r.WithoutLimit != 0 {
 		none = ", or NoLimit"
 	}
 	if _, ok := field.(*time.Duration); ok {
-		return fmt.Errorf("engine: %s.%s is %v: it must be from %v to %v, or 0 for the default%s",
-			of, r.Name, time.Duration(v), time.Duration(r.Min), time.Duration(r.Max), none)
+		return fmt.Errorf("%s: %s.%s is %v: it must be from %v to %v, or 0 for the default%s",
+			pkg, of, r.Name, time.Duration(v), time.Duration(r.Min), time.Duration(r.Max), none)
 	}
-	return fmt.Errorf("engine: %s.%s is %d: it must be from %d to %d, or 0 for the default%s",
-		of, r.Name, v, r.Min, r.Max, none)
+	return fmt.Errorf("%s: %s.%s is %d: it must be from %d to %d, or 0 for the default%s",
+		pkg, of, r.Name, v, r.Min, r.Max, none)
 }
 
 // longest is longer than any timeout that a table allows.

@@ -26,7 +26,7 @@ func TestSettle(t *testing.T) {
 		{strict, NoLimit, NoLimit, "engine: Config.Strict is -1: it must be from 1 to 4, or 0 for the default"},
 	} {
 		field := int(c.have)
-		check(t, c.row, c.row.Settle("Config", &field), int64(field), c.want, c.err)
+		check(t, c.row, c.row.Settle("engine", "Config", &field), int64(field), c.want, c.err)
 	}
 	for _, c := range []struct {
 		have, want time.Duration
@@ -39,7 +39,7 @@ func TestSettle(t *testing.T) {
 		{-time.Second, -time.Second, "Config.Span is -1s"},
 	} {
 		field := c.have
-		check(t, span, span.Settle("Config", &field), int64(field), int64(c.want), c.err)
+		check(t, span, span.Settle("engine", "Config", &field), int64(field), int64(c.want), c.err)
 	}
 }
 

@@ -1,4 +1,4 @@
-package engine
+package session
 
 import (
 	"bytes"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -34,11 +35,11 @@ func TestTokens(t *testing.T) {
 		}
 	}
 	expect("in time", token, now+999, nil)
-	expect("too late", token, now+1000, ErrSessionExpired)
-	expect("of the same key", sibling.token(id, now+1000), now, ErrSessionUnknown)
-	expect("of the same key, too late", sibling.token(id, now), now, ErrSessionExpired)
-	expect("of another key", stranger.token(id, now+1000), now, ErrSessionForged)
-	expect("of a random key", random.token(id, now+1000), now, ErrSessionForged)
+	expect("too late", token, now+1000, ErrExpired)
+	expect("of the same key", sibling.token(id, now+1000), now, ErrUnknown)
+	expect("of the same key, too late", sibling.token(id, now), now, ErrExpired)
+	expect("of another key", stranger.token(id, now+1000), now, ErrForged)
+	expect("of a random key", random.token(id, now+1000), now, ErrForged)
 	raw, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil {
 		t.Fatal(err)
@@ -46,20 +47,20 @@ func TestTokens(t *testing.T) {
 	for bit := range 8 * len(raw) {
 		b := bytes.Clone(raw)
 		b[bit/8] ^= 1 << (bit % 8)
-		expect("a bit flipped", base64.RawURLEncoding.EncodeToString(b), now, ErrSessionForged)
+		expect("a bit flipped", base64.RawURLEncoding.EncodeToString(b), now, ErrForged)
 	}
 	for i := range token {
-		expect("cut", token[:i], now, ErrSessionForged)
-		expect("beheaded", token[i+1:], now, ErrSessionForged)
+		expect("cut", token[:i], now, ErrForged)
+		expect("beheaded", token[i+1:], now, ErrForged)
 		for _, ch := range []string{"A", "B", "_", "=", "\n", "+", "\x00", "é"} {
 			if changed := token[:i] + ch + token[i+1:]; changed != token {
-				expect("a letter changed", changed, now, ErrSessionForged)
+				expect("a letter changed", changed, now, ErrForged)
 			}
 		}
 	}
-	expect("longer", token+"A", now, ErrSessionForged)
-	expect("padded", token+"=", now, ErrSessionForged)
-	expect("huge", strings.Repeat(token, 100_000), now, ErrSessionForged)
+	expect("longer", token+"A", now, ErrForged)
+	expect("padded", token+"=", now, ErrForged)
+	expect("huge", strings.Repeat(token, 100_000), now, ErrForged)
 	if !protocol.ValidField(protocol.Field{Name: token}) {
 		t.Errorf("%q does not fit into Sec-WebSocket-Protocol", token)
 	}
@@ -69,35 +70,35 @@ func TestTokens(t *testing.T) {
 // Token makes another one in time.
 func TestTokensOverTheWire(t *testing.T) {
 	key := bytes.Repeat([]byte("k"), 32)
-	a := newArcade(t, Config{Loops: 1, PingInterval: NoLimit}, SessionsConfig{Key: key, TokenLifetime: time.Minute})
-	sibling, err := NewSessions(a.Engine, SessionsConfig{Key: key})
+	a := newArcade(t, engine.Config{Loops: 1, PingInterval: engine.NoLimit}, Config{Key: key, TokenLifetime: time.Minute})
+	sibling, err := New(a.Engine, Config{Key: key})
 	if err != nil {
 		t.Fatal(err)
 	}
 	clear(key) // it was copied
 	c, token := a.sit("ada")
-	stranger := a.dial("/", nil)
+	stranger := a.dial()
 	for token, want := range map[string]string{
-		"":                      ErrSessionForged.Error(),
-		token + "x":             ErrSessionForged.Error(),
-		token[:len(token)-1]:    ErrSessionForged.Error(),
-		strings.ToLower(token):  ErrSessionForged.Error(),
-		"'; DROP TABLE players": ErrSessionForged.Error(),
-		sibling.seal.token(newSessionID(), sibling.now()+1000):    ErrSessionUnknown.Error(),
-		a.sessions.seal.token(newSessionID(), sibling.now()+1000): ErrSessionExpired.Error(),
+		"":                      ErrForged.Error(),
+		token + "x":             ErrForged.Error(),
+		token[:len(token)-1]:    ErrForged.Error(),
+		strings.ToLower(token):  ErrForged.Error(),
+		"'; DROP TABLE players": ErrForged.Error(),
+		sibling.seal.token(newSessionID(), sibling.now().Add(time.Second).UnixMilli()):    ErrUnknown.Error(),
+		a.sessions.seal.token(newSessionID(), sibling.now().Add(time.Second).UnixMilli()): ErrExpired.Error(),
 	} {
 		stranger.want("resume "+token, "error: "+want)
 	}
 	c.want("move", "1 moves") // and nobody disturbed the holder
-	a.pass(30 * time.Second)
+	a.clock.pass(30 * time.Second)
 	second := c.ask("token")
 	if second == token {
 		t.Error("the same token again")
 	}
-	a.pass(30 * time.Second)
-	stranger.want("resume "+token, "error: engine: the session is over")
+	a.clock.pass(30 * time.Second)
+	stranger.want("resume "+token, "error: session: the session is over")
 	stranger.want("resume "+second, "resumed ada, 2 moves")
-	a.pass(30 * time.Second)
+	a.clock.pass(30 * time.Second)
 	a.lose1(stranger)
-	a.dial("/", nil).want("resume "+second, "error: engine: the session is over")
+	a.dial().want("resume "+second, "error: session: the session is over")
 }

@@ -1,4 +1,4 @@
-package engine
+package session
 
 import (
 	"context"
@@ -11,171 +11,15 @@ import (
 	"time"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/protocol"
 )
-
-// seat is a state. Only who has it touches it: the race detector looks on.
-type seat struct {
-	name   string
-	holder *Conn
-	moves  int
-}
-
-// arcade is a server whose clients take seats.
-type arcade struct {
-	*server
-	sessions *Sessions
-	expired  chan string
-	release  chan struct{} // lets functions of Go return
-	closed   chan *CloseError
-}
-
-func newArcade(t *testing.T, cfg Config, sc SessionsConfig) *arcade {
-	a := &arcade{expired: make(chan string, 100), release: make(chan struct{}), closed: make(chan *CloseError, 100)}
-	if sc.OnExpire == nil {
-		sc.OnExpire = func(state any) {
-			x := state.(*seat)
-			if x.holder != nil {
-				t.Error("expired in somebody's hands")
-			}
-			a.expired <- x.name
-		}
-	}
-	begun := make(chan struct{})
-	a.server = serveAt(t, new(testClock), cfg, Handler{
-		OnMessage: func(c *Conn, m Message) {
-			<-begun
-			a.command(c, m)
-		},
-		OnClose: func(c *Conn, e *CloseError) {
-			if x, ok := c.State().(*seat); ok {
-				if x.holder != c {
-					t.Error("OnClose, and the seat is another's")
-				}
-				x.holder = nil
-				if e.Reason == "bye" && a.sessions.End(c) != nil {
-					t.Error("a holder cannot end its session")
-				}
-			}
-			a.closed <- e
-		},
-	})
-	var err error
-	if a.sessions, err = NewSessions(a.Engine, sc); err != nil {
-		t.Fatal(err)
-	}
-	close(begun)
-	return a
-}
-
-// command carries out what a client asks: "begin NAME", "resume TOKEN", "move",
-// "go", "end", "token".
-func (a *arcade) command(c *Conn, m Message) {
-	verb, rest, _ := strings.Cut(m.Text(), " ")
-	answer := func(err error, format string, args ...any) {
-		if err != nil {
-			_ = c.SendText("error: " + err.Error())
-			return
-		}
-		_ = c.SendText(fmt.Sprintf(format, args...))
-	}
-	x, _ := c.State().(*seat)
-	switch verb {
-	case "begin":
-		x = &seat{name: rest, holder: c}
-		token, err := a.sessions.Begin(c, x)
-		if err == nil {
-			c.SetState(x)
-		}
-		answer(err, "%s", token)
-	case "resume":
-		inside := true
-		if err := a.sessions.Resume(c, rest, func(state any) {
-			x := state.(*seat)
-			if inside || x.holder != nil || !c.Loop().On() {
-				a.t.Errorf("inside Resume %v, held %v, on its loop %v", inside, x.holder != nil, c.Loop().On())
-			}
-			x.holder = c
-			c.SetState(x)
-			if x.moves++; x.name == "panic" {
-				panic(errOnPurpose)
-			}
-			answer(nil, "resumed %s, %d moves", x.name, x.moves)
-		}); err != nil {
-			answer(err, "")
-		}
-		inside = false
-	case "move":
-		x.moves++
-		answer(nil, "%d moves", x.moves)
-	case "go":
-		_ = c.Go(m, func(ctx context.Context, m Message) { <-a.release })
-		answer(nil, "gone")
-	case "token":
-		token, err := a.sessions.Token(c)
-		answer(err, "%s", token)
-	case "end":
-		answer(a.sessions.End(c), "ended")
-	case "loop":
-		answer(nil, "%d", c.Loop().Index())
-	}
-}
-
-func (c *client) ask(text string) string {
-	c.t.Helper()
-	c.send(protocol.OpText, text)
-	_, answer := c.receive()
-	return answer
-}
-
-func (c *client) want(text, answer string) {
-	c.t.Helper()
-	if got := c.ask(text); got != answer {
-		c.t.Fatalf("%.20s: %q, want %q", text, got, answer)
-	}
-}
-
-// sit opens a connection with a session.
-func (a *arcade) sit(name string) (c *client, token string) {
-	a.t.Helper()
-	c = a.dial("/", nil)
-	token = c.ask("begin " + name)
-	if strings.HasPrefix(token, "error") {
-		a.t.Fatal(token)
-	}
-	return c, token
-}
-
-// lose drops a connection and waits until the server knows it.
-func (a *arcade) lose(c *client) {
-	a.t.Helper()
-	_ = c.Conn.Close()
-	_ = one(a.t, a.closed, "OnClose")
-	a.await("the loss", func() bool {
-		a.sessions.mu.Lock()
-		defer a.sessions.mu.Unlock()
-		return len(a.sessions.byConn) == 0
-	})
-}
-
-// elsewhere opens a connection on another loop than c, if there is one.
-func (a *arcade) elsewhere(c *client) *client {
-	if len(a.Loops()) == 1 {
-		return a.dial("/", nil)
-	}
-	on := c.ask("loop")
-	for {
-		if other := a.dial("/", nil); other.ask("loop") != on {
-			return other
-		}
-	}
-}
 
 // TestResumeAfterALoss: the state comes along, before the message behind the
 // token, again and again, on another loop too.
 func TestResumeAfterALoss(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
-		a := newArcade(t, Config{Loops: n}, SessionsConfig{})
+		a := newArcade(t, engine.Config{Loops: n}, Config{})
 		c, token := a.sit("ada")
 		c.want("move", "1 moves")
 		moves := 1
@@ -187,8 +31,8 @@ func TestResumeAfterALoss(t *testing.T) {
 			next.flush() // in one segment
 			next.expect(fmt.Sprintf("resumed ada, %d moves", moves+1))
 			next.expect(fmt.Sprintf("%d moves", moves+2))
-			next.want("resume "+token, "error: engine: the connection has a session: End it first")
-			next.want("begin x", "error: engine: the connection has a session: End it first")
+			next.want("resume "+token, "error: session: the connection has a session: End it first")
+			next.want("begin x", "error: session: the connection has a session: End it first")
 			c, moves = next, moves+2
 		}
 		if n := a.sessions.Len(); n != 1 {
@@ -201,7 +45,7 @@ func TestResumeAfterALoss(t *testing.T) {
 // OnClose comes first.
 func TestNewestConnectionWins(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
-		a := newArcade(t, Config{Loops: n}, SessionsConfig{})
+		a := newArcade(t, engine.Config{Loops: n}, Config{})
 		c, token := a.sit("ada")
 		for i := range 5 {
 			next := a.elsewhere(c)
@@ -214,7 +58,7 @@ func TestNewestConnectionWins(t *testing.T) {
 			}
 			c = next
 		}
-		a.pass(time.Hour)
+		a.clock.pass(time.Hour)
 		if n := a.sessions.Len(); n != 1 {
 			t.Errorf("%d sessions", n)
 		}
@@ -227,11 +71,11 @@ func TestResumeWaitsForGo(t *testing.T) {
 	for _, end := range []string{"", "the heir drops", "the heir ends it"} {
 		t.Run(end, func(t *testing.T) {
 			loops(t, func(t *testing.T, n int) {
-				a := newArcade(t, Config{Loops: n}, SessionsConfig{})
+				a := newArcade(t, engine.Config{Loops: n}, Config{})
 				c, token := a.sit("ada")
 				other := a.elsewhere(c)
 				c.want("go", "gone")
-				early := a.dial("/", nil)
+				early := a.dial()
 				early.send(protocol.OpText, "resume "+token)
 				if e := c.closed(); e.Code != protocol.ClosePolicyViolation {
 					t.Errorf("the old one is closed with %v", e)
@@ -255,12 +99,12 @@ func TestResumeWaitsForGo(t *testing.T) {
 					close(a.release)
 					_ = one(t, a.closed, "OnClose of the old one")
 					a.await("the loss", func() bool { return a.waiting() == 1 })
-					a.pass(30 * time.Second)
+					a.clock.pass(30 * time.Second)
 					if got := one(t, a.expired, "OnExpire"); got != "ada" {
 						t.Errorf("%q expired", got)
 					}
 				case "the heir ends it":
-					var heir *Conn
+					var heir *engine.Conn
 					a.sessions.mu.Lock()
 					for _, x := range a.sessions.byID {
 						heir = x.heir
@@ -269,7 +113,7 @@ func TestResumeWaitsForGo(t *testing.T) {
 					if err := a.sessions.End(heir); err != nil {
 						t.Error(err)
 					}
-					other.expect("error: engine: the connection has no session")
+					other.expect("error: session: the connection has no session")
 					close(a.release)
 					_ = one(t, a.closed, "OnClose of the old one")
 				}
@@ -281,48 +125,29 @@ func TestResumeWaitsForGo(t *testing.T) {
 	}
 }
 
-// waiting counts the sessions in their grace period.
-func (a *arcade) waiting() (n int) {
-	a.sessions.mu.Lock()
-	defer a.sessions.mu.Unlock()
-	for _, x := range a.sessions.byID {
-		if x.grace != nil {
-			n++
-		}
-	}
-	return n
-}
-
-// lose1 resets one of several connections and waits for its OnClose.
-func (a *arcade) lose1(c *client) {
-	a.t.Helper()
-	abort(c.Conn)
-	_ = one(a.t, a.closed, "OnClose")
-}
-
 // TestGrace: the state waits so long and no longer, and the time begins anew
 // with each loss.
 func TestGrace(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
-		a := newArcade(t, Config{Loops: n, PingInterval: NoLimit}, SessionsConfig{Grace: 10 * time.Second})
+		a := newArcade(t, engine.Config{Loops: n, PingInterval: engine.NoLimit}, Config{Grace: 10 * time.Second})
 		c, token := a.sit("ada")
 		for i := range 3 {
 			a.lose(c)
-			a.pass(10*time.Second - time.Millisecond)
-			next := a.dial("/", nil)
+			a.clock.pass(10*time.Second - time.Millisecond)
+			next := a.dial()
 			next.want("resume "+token, fmt.Sprintf("resumed ada, %d moves", i+1))
-			a.pass(time.Minute)
+			a.clock.pass(time.Minute)
 			c = next
 		}
 		if len(a.expired) != 0 {
 			t.Fatal("expired")
 		}
 		a.lose(c)
-		a.pass(10 * time.Second)
+		a.clock.pass(10 * time.Second)
 		if got := one(t, a.expired, "OnExpire"); got != "ada" {
 			t.Errorf("%q expired", got)
 		}
-		a.dial("/", nil).want("resume "+token, "error: engine: the session is over")
+		a.dial().want("resume "+token, "error: session: the session is over")
 		if a.sessions.Len() != 0 || len(a.expired) != 0 {
 			t.Errorf("%d sessions, %d more expired", a.sessions.Len(), len(a.expired))
 		}
@@ -332,12 +157,12 @@ func TestGrace(t *testing.T) {
 // TestEndOfASession: nothing waits, nothing expires; c goes on and may begin
 // another.
 func TestEndOfASession(t *testing.T) {
-	a := newArcade(t, Config{Loops: 1}, SessionsConfig{})
+	a := newArcade(t, engine.Config{Loops: 1}, Config{})
 	c, token := a.sit("ada")
 	c.want("end", "ended")
-	c.want("end", "error: engine: the connection has no session")
-	c.want("token", "error: engine: the connection has no session")
-	a.dial("/", nil).want("resume "+token, "error: engine: the session is over")
+	c.want("end", "error: session: the connection has no session")
+	c.want("token", "error: session: the connection has no session")
+	a.dial().want("resume "+token, "error: session: the session is over")
 	second := c.ask("begin grace")
 	if second == token || len(second) != len(token) {
 		t.Errorf("the second token is %q", second)
@@ -345,7 +170,7 @@ func TestEndOfASession(t *testing.T) {
 	c.close(protocol.CloseNormal, "bye") // and OnClose calls End
 	_ = c.closed()
 	_ = one(t, a.closed, "OnClose")
-	a.pass(time.Hour)
+	a.clock.pass(time.Hour)
 	if len(a.expired) != 0 || a.sessions.Len() != 0 {
 		t.Errorf("%d expired, %d sessions", len(a.expired), a.sessions.Len())
 	}
@@ -354,7 +179,7 @@ func TestEndOfASession(t *testing.T) {
 // TestSessionsAtTheEndOfTheEngine: each state expires once, before Run returns;
 // that of a function that outlasts it, after it.
 func TestSessionsAtTheEndOfTheEngine(t *testing.T) {
-	a := newArcade(t, Config{Loops: 2, CloseTimeout: time.Millisecond, DrainTimeout: 10 * time.Millisecond}, SessionsConfig{})
+	a := newArcade(t, engine.Config{Loops: 2, CloseTimeout: time.Millisecond, DrainTimeout: 10 * time.Millisecond}, Config{})
 	waits, _ := a.sit("waits")
 	a.lose(waits)
 	_, _ = a.sit("is there")
@@ -362,7 +187,7 @@ func TestSessionsAtTheEndOfTheEngine(t *testing.T) {
 	left.want("end", "ended")
 	busy, _ := a.sit("busy")
 	busy.want("go", "gone")
-	var cut *CutError
+	var cut *engine.CutError
 	if err := a.end(); !errors.As(err, &cut) {
 		t.Errorf("Run says %v", err)
 	}
@@ -381,13 +206,13 @@ func TestSessionsAtTheEndOfTheEngine(t *testing.T) {
 
 // TestSessionsFull: waiting sessions count; an expired one makes room.
 func TestSessionsFull(t *testing.T) {
-	a := newArcade(t, Config{Loops: 1}, SessionsConfig{Max: 2})
+	a := newArcade(t, engine.Config{Loops: 1}, Config{Max: 2})
 	c, _ := a.sit("ada")
 	a.lose(c)
 	_, _ = a.sit("grace")
-	third := a.dial("/", nil)
-	third.want("begin edith", "error: engine: there are too many sessions")
-	a.pass(30 * time.Second)
+	third := a.dial()
+	third.want("begin edith", "error: session: there are too many sessions")
+	a.clock.pass(30 * time.Second)
 	_ = one(t, a.expired, "OnExpire")
 	if got := third.ask("begin edith"); strings.HasPrefix(got, "error") {
 		t.Error(got)
@@ -398,17 +223,17 @@ func TestSessionsFull(t *testing.T) {
 // loses the session like any other; one in OnExpire is logged.
 func TestSessionPanics(t *testing.T) {
 	var expired atomic.Int32
-	a := newArcade(t, Config{Loops: 1}, SessionsConfig{OnExpire: func(any) { expired.Add(1); panic(errOnPurpose) }})
+	a := newArcade(t, engine.Config{Loops: 1}, Config{OnExpire: func(any) { expired.Add(1); panic(errOnPurpose) }})
 	c, token := a.sit("panic")
 	a.lose(c)
-	c = a.dial("/", nil)
+	c = a.dial()
 	c.send(protocol.OpText, "resume "+token)
 	if e := c.closed(); e.Code != protocol.CloseInternalError {
 		t.Errorf("closed with %v", e)
 	}
 	_ = one(t, a.closed, "OnClose")
 	a.await("the loss", func() bool { return a.waiting() == 1 })
-	a.pass(30 * time.Second)
+	a.clock.pass(30 * time.Second)
 	if expired.Load() != 1 || a.logs.FilterMessageSnippet("panicked").Len() != 2 {
 		t.Errorf("%d expired, %d panics logged", expired.Load(), a.logs.FilterMessageSnippet("panicked").Len())
 	}
@@ -418,10 +243,10 @@ func TestSessionPanics(t *testing.T) {
 // TestSessionMisuse: what is wrong is said.
 func TestSessionMisuse(t *testing.T) {
 	results := make(chan error, 20)
-	var mine, others, second *Sessions
+	var mine, others, second *Store
 	var token string
 	begun := make(chan struct{})
-	s := serve(t, Config{Loops: 1}, Handler{OnOpen: func(c *Conn) {
+	s := serve(t, engine.Config{Loops: 1}, engine.Handler{OnOpen: func(c *engine.Conn) {
 		<-begun
 		nothing := func(any) {}
 		_, err := others.Begin(c, 1)
@@ -430,8 +255,6 @@ func TestSessionMisuse(t *testing.T) {
 		if token, err = mine.Begin(c, 1); err != nil {
 			results <- err
 		}
-		_, err = second.Begin(c, 1)
-		results <- err
 		results <- second.Resume(c, token, nothing)
 		_ = c.Close(protocol.CloseNormal, "")
 		_, err = mine.Begin(c, 1)
@@ -447,24 +270,24 @@ func TestSessionMisuse(t *testing.T) {
 		}()
 		close(results)
 	}})
-	e, err := New(Config{}, Handler{})
+	e, err := engine.New(engine.Config{}, engine.Handler{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = e.Shutdown(context.Background()) }()
 	key := make([]byte, 16)
 	for _, x := range []struct {
-		s **Sessions
-		e *Engine
+		s **Store
+		e *engine.Engine
 	}{{&mine, s.Engine}, {&second, s.Engine}, {&others, e}} {
-		if *x.s, err = NewSessions(x.e, SessionsConfig{Key: key}); err != nil {
+		if *x.s, err = New(x.e, Config{Key: key}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	token = others.seal.token(newSessionID(), time.Now().Add(time.Hour).UnixMilli())
 	close(begun)
-	_ = s.dial("/", nil).closed()
-	for _, want := range []string{"of another Engine", "of another Engine", "has used other Sessions", "not begun here", "closed", "closed"} {
+	_ = s.dial().closed()
+	for _, want := range []string{"of another Engine", "of another Engine", "not begun here", "closed", "closed"} {
 		if err := <-results; err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
@@ -472,15 +295,15 @@ func TestSessionMisuse(t *testing.T) {
 	if err, more := <-results; more {
 		t.Error(err)
 	}
-	for cfg, want := range map[*SessionsConfig]string{
-		{Key: make([]byte, 15)}:          "SessionsConfig.Key has 15 bytes",
-		{Key: []byte{}}:                  "SessionsConfig.Key has 0 bytes",
-		{Grace: time.Millisecond}:        "SessionsConfig.Grace is 1ms",
-		{Grace: NoLimit}:                 "SessionsConfig.Grace",
-		{TokenLifetime: time.Second - 1}: "SessionsConfig.TokenLifetime is",
-		{Max: -2}:                        "SessionsConfig.Max is -2",
+	for cfg, want := range map[*Config]string{
+		{Key: make([]byte, 15)}:          "session: Config.Key has 15 bytes",
+		{Key: []byte{}}:                  "session: Config.Key has 0 bytes",
+		{Grace: time.Millisecond}:        "Config.Grace is 1ms",
+		{Grace: engine.NoLimit}:          "Config.Grace",
+		{TokenLifetime: time.Second - 1}: "Config.TokenLifetime is",
+		{Max: -2}:                        "Config.Max is -2",
 	} {
-		if _, err := NewSessions(e, *cfg); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := New(e, *cfg); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
@@ -493,10 +316,10 @@ func TestSessionsFoughtOver(t *testing.T) {
 	const seats, players, rounds = 3, 6, 40
 	var moves atomic.Int64
 	total, expired := 0, 0
-	var sessions *Sessions
+	var sessions *Store
 	begun := make(chan struct{})
-	s := serve(t, Config{Loops: 2}, Handler{
-		OnMessage: func(c *Conn, m Message) {
+	s := serve(t, engine.Config{Loops: 2}, engine.Handler{
+		OnMessage: func(c *engine.Conn, m engine.Message) {
 			<-begun
 			if x, ok := c.State().(*seat); ok {
 				if x.holder != c {
@@ -519,7 +342,7 @@ func TestSessionsFoughtOver(t *testing.T) {
 				t.Error(err)
 			}
 		},
-		OnClose: func(c *Conn, e *CloseError) {
+		OnClose: func(c *engine.Conn, e *engine.CloseError) {
 			if x, ok := c.State().(*seat); ok {
 				if x.holder != c {
 					t.Error("a seat in two hands")
@@ -527,7 +350,7 @@ func TestSessionsFoughtOver(t *testing.T) {
 				x.holder = nil
 			}
 		},
-		OnOpen: func(c *Conn) {
+		OnOpen: func(c *engine.Conn) {
 			<-begun
 			if c.ID() <= seats {
 				x := &seat{holder: c}
@@ -541,7 +364,7 @@ func TestSessionsFoughtOver(t *testing.T) {
 		},
 	})
 	var err error
-	sessions, err = NewSessions(s.Engine, SessionsConfig{OnExpire: func(state any) {
+	sessions, err = New(s.Engine, Config{OnExpire: func(state any) {
 		total += state.(*seat).moves
 		expired++
 	}})
@@ -551,14 +374,14 @@ func TestSessionsFoughtOver(t *testing.T) {
 	close(begun)
 	var tokens []string
 	for range seats {
-		_, token := s.dial("/", nil).receive()
+		_, token := s.dial().receive()
 		tokens = append(tokens, token)
 	}
 	var fight sync.WaitGroup
 	for p := range players {
 		fight.Go(func() {
 			for i := range rounds {
-				c := s.dial("/", nil)
+				c := s.dial()
 				_, _ = c.Write(c.frame(tokens[(p+i*(p+1))%seats]))
 				for range i % 4 {
 					if ev, err := c.next(); err != nil || ev.Kind == codec.Close {
@@ -581,10 +404,4 @@ func TestSessionsFoughtOver(t *testing.T) {
 	if expired != seats || int64(total) != moves.Load() || total == 0 {
 		t.Errorf("%d seats expired with %d moves of %d", expired, total, moves.Load())
 	}
-}
-
-// frame encodes a message.
-func (c *client) frame(text string) []byte {
-	b, _ := c.session.Encode(&c.env, nil, protocol.OpText, []byte(text), false)
-	return b
 }

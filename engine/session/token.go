@@ -1,4 +1,4 @@
-package engine
+package session
 
 import (
 	"bytes"
@@ -39,7 +39,7 @@ type seal struct {
 
 func (s *seal) init(key []byte) error {
 	if key != nil && len(key) < keyBytesMin {
-		return fmt.Errorf("engine: SessionsConfig.Key has %d bytes: it must have at least %d, or be nil for a random one", len(key), keyBytesMin)
+		return fmt.Errorf("session: Config.Key has %d bytes: it must have at least %d, or be nil for a random one", len(key), keyBytesMin)
 	}
 	_, _ = rand.Read(s.registry[:])
 	if s.key = bytes.Clone(key); key == nil {
@@ -64,18 +64,18 @@ func (s *seal) token(id sessionID, expires int64) string {
 // open returns the session that a token names.
 func (s *seal) open(token string, now int64) (id sessionID, err error) {
 	if len(token) != tokenEncoding.EncodedLen(tokenBytes) { // before any work
-		return id, ErrSessionForged
+		return id, ErrForged
 	}
 	b, err := tokenEncoding.DecodeString(token)
 	if err != nil || len(b) != tokenBytes || !hmac.Equal(s.mac(b[:tokenPayload]), b[tokenPayload:]) {
-		return id, ErrSessionForged
+		return id, ErrForged
 	}
 	copy(id[:], b[8:])
 	switch {
 	case int64(binary.BigEndian.Uint64(b[24:])) <= now:
-		return id, ErrSessionExpired
+		return id, ErrExpired
 	case !bytes.Equal(b[:8], s.registry[:]):
-		return id, ErrSessionUnknown
+		return id, ErrUnknown
 	}
 	return id, nil
 }
