@@ -117,8 +117,8 @@ type Config struct {
 
 	WriteStallTimeout time.Duration // without progress of a backlog; then the connection is cut
 
-	PingInterval      time.Duration // of silence, after which the peer is pinged; NoLimit: never
-	PongTimeout       time.Duration // of silence after that ping; then the connection is cut
+	PingInterval      time.Duration // of silence, after which the peer is pinged at the latest, and again at that period while it is silent; NoLimit: never
+	PongTimeout       time.Duration // of silence after the first of these pings; then the connection is cut
 	KeepAliveInterval time.Duration // of silence, after which the kernel probes the peer of a tcp:// connection; NoLimit: never
 	IdleTimeout       time.Duration // without a message in either direction; then the connection is closed with 1001
 	CloseTimeout      time.Duration // for the peer's answer to a close frame, from when it took the last byte; then the connection is cut
@@ -217,7 +217,7 @@ var limits = []limit{
 	{"DeflateWindowBits", func(c *Config) any { return &c.DeflateWindowBits }, 12, 9, 15, 0},
 	{"DeflateTakeoverBytes", func(c *Config) any { return &c.DeflateTakeoverBytes }, 64 * mib, kib, most, most},
 	{"WriteStallTimeout", func(c *Config) any { return &c.WriteStallTimeout }, 30 * sec, 10 * ms, day, ever},
-	{"PingInterval", func(c *Config) any { return &c.PingInterval }, 30 * sec, 10 * ms, day, ever},
+	{"PingInterval", func(c *Config) any { return &c.PingInterval }, 25 * sec, 10 * ms, day, ever},
 	{"PongTimeout", func(c *Config) any { return &c.PongTimeout }, 20 * sec, 10 * ms, day, ever},
 	{"KeepAliveInterval", func(c *Config) any { return &c.KeepAliveInterval }, 30 * sec, sec, 9 * 3600 * sec, ever},
 	{"IdleTimeout", func(c *Config) any { return &c.IdleTimeout }, ever, 10 * ms, day, ever},

@@ -27,23 +27,23 @@ type Conn struct {
 	out   outq.Queue // what waits to be written
 	rare  *rare      // nil for nearly all
 
-	paused    pauseReasons // why nothing is to be read
-	halted    bool         // nothing is read
-	marked    mark         // on which of the worker's lists it is
-	opened    bool         // OnOpen was due, so that OnClose is
-	framed    bool         // it was, once: output consists of frames
-	alive     bool         // something arrived since the last look
-	pinged    bool         // a pong is awaited
-	late      bool         // longer than PongTimeout
-	congested bool         // the kernel did not take all: the socket is watched
-	above     bool         // OnBackpressure was told, OnDrain not yet
-	doomed    bool         // to be closed without further words
-	farewell  bool         // the stream towards the peer is ended
-	mounted   bool         // came through ServeHTTP
-	dialled   bool         // this side is the client
-	answered  bool         // Response tells the server's answer
-	asked     bool         // Request tells the client's request
-	pass      admit.Pass   // its place among all connections, and its client; nothing while the http.Server or a dialing holds it
+	paused     pauseReasons // why nothing is to be read
+	halted     bool         // nothing is read
+	marked     mark         // on which of the worker's lists it is
+	opened     bool         // OnOpen was due, so that OnClose is
+	framed     bool         // it was, once: output consists of frames
+	alive      bool         // something arrived since the last look
+	pinged     bool         // at the last look
+	unanswered bool         // nothing arrived since the ping of pingedAt
+	congested  bool         // the kernel did not take all: the socket is watched
+	above      bool         // OnBackpressure was told, OnDrain not yet
+	doomed     bool         // to be closed without further words
+	farewell   bool         // the stream towards the peer is ended
+	mounted    bool         // came through ServeHTTP
+	dialled    bool         // this side is the client
+	answered   bool         // Response tells the server's answer
+	asked      bool         // Request tells the client's request
+	pass       admit.Pass   // its place among all connections, and its client; nothing while the http.Server or a dialing holds it
 
 	phase atomic.Uint32 // a phase, changed by the loop only
 	id    uint64
@@ -54,8 +54,10 @@ type Conn struct {
 	queued atomic.Int64  // bytes in the inbox and in out
 	posted atomic.Uint32 // closePosted, closeNowPosted, abortPosted
 	topics atomic.Int32  // subscriptions, those on their way included
-	index  int           // in worker.conns
-	timer  wheel.Timer
+	index  int32         // in worker.conns
+
+	pingedAt uint32 // when the first unanswered ping went out, in milliseconds of the loop's clock
+	timer    wheel.Timer
 
 	second, controls uint32 // control frames in the running second
 

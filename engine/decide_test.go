@@ -180,7 +180,7 @@ func TestUpgradeGoEnds(t *testing.T) {
 			return 0
 		},
 		"a reset":     func(_ *server, nc net.Conn) int { _ = nc.(*net.TCPConn).SetLinger(0); _ = nc.Close(); return 0 },
-		"the timeout": func(s *server, nc net.Conn) int { s.pass(5 * time.Second); return 503 },
+		"the timeout": func(s *server, nc net.Conn) int { s.lapse(5 * time.Second); return 503 },
 		"a shutdown":  func(s *server, nc net.Conn) int { s.stop(); return 503 },
 	} {
 		t.Run(name, func(t *testing.T) {

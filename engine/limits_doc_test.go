@@ -86,6 +86,7 @@ func TestLimitsDocumented(t *testing.T) {
 		"spareBroadcastsMax":   showCount(spareBroadcastsMax),
 		"frameKeepMax":         showSize(frameKeepMax),
 		"secondLook":           showDuration(int64(secondLook)),
+		"lateAfter":            showDuration(int64(lateAfter)),
 		"lingerTimeout":        showDuration(int64(lingerTimeout)),
 		"lingerBytesMin":       showSize(lingerBytesMin),
 		"earlyBytesMax":        showSize(earlyBytesMax),

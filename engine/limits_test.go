@@ -120,7 +120,8 @@ func TestSecondLook(t *testing.T) {
 	_ = s.dial("/", nil)
 	c := <-conns
 	s.onLoop(c, func() {
-		c.alive, c.pinged = false, true
+		c.alive, c.unanswered = false, true
+		c.pingedAt = uint32(c.w.now() - c.e.cfg.PongTimeout.Milliseconds())
 		if c.lookForLife(); c.doomed {
 			t.Error("cut at the first look")
 		}

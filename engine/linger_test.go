@@ -89,7 +89,7 @@ func TestRefusalReachesASender(t *testing.T) {
 	late := serveAt(t, new(testClock), Config{}, Handler{})
 	beginLate := func() {
 		late.await("the handshake to begin", func() bool { return late.Stats().BytesIn > 0 })
-		late.pass(late.cfg.HandshakeTimeout)
+		late.lapse(late.cfg.HandshakeTimeout)
 	}
 	send(late, "GET /", http.StatusRequestTimeout, beginLate)
 	full := serve(t, Config{ConnectionsMax: 1}, Handler{})
@@ -118,7 +118,7 @@ func TestNoAnswerInTheMidstOfSending(t *testing.T) {
 		send()
 		s.await("the server to read", func() bool { return s.Stats().BytesIn > uint64(sent) })
 	}
-	s.pass(5 * time.Second)
+	s.lapse(5 * time.Second)
 	if e := <-told; e.Code != protocol.ClosePolicyViolation || e.Remote || !errors.Is(e, ErrTimeout) {
 		t.Errorf("OnClose was told %v", e)
 	}
@@ -156,16 +156,16 @@ func TestDiscardTimeout(t *testing.T) {
 	c := open()
 	for _, step := range []time.Duration{lingerTimeout, 5 * time.Second, 5 * time.Second} {
 		send(c, lingerBytesMin)
-		s.pass(step)
+		s.lapse(step)
 		if connections() != 1 {
 			t.Fatal("a peer in the midst of sending was cut")
 		}
 	}
 	send(c, lingerBytesMin)
-	s.pass(2 * time.Second) // 12 s since the first look
+	s.lapse(2 * time.Second) // 12 s since the first look
 	s.await("the cut after DiscardTimeout", func() bool { return connections() == 0 })
 	c = open()
 	send(c, lingerBytesMin/2)
-	s.pass(lingerTimeout)
+	s.lapse(lingerTimeout)
 	s.await("the cut of a peer that sends next to nothing", func() bool { return connections() == 0 })
 }

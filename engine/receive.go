@@ -184,7 +184,7 @@ func (c *Conn) open() {
 	c.e.gate.Opened(&c.pass)
 	c.limitLife()
 	c.lookForTraffic()
-	c.w.arm(&c.timer, c.e.cfg.PingInterval)
+	c.w.arm(&c.timer, c.e.cfg.PingInterval/2)
 	if f := c.h.OnOpen; f != nil {
 		c.w.calling(onOpen, c)
 		f(c)

@@ -434,12 +434,12 @@ func TestReconnectOverTime(t *testing.T) {
 			t.Fatalf("told %v, want attempt %d", told, attempt)
 		}
 		for now < began+told.Retry.Milliseconds() {
-			w.wheel.Advance(now)
+			w.wheel.Advance(now, nil)
 			tries(0)
 			now++
 		}
 		for range 2 { // the wait is rounded up to a millisecond
-			w.wheel.Advance(now)
+			w.wheel.Advance(now, nil)
 			now++
 		}
 		tries(1)
@@ -456,7 +456,7 @@ func TestReconnectOverTime(t *testing.T) {
 		}
 		for d.waiting {
 			now++
-			w.wheel.Advance(now)
+			w.wheel.Advance(now, nil)
 		}
 		tries(1)
 		want := before + 1

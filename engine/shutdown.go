@@ -103,6 +103,7 @@ func (e *Engine) stop(ctx context.Context) {
 	select {
 	case <-e.gate.Empty():
 	case <-ctx.Done():
+		e.lastLook(ctx)
 	}
 	left := 0
 	if e.http != nil {

@@ -143,6 +143,9 @@ func (c *simConn) check(inInbox int64) {
 	if phase == phaseOpen && cc.congested && queued > s.e.cfg.SendBytesHigh && !cc.halted && !s.cfg.noPause {
 		s.failf("%v: reads on with %d bytes waiting", c, queued)
 	}
+	if again := cc.timer.Again(); again != k.looks {
+		k.looks, k.lookAt = again, s.now
+	}
 	if !cc.timer.Armed() {
 		s.failf("%v: no timer runs in phase %d", c, phase)
 	}
@@ -204,6 +207,9 @@ func (c *simConn) checkTimeout() {
 		if s.now-k.finAt < cfg.DiscardTimeout.Milliseconds() && k.lately(lingerTimeout.Milliseconds()) >= lingerBytesMin {
 			unanswered = false
 		}
+	}
+	if waits := len(k.in) > 0 || k.inFin; waits && k.reading && !stalled && (!k.looks || k.inAt < k.lookAt) {
+		s.failf("%v: cut, though something waits to be read since %d; the first look was at %d, %v", c, k.inAt, k.lookAt, k.looks)
 	}
 	if !quiet && !stalled && !unanswered {
 		s.failf("%v: cut after %d ms of silence, reading %v, %d ms without progress, closing since %d", c, s.now-k.quietAt, k.reading, s.now-k.progressAt, c.closingAt)

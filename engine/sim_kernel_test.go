@@ -38,7 +38,10 @@ type simSock struct {
 
 	in     []byte // from the peer, not read yet
 	inMax  int
-	inFin  bool // the peer ended its stream behind in
+	inFin  bool  // the peer ended its stream behind in
+	inAt   int64 // since when something waits to be read
+	looks  bool  // the connection's timer ran out and is to look again
+	lookAt int64 // when it ran out
 	out    []byte
 	outMax int
 	outFin bool // the server ended its stream behind out
@@ -179,6 +182,7 @@ func (s *sim) SetReading(sock *loop.Socket, on bool) error {
 	case s.now > k.pausedAt:
 		k.quietAt = s.now
 	}
+	k.inAt = s.now
 	s.tracef("%v: reading %v", k.c, on)
 	return nil
 }

@@ -111,6 +111,9 @@ func (p *peer) transmit(n int) bool {
 	if n <= 0 || k.reset || k.closed {
 		return false
 	}
+	if len(k.in) == 0 {
+		k.inAt = p.s.now
+	}
 	k.in = append(k.in, p.stream[:n]...)
 	if p.stream = p.stream[n:]; len(p.stream) == 0 && p.ending {
 		p.end()
@@ -228,7 +231,9 @@ func (p *peer) end() {
 	}
 	p.s.tracef("%v: the peer ends its stream", p.c)
 	p.fin, p.closing, p.stream = true, true, nil
-	k.inFin = true
+	if k.inFin = true; len(k.in) == 0 {
+		k.inAt = p.s.now
+	}
 	if p.eof {
 		p.gone = true
 		return

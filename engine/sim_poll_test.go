@@ -121,7 +121,7 @@ func (k *simSock) read() {
 		if k.outFin {
 			k.late = append(k.late, simRead{s.now, n})
 		}
-		k.quietAt = s.now
+		k.quietAt, k.inAt = s.now, s.now
 		s.tracef("%v: the server reads %d", k.c, n)
 		l.Readable(&k.c.c.sock, b)
 		for i := range b { // it was valid during the call

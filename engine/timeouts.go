@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"time"
 
 	"go.uber.org/zap"
@@ -20,13 +21,15 @@ func (c *Conn) stall(progress bool) {
 }
 
 // expire is told that a timer of the connection ran out. A connection has one timer; what it is for
-// follows from the phase. Few have others beside it.
+// follows from the phase. Few have others beside it. Every timer that cuts looks twice.
 func (c *Conn) expire(t *wheel.Timer) {
 	defer c.recoverPanic()
 	if r := c.rare; r != nil {
 		switch t {
 		case &r.stall:
-			c.doom(ErrTimeout)
+			if !c.w.looksAgain(t) {
+				c.doom(ErrTimeout)
+			}
 			return
 		case &r.idle:
 			c.lookForTraffic()
@@ -40,12 +43,13 @@ func (c *Conn) expire(t *wheel.Timer) {
 			return
 		}
 	}
-	switch c.phase.Load() {
-	case phaseOpening:
-		c.handshakeTimeout()
-	case phaseOpen:
+	switch phase := c.phase.Load(); {
+	case phase == phaseOpen:
 		c.lookForLife()
-	case phaseClosing:
+	case c.w.looksAgain(t):
+	case phase == phaseOpening:
+		c.handshakeTimeout()
+	case phase == phaseClosing:
 		c.noAnswer()
 	default:
 		c.linger()
@@ -86,7 +90,9 @@ func (c *Conn) lookForTraffic() {
 	case r.looks+1 < idleLooks:
 		r.looks++
 	default:
-		_ = c.close(&CloseError{Code: protocol.CloseGoingAway, Reason: "no message for too long", Err: ErrTimeout})
+		if !c.w.looksAgain(&r.idle) {
+			_ = c.close(&CloseError{Code: protocol.CloseGoingAway, Reason: "no message for too long", Err: ErrTimeout})
+		}
 		return
 	}
 	c.w.arm(&r.idle, longest/idleLooks)
@@ -105,30 +111,105 @@ func (c *Conn) handshakeTimeout() {
 	c.refuse(&codec.HandshakeError{Status: 408, Reason: "the request head did not arrive in time"})
 }
 
-// secondLook is long enough for a loop to read what waits, whatever its load.
-const secondLook = 100 * time.Millisecond
+// A timer that cuts looks twice, for what the peer sent, or took, in time may
+// not have been noticed when the timer runs out: the loop was busy, or the whole
+// process stood still. The second look comes after everything that was ready at
+// the first: a millisecond later if the loop is on time. If it was late by
+// lateAfter, the second look comes after secondLook, which is long enough for a
+// loop to read what waits, whatever its load, and for a peer that was held up
+// with us to answer.
+const (
+	secondLook = 100 * time.Millisecond
+	lateAfter  = 10 * time.Millisecond
+)
 
-// lookForLife finds out peers that are gone without a word. Anything that
-// arrived since the last look is life; after an interval of silence the peer
-// is pinged, and after PongTimeout more it is cut. While we do not read, its
-// clock stands still. The cut comes only at a second look: after a stall of the
-// whole process (a suspended machine) the pongs wait unread when the timers run
-// out.
-func (c *Conn) lookForLife() {
-	switch {
-	case c.alive || c.halted:
-		c.alive, c.pinged, c.late = false, false, false
-	case c.late:
-		c.doom(ErrTimeout)
-		return
-	case c.pinged:
-		c.late = true
-		c.w.arm(&c.timer, secondLook)
-		return
-	case c.send(outgoing{op: protocol.OpPing}) == nil && c.e.cfg.PongTimeout < forever:
-		c.pinged = true
-		c.w.arm(&c.timer, c.e.cfg.PongTimeout)
+// advance expires the timers that are due.
+func (w *worker) advance() {
+	now := w.now()
+	if due, ok := w.wheel.Next(); ok && now-due >= lateAfter.Milliseconds() {
+		w.lateUntil = now + secondLook.Milliseconds()
+	}
+	w.wheel.Advance(now, nil)
+}
+
+// looksAgain is asked when t, a timer that cuts, ran out. It reports that it is
+// too early to cut, and has t run out once more. Whatever the peer does until
+// then that arms t anew, or stops it, saves the connection.
+func (w *worker) looksAgain(t *wheel.Timer) bool {
+	if t.Again() {
+		return false
+	}
+	w.wheel.Again(t, max(w.now()+1, w.lateUntil))
+	return true
+}
+
+// lastLook is the second look of a shutdown, when its time is over: every loop
+// serves what was ready then, and if a loop or the process was late, the peers
+// get secondLook for their last answers. A loop that is held up is waited for,
+// as it is by the end of the loops.
+func (e *Engine) lastLook(ctx context.Context) {
+	began := time.Now()
+	if deadline, ok := ctx.Deadline(); ok {
+		began = deadline
+	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for _, w := range e.loops {
+		for range 2 { // what was ready before the first is served before the second
+			from := w.rounds.Load()
+			for w.loop.Wake(); w.live.Load() && w.rounds.Load() == from; {
+				<-tick.C
+			}
+		}
+	}
+	if time.Since(began) < lateAfter {
 		return
 	}
-	c.w.arm(&c.timer, c.e.cfg.PingInterval)
+	select {
+	case <-e.gate.Empty():
+	case <-time.After(secondLook):
+	}
+}
+
+// lookForLife pings a peer of which nothing arrived for PingInterval, again and
+// again at that period while it is silent, and cuts it PongTimeout after the
+// first ping without an answer; whatever arrives is one. No clock is read when
+// something arrives: the looks are half of PingInterval apart, and a peer of
+// which nothing arrived between two of them is pinged, at every second look. If
+// PongTimeout ends between two of them, there is one more look then. While we do
+// not read, pings go out, for the proxies on the way, but nobody is cut.
+func (c *Conn) lookForLife() {
+	due, now := c.timer.Due(), c.w.now()
+	half, patience := (c.e.cfg.PingInterval / 2).Milliseconds(), c.e.cfg.PongTimeout.Milliseconds()
+	next := due + half
+	if next <= now {
+		next = now + half
+	}
+	paused := c.halted // a ping may pause reading for the rest of the turn
+	if paused {
+		c.unanswered = false
+	}
+	switch over := c.unanswered && int64(uint32(due)-c.pingedAt) >= patience; {
+	case over && !c.alive:
+		if !c.w.looksAgain(&c.timer) {
+			c.doom(ErrTimeout)
+		}
+		return
+	case over && patience%half > 0: // the look in between
+		c.alive, c.unanswered = false, false
+		next = due + half - patience%half
+	case c.alive:
+		c.alive, c.pinged, c.unanswered = false, false, false
+	case c.pinged:
+		c.pinged = false
+	default:
+		c.pinged = true
+		if c.send(outgoing{op: protocol.OpPing}) == nil && !c.unanswered && !paused {
+			c.unanswered, c.pingedAt = true, uint32(now)
+		}
+	}
+	if c.unanswered {
+		next = min(next, now+patience-int64(uint32(now)-c.pingedAt))
+	}
+	c.w.wheel.Arm(&c.timer, next)
 }

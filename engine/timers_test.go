@@ -288,7 +288,7 @@ func TestTimersAllocateNothing(t *testing.T) {
 	measure("a tick", func() {
 		k.loops[0].alarmAt = 0
 		k.now += time.Millisecond
-		k.loops[0].wheel.Advance(k.now.Milliseconds())
+		k.loops[0].wheel.Advance(k.now.Milliseconds(), nil)
 	})
 	if ticks < 1000 {
 		t.Errorf("%d ticks", ticks)

@@ -43,15 +43,17 @@ type worker struct {
 	cut      int   // connections that a drain cut before its end
 	unsent   int64 // bytes dropped by that, and when the loop ended
 
-	wheel   wheel.Wheel
-	alarm   *time.Timer // the loop's one runtime timer
-	alarmAt int64       // what it is set to, 0 if it is not
+	wheel     wheel.Wheel
+	lateUntil int64       // nobody is cut before: the loop was late
+	alarm     *time.Timer // the loop's one runtime timer
+	alarmAt   int64       // what it is set to, 0 if it is not
 
 	waiting map[*dialing]struct{} // for their next attempt
 
 	inbox  inbox
 	taking bool // takePosts is to come or under way: the loop need not wake itself
 	watch  watch
+	rounds atomic.Uint64 // calls of Woken: between two of them everything that is ready is served
 
 	mu    sync.Mutex // guards what follows, which the loop changes and others read
 	conns []*Conn    // all on this loop, in no order
@@ -83,8 +85,9 @@ func (w *worker) on() bool { return w.live.Load() && w.loop.On() }
 // Woken implements loop.Driver: it follows a Wake.
 func (w *worker) Woken() {
 	w.beginTurn()
+	w.rounds.Add(1)
 	w.taking = true
-	w.wheel.Advance(w.now())
+	w.advance()
 	w.takePosts()
 	w.taking = false
 	w.attendLater()
@@ -225,13 +228,13 @@ func (w *worker) setAlarm() {
 // or does so at its next turn.
 func (w *worker) rang() {
 	w.alarmAt = 0
-	w.wheel.Advance(w.now())
+	w.advance()
 }
 
 // add and remove keep the list of connections.
 func (w *worker) add(c *Conn) {
 	w.mu.Lock()
-	c.index = len(w.conns)
+	c.index = int32(len(w.conns))
 	w.conns = append(w.conns, c)
 	w.mu.Unlock()
 	if c.dialled {

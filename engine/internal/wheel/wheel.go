@@ -20,8 +20,17 @@ type Expirer interface{ Expire(t *Timer) }
 type Timer struct {
 	Owner      Expirer
 	next, prev *Timer
-	due        int64
+	due        int64 // with the bit again, if Again armed it
 }
+
+// again marks a timer that Again armed. Times are far below it.
+const again = 1 << 62
+
+// Due is when the timer was to expire last, or is to expire.
+func (t *Timer) Due() int64 { return t.due &^ again }
+
+// Again reports whether it was Wheel.Again that armed the timer last.
+func (t *Timer) Again() bool { return t.due&again != 0 }
 
 // Armed reports whether the timer waits in a wheel.
 func (t *Timer) Armed() bool { return t.next != nil }
@@ -31,7 +40,7 @@ func (t *Timer) Armed() bool { return t.next != nil }
 type Wheel struct {
 	now      int64
 	armed    int
-	expiring Timer          // head of the list that Advance works on
+	expiring Timer          // head of the list that Advance works on: those of a slot whose time has come
 	occupied [levels]uint64 // may say yes for a slot that has been emptied by Stop
 	slots    [levels][slots]Timer
 }
@@ -48,6 +57,13 @@ func (w *Wheel) Arm(t *Timer, due int64) {
 	w.armed++
 }
 
+// Again is Arm for a timer that has expired and is to expire once more: t.Again
+// tells it from an Arm.
+func (w *Wheel) Again(t *Timer, due int64) {
+	w.Arm(t, due)
+	t.due |= again
+}
+
 // Stop takes t out. A stopped timer may be stopped again.
 func (w *Wheel) Stop(t *Timer) {
 	if t.next != nil {
@@ -59,37 +75,49 @@ func (w *Wheel) Stop(t *Timer) {
 // Next tells when Advance has work at the earliest; ok is false if no timer is
 // armed. It may be early, by what a coarse level does not know, never late.
 func (w *Wheel) Next() (due int64, ok bool) {
-	if w.armed == 0 {
+	switch {
+	case w.armed == 0:
 		return 0, false
+	case w.expiring.next != nil && w.expiring.next != &w.expiring: // Advance had enough
+		return w.now, true
 	}
 	_, _, due = w.earliest()
 	return due, true
 }
 
 // Advance sets the time and expires every timer that is due, in the order of
-// their ticks. Owners may arm and stop any timer meanwhile.
-func (w *Wheel) Advance(now int64) {
+// their ticks. Owners may arm and stop any timer meanwhile. After each timer it
+// asks enough: if that says so, Advance reports false, and the next Advance goes
+// on where this one stopped. A nil enough never does.
+func (w *Wheel) Advance(now int64, enough func() bool) (done bool) {
 	for w.armed > 0 {
+		list := &w.expiring
+		for list.next != nil && list.next != list {
+			t := list.next
+			unlink(t)
+			if t.Due() > w.now {
+				w.insert(t)
+				continue
+			}
+			w.armed--
+			t.Owner.Expire(t)
+			if enough != nil && enough() {
+				return false
+			}
+		}
+		if w.armed == 0 {
+			break
+		}
 		level, slot, due := w.earliest()
 		if due > now {
 			break
 		}
 		w.now = max(w.now, due)
 		w.occupied[level] &^= 1 << slot
-		list := &w.expiring
 		splice(list, &w.slots[level][slot])
-		for list.next != list {
-			t := list.next
-			unlink(t)
-			if t.due > w.now {
-				w.insert(t)
-				continue
-			}
-			w.armed--
-			t.Owner.Expire(t)
-		}
 	}
 	w.now = max(w.now, now)
+	return true
 }
 
 // earliest finds the first occupied slot of the lowest occupied level, and
@@ -111,8 +139,9 @@ func (w *Wheel) earliest() (level, slot int, due int64) {
 // insert puts t on the level of the highest digit in which its time differs
 // from now.
 func (w *Wheel) insert(t *Timer) {
-	level := (bits.Len64(uint64(w.now^t.due)|1) - 1) / levelBits
-	slot := int(t.due>>(level*levelBits)) & (slots - 1)
+	due := t.Due()
+	level := (bits.Len64(uint64(w.now^due)|1) - 1) / levelBits
+	slot := int(due>>(level*levelBits)) & (slots - 1)
 	w.occupied[level] |= 1 << slot
 	head := &w.slots[level][slot]
 	if head.next == nil {

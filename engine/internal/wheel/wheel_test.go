@@ -13,8 +13,8 @@ type log struct {
 }
 
 func (l *log) Expire(t *Timer) {
-	l.fired = append(l.fired, t.due)
-	if l.w.now < t.due {
+	l.fired = append(l.fired, t.Due())
+	if l.w.now < t.Due() {
 		panic("early")
 	}
 	if l.then != nil {
@@ -38,8 +38,16 @@ func TestAgainstAList(t *testing.T) {
 			switch r.IntN(4) {
 			case 0, 1:
 				due := now + r.Int64N(int64(1)<<r.IntN(34)) - 2
-				w.Arm(tm, due)
+				again := r.IntN(2) == 0
+				if again {
+					w.Again(tm, due)
+				} else {
+					w.Arm(tm, due)
+				}
 				want[tm] = max(due, now+1)
+				if tm.Again() != again || tm.Due() != want[tm] {
+					t.Fatalf("seed %d: due at %d, again %v", seed, tm.Due(), tm.Again())
+				}
 			case 2:
 				w.Stop(tm)
 				delete(want, tm)
@@ -50,7 +58,17 @@ func TestAgainstAList(t *testing.T) {
 					now += r.Int64N(int64(1) << r.IntN(30))
 				}
 				l.fired = nil
-				w.Advance(now)
+				for !w.Advance(now, func() bool { return r.IntN(3) == 0 }) { // in pieces
+					left := -len(l.fired)
+					for _, d := range want {
+						if d <= now {
+							left++
+						}
+					}
+					if due, ok := w.Next(); left > 0 && (!ok || due > now) {
+						t.Fatalf("seed %d: Next is %d %v, but %d timers are due", seed, due, ok, left)
+					}
+				}
 				var due []int64
 				for tm, d := range want {
 					if d <= now {
@@ -90,12 +108,12 @@ func TestOwnerMayArmAndStopWhileExpiring(t *testing.T) {
 			w.Arm(a, 5) // has passed: the next tick
 		}
 	}
-	w.Advance(5)
+	w.Advance(5, nil)
 	if !slices.Equal(l.fired, []int64{5, 5}) || !a.Armed() || b.Armed() || c.Armed() {
 		t.Fatalf("fired %v, a %v, b %v, c %v", l.fired, a.Armed(), b.Armed(), c.Armed())
 	}
 	l.then = nil
-	w.Advance(6)
+	w.Advance(6, nil)
 	if len(l.fired) != 3 || w.Len() != 0 {
 		t.Fatalf("fired %v, %d armed", l.fired, w.Len())
 	}
@@ -107,7 +125,7 @@ func TestArmAllocatesNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { w.Arm(tm, w.now+30_000); w.Stop(tm) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-	if n := testing.AllocsPerRun(100, func() { w.Arm(tm, w.now+3); w.Advance(w.now + 3) }); n != 0 || tm.Armed() {
+	if n := testing.AllocsPerRun(100, func() { w.Arm(tm, w.now+3); w.Advance(w.now+3, nil) }); n != 0 || tm.Armed() {
 		t.Errorf("%v allocations to expire", n)
 	}
 }
