@@ -104,8 +104,20 @@ for (const [name, proxy] of Object.entries(proxies)) {
     assert.match((await elsewhere.next()).message, /403/);
   });
 
+  test(`${name}: an idle connection outlives the proxy's time limit`, {timeout}, async (t) => {
+    const server = await serve(t, 'echo', '-ping-interval', '1500ms', '-trusted-proxies', '127.0.0.1');
+    const through = await front(t, proxy, server, (text) => (proxy.timeouts ? replaced(text, '60s', '3s') : text));
+    const peer = await Peer.open(through.url, {origin: through.origin});
+    let pings = 0;
+    peer.ws.on('ping', () => pings++);
+    while (pings < 6) await Promise.race([once(peer.ws, 'ping'), ended(peer)]);
+    peer.ws.send('still there');
+    assert.deepEqual(await peer.next(), {type: 'text', data: 'still there'});
+    peer.ws.terminate();
+  });
+
   if (proxy.timeouts) {
-    test(`${name}: an idle connection without pings meets its time limit`, {timeout}, async (t) => {
+    test(`${name}: without pings it does not`, {timeout}, async (t) => {
       const server = await serve(t, 'echo', '-ping-interval', '-1ns', '-trusted-proxies', '127.0.0.1');
       const through = await front(t, proxy, server, (text) => replaced(text, '60s', '1s'));
       const peer = await Peer.open(through.url, {origin: through.origin});
@@ -127,3 +139,5 @@ for (const [name, proxy] of Object.entries(proxies)) {
     });
   }
 }
+
+const ended = (peer) => once(peer.ws, 'close').then(([code]) => { throw new Error(`it was closed with ${code}`); });
