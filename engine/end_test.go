@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -126,5 +127,37 @@ func TestSenderBehindABacklog(t *testing.T) {
 	}
 	if info := c.closed(); info == nil || info.Code != protocol.CloseProtocolError {
 		t.Errorf("closed with %v", info)
+	}
+}
+
+// TestWhoIsGoneIsServed: what a peer sent before it closed is carried out,
+// although reading paused for the first of it.
+func TestWhoIsGoneIsServed(t *testing.T) {
+	for _, addr := range []string{"tcp://127.0.0.1:0", "unix://" + filepath.Join(t.TempDir(), "s")} {
+		ran, told := make(chan string, 10), make(chan *CloseError, 1)
+		s := serve(t, Config{Addr: addr, Codec: func() codec.Codec { return new(codec.Raw) }, Loops: 1}, Handler{
+			OnMessage: func(c *Conn, m Message) {
+				if err := c.Go(m, func(_ context.Context, m Message) {
+					<-c.Context().Done() // the peer is gone
+					ran <- m.Text()
+				}); err != nil {
+					t.Error(err)
+				}
+			},
+			OnClose: func(_ *Conn, e *CloseError) { told <- e },
+		})
+		nc := s.connect()
+		_, _ = io.WriteString(nc, "first")
+		s.await("the first message", func() bool { return s.Stats().MessagesIn == 1 })
+		_, _ = io.WriteString(nc, "second")
+		_ = nc.Close()
+		for _, want := range []string{"first", "second"} {
+			if got := one(t, ran, "a message"); got != want {
+				t.Errorf("%s: %q, want %q", addr, got, want)
+			}
+		}
+		if e := one(t, told, "OnClose"); e.Code != protocol.CloseNormal {
+			t.Errorf("%s: OnClose was told %v", addr, e)
+		}
 	}
 }

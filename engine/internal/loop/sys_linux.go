@@ -165,7 +165,9 @@ func recv(fd int, b []byte) (int, unix.Errno) {
 
 // happened acts on what the poller found. Writing comes before reading, so that
 // less waits when the answers to what is read join it. But of a broken socket
-// that is not paused, first what it still holds is read, and then the error.
+// that is not paused, first what it still holds is read, and then the error. A
+// unix socket whose peer has closed says POLLHUP, and still holds what that sent:
+// for a paused one this is the end of the peer's stream, as on TCP.
 func (l *Loop) happened(s *Socket, ev netpoll.IOEvent) {
 	const broken = unix.EPOLLERR | unix.EPOLLHUP
 	var found events
@@ -174,11 +176,11 @@ func (l *Loop) happened(s *Socket, ev netpoll.IOEvent) {
 	}
 	if s.paused && ev&(broken|unix.EPOLLRDHUP) != 0 {
 		now := state(s.fd)
-		if now&(unix.POLLERR|unix.POLLHUP) != 0 {
+		if now&unix.POLLERR != 0 {
 			l.end(s, io.EOF)
 			return
 		}
-		if now&unix.POLLRDHUP != 0 {
+		if now&(unix.POLLRDHUP|unix.POLLHUP) != 0 {
 			found |= hangup
 		}
 	}

@@ -253,3 +253,39 @@ func TestEnded(t *testing.T) {
 		t.Errorf("the peer read %q, %v", got, err)
 	}
 }
+
+// TestPausedReadsWhatThePeerLeft: a peer that sends and is gone has said all the
+// same what it has said, whenever reading resumes.
+func TestPausedReadsWhatThePeerLeft(t *testing.T) {
+	g, drivers := start(t, 1)
+	for _, unix := range []bool{false, true} {
+		o, peer := life{unix: unix}.begin(t, g)
+		<-o.opened
+		drivers[0].on(func() {
+			o.sock.Pause()
+			_ = o.sock.WatchHangup()
+		})
+		_, _ = peer.Write([]byte("last words"))
+		_ = peer.Close()
+		select {
+		case e := <-o.told:
+			if e != hangup {
+				t.Errorf("unix %v: told %v", unix, e)
+			}
+		case err := <-o.closed:
+			t.Fatalf("unix %v: closed although paused: %v", unix, err)
+		}
+		drivers[0].on(func() { // what is told is told once
+			if len(o.closed)+len(o.read)+len(o.told) != 0 {
+				t.Errorf("unix %v: closed, read or told although paused", unix)
+			}
+			if !o.sock.closing {
+				o.sock.Resume()
+			}
+		})
+		err := <-o.closed
+		if len(o.read) == 0 || <-o.read != "last words" || !errors.Is(err, io.EOF) {
+			t.Errorf("unix %v: the last words are lost; closed with %v", unix, err)
+		}
+	}
+}
