@@ -137,7 +137,7 @@ func (e *Engine) refusal(err error) *codec.HandshakeError {
 	var failed *DialError
 	malformed := func(f protocol.Field) bool { return !protocol.ValidField(f) }
 	switch errors.As(err, &failed); {
-	case err == errInternal: // and is logged
+	case errors.Is(err, errInternal): // and is logged
 		return errInternal
 	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599 && !slices.ContainsFunc(refused.Fields, malformed):
 		return refused

@@ -34,7 +34,7 @@ func TestUpgradeGo(t *testing.T) {
 			waiting, decide := make(chan bool, 1), make(chan bool)
 			upper := &Handler{
 				OnOpen: func(c *Conn) {
-					_ = c.SendText(fmt.Sprint(c.State(), c.Subprotocol(), c.Request().Path, c.Request().Fields.Get("X"), c.Context().Err()))
+					_ = c.SendText(fmt.Sprint(c.State(), c.Subprotocol(), c.Request().Path, " ", c.Request().Fields.Get("X"), c.Context().Err()))
 				},
 				OnMessage: func(c *Conn, m Message) { _ = c.SendText(strings.ToUpper(m.Text())) },
 			}
@@ -70,7 +70,7 @@ func TestUpgradeGo(t *testing.T) {
 			if r.StatusCode != 101 || r.Header.Get("Sec-WebSocket-Protocol") != "v2" || r.Header.Get("Set-Cookie") != "seen=y" {
 				t.Errorf("%s %v", r.Status, r.Header)
 			}
-			if !strings.HasSuffix(rest, "\x81\x02HI\x81\x02HO\x88\x00") || !strings.Contains(rest, "adav2/slowy<nil>") {
+			if !strings.HasSuffix(rest, "\x81\x02HI\x81\x02HO\x88\x00") || !strings.Contains(rest, "adav2/slow y<nil>") {
 				t.Errorf("then %q", rest)
 			}
 			if n := s.gate.Counts().Half; n != 0 {
@@ -130,9 +130,6 @@ func TestUpgradeGoAnswers(t *testing.T) {
 			t.Errorf("%s: %s %q", path, r.Status, body)
 		}
 	}
-	if err := left.Load().Go(nil); err == nil {
-		t.Error("Go after OnUpgrade")
-	}
 	if err := new(Upgrade).Go(nil); err == nil {
 		t.Error("Go of no handshake")
 	}
@@ -145,6 +142,9 @@ func TestUpgradeGoAnswers(t *testing.T) {
 	}
 	if err := s.end(); err != nil {
 		t.Error(err)
+	}
+	if err := left.Load().Go(nil); err == nil { // the loop, which had it, has ended
+		t.Error("Go after OnUpgrade")
 	}
 	s.balanced()
 }
@@ -252,7 +252,7 @@ func TestUpgradesMax(t *testing.T) {
 		_ = nc.Close()
 	}
 	for range 2 {
-		one(t, ended, "the end of a context")
+		_ = one(t, ended, "the end of a context")
 	}
 	w := s.loops[0]
 	s.await("all to be gone", func() bool { w.mu.Lock(); defer w.mu.Unlock(); return len(w.conns) == 0 })

@@ -130,7 +130,6 @@ func ExampleUpgrade_Go_proxy() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer run(behind)()
 
 	var e *engine.Engine
 	toServer := &engine.Handler{
@@ -179,6 +178,7 @@ func ExampleUpgrade_Go_proxy() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer run(behind)()
 	defer run(e)()
 
 	fmt.Println(handshake(e, "/chat", "Sec-WebSocket-Protocol: chat.v2, chat.v1"))

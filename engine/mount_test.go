@@ -85,11 +85,11 @@ func TestUpgradeBehindMiddleware(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, Config{Loops: 1}, Handler{OnUpgrade: onUpgrade, OnOpen: tell})
+			s := serve(t, Config{Loops: 1}, Handler{OnUpgrade: onUpgrade, OnOpen: func(*Conn) { t.Error("OnOpen of the Handler of New") }})
 			mux := http.NewServeMux()
 			mux.Handle("/rooms/{room}", authenticate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				u := Upgrade{
-					State: &guest{r.Context().Value(userKey{}).(string), r.PathValue("room")}, Subprotocol: "chat",
+					State: &guest{r.Context().Value(userKey{}).(string), r.PathValue("room")}, Subprotocol: "chat", Handler: &Handler{OnOpen: tell},
 					Header: []protocol.Field{{Name: "X-Given", Value: "yes"}},
 				}
 				if err := s.Upgrade(w, r, u); err != nil {
@@ -169,8 +169,8 @@ func TestUpgradeErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = e.Shutdown(t.Context()) }()
-	var got error
-	upgrade := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { got = e.Upgrade(w, r, Upgrade{}) })
+	failed := make(chan error, 1)
+	upgrade := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { failed <- e.Upgrade(w, r, Upgrade{}) })
 	r := httptest.NewRequest("GET", "/", nil)
 	r.Header.Set("Upgrade", "websocket")
 	for want, change := range map[string]func(r *http.Request){
@@ -182,31 +182,36 @@ func TestUpgradeErrors(t *testing.T) {
 		w, r := httptest.NewRecorder(), r.Clone(t.Context())
 		change(r)
 		upgrade(w, r)
-		if got == nil || !strings.Contains(got.Error(), want) || w.Code < 500 {
+		if got := <-failed; got == nil || !strings.Contains(got.Error(), want) || w.Code < 500 {
 			t.Errorf("%s: %v, %d", want, got, w.Code)
 		}
 	}
-	if r, _ := outside(t, upgrade)(upgradeHead()); r.StatusCode != 503 || got == nil {
-		t.Errorf("an engine that does not run: %s, %v", r.Status, got)
+	answer, _ := outside(t, upgrade)(upgradeHead())
+	if got := one(t, failed, "Upgrade to return"); answer.StatusCode != 503 || got == nil {
+		t.Errorf("an engine that does not run: %s, %v", answer.Status, got)
 	}
 }
 
 // TestUpgradeOfAConnectionThatCameBack: over a connection that Config.HTTP had.
 func TestUpgradeOfAConnectionThatCameBack(t *testing.T) {
-	s := serve(t, Config{Loops: 1, HTTP: http.HandlerFunc(sum)}, Handler{OnOpen: func(c *Conn) {
+	e, err := New(Config{Addr: "ws://127.0.0.1:0", Loops: 1, HTTP: http.HandlerFunc(sum)}, Handler{OnOpen: func(c *Conn) {
 		_ = c.SendText(c.State().(string))
 		_ = c.Close(protocol.CloseNormal, "")
 	}})
-	s.http.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.http.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !upgradeRequested(r) {
 			sum(w, r)
 			return
 		}
 		w.Header().Set("Set-Cookie", "a=b")
-		if err := s.Upgrade(w, r, Upgrade{State: "given"}); err != nil {
+		if err := e.Upgrade(w, r, Upgrade{State: "given"}); err != nil {
 			t.Error(err)
 		}
 	})
+	s := run(t, e)
 	nc := s.connect()
 	br := bufio.NewReader(nc)
 	_, _ = io.WriteString(nc, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n")
