@@ -35,8 +35,8 @@ func (c *Conn) forCallbacks() error {
 }
 
 // AfterClose has f told when the connection is over. A connection may have
-// several followers; they are told in the order of the calls. A call with one that it has
-// already changes nothing.
+// several followers; they are told in the order of the calls. A call with one that
+// it has already changes nothing.
 //
 // AfterClose is for callbacks of c, or what is posted to its loop (Conn.Loop),
 // and fails elsewhere. It fails with ErrClosed if c is not open: in OnClose too.
@@ -111,7 +111,8 @@ func (c *Conn) released(f func()) {
 // OnClose, a connection whose function of Conn.Go outlasts the shutdown ends
 // later.) It is called too if Run never was. Several functions are called in the
 // order of the calls; f itself may call AtEnd. A panic of f is logged. Any
-// goroutine may call AtEnd; it fails with ErrStopped when the functions have been called.
+// goroutine may call AtEnd; it fails with ErrStopped when the functions have been
+// called.
 func (e *Engine) AtEnd(f func()) error {
 	e.life.mu.Lock()
 	defer e.life.mu.Unlock()

@@ -22,18 +22,17 @@ func (w *watcher) Closed(c *Conn) { w.closed(c) }
 func TestAfterClose(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
 		events := make(chan string, 20)
-		var s *server
 		told := func(name string) *watcher {
 			return &watcher{func(c *Conn) {
-				if !c.Loop().On() || s.gate.Counts().Inside != 1 {
-					t.Errorf("%s: on its loop %v, %d connections are inside", name, c.Loop().On(), s.gate.Counts().Inside)
+				if inside := c.e.gate.Counts().Inside; !c.Loop().On() || inside != 1 {
+					t.Errorf("%s: on its loop %v, %d connections are inside", name, c.Loop().On(), inside)
 				}
 				if events <- name; name == "first" {
 					panic(errOnPurpose)
 				}
 			}}
 		}
-		s = serve(t, Config{Loops: n}, Handler{
+		s := serve(t, Config{Loops: n}, Handler{
 			OnMessage: func(c *Conn, m Message) {
 				first := told("first")
 				for _, f := range []*watcher{first, told("second"), first} {

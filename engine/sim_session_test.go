@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// SimStore is a session.Store as the simulation knows it. This package cannot
-// import that one, which imports it: sim_store_test.go makes it, of the package engine_test.
+// SimStore is a session.Store as the simulation knows it. Session imports engine,
+// so that the tests of this package cannot import it: sim_store_test.go, of the
+// package engine_test, makes the Store.
 type SimStore interface {
 	Begin(c *Conn, state any) (token string, err error)
 	Resume(c *Conn, token string, give func(state any)) error

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -68,7 +69,7 @@ func newArcade(t *testing.T, cfg engine.Config, sc Config) *arcade {
 }
 
 // command carries out what a client asks: "begin NAME", "resume TOKEN", "move",
-// "go", "end", "token".
+// "go", "end", "token", "drop TOKEN".
 func (a *arcade) command(c *engine.Conn, m engine.Message) {
 	verb, rest, _ := strings.Cut(m.Text(), " ")
 	answer := func(err error, format string, args ...any) {
@@ -104,6 +105,9 @@ func (a *arcade) command(c *engine.Conn, m engine.Message) {
 			answer(err, "")
 		}
 		inside = false
+	case "drop":
+		err := a.sessions.Resume(c, rest, func(any) { a.t.Error("a state whose session is over") })
+		answer(errors.Join(err, a.sessions.End(c)), "ended")
 	case "move":
 		x.moves++
 		answer(nil, "%d moves", x.moves)

@@ -106,6 +106,7 @@ type clock struct {
 // rings too: so may one that is under way when it is stopped.
 type timer struct {
 	*engine.Timer
+	loop *engine.Loop
 	due  time.Time
 	rang chan struct{}
 }
@@ -119,7 +120,7 @@ func (k *clock) read() time.Time {
 func (k *clock) after(l *engine.Loop, d time.Duration, f func()) *engine.Timer {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	x := &timer{due: k.now.Add(d), rang: make(chan struct{})}
+	x := &timer{loop: l, due: k.now.Add(d), rang: make(chan struct{})}
 	x.Timer = l.After(24*time.Hour, func() {
 		defer close(x.rang)
 		f()
@@ -146,6 +147,10 @@ func (k *clock) pass(d time.Duration) {
 	for _, x := range due {
 		x.Reset(0)
 		<-x.rang
+		after := make(chan struct{})
+		if x.loop.Post(func() { close(after) }) == nil {
+			<-after // and what follows the call, such as the log of a panic
+		}
 	}
 }
 

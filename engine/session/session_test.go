@@ -139,9 +139,21 @@ func TestGrace(t *testing.T) {
 			a.clock.pass(time.Minute)
 			c = next
 		}
-		if len(a.expired) != 0 {
+		a.lose(c)
+		a.clock.pass(9 * time.Second)
+		c = a.dial()
+		c.want("resume "+token, "resumed ada, 4 moves")
+		a.lose(c)
+		a.clock.pass(time.Second) // the timer of the loss before rings
+		if len(a.expired) != 0 || a.sessions.Len() != 1 {
 			t.Fatal("expired")
 		}
+		a.clock.pass(9*time.Second - time.Millisecond)
+		if len(a.expired) != 0 {
+			t.Fatal("expired too early")
+		}
+		c = a.dial()
+		c.want("resume "+token, "resumed ada, 5 moves")
 		a.lose(c)
 		a.clock.pass(10 * time.Second)
 		if got := one(t, a.expired, "OnExpire"); got != "ada" {
@@ -173,6 +185,15 @@ func TestEndOfASession(t *testing.T) {
 	a.clock.pass(time.Hour)
 	if len(a.expired) != 0 || a.sessions.Len() != 0 {
 		t.Errorf("%d expired, %d sessions", len(a.expired), a.sessions.Len())
+	}
+
+	c, token = a.sit("edith")
+	a.lose(c)
+	c = a.dial()
+	c.want("drop "+token, "ended") // before it was given the state
+	c.want("token", "error: session: the connection has no session")
+	if a.sessions.Len() != 0 {
+		t.Errorf("%d sessions", a.sessions.Len())
 	}
 }
 
