@@ -40,7 +40,7 @@ func TestCloseWithoutStatus(t *testing.T) {
 	if info := c.closed(); info == nil || info.Code != protocol.CloseNoStatus || !info.Remote {
 		t.Errorf("the peer was told %+v", info)
 	}
-	<-told
+	_ = one(t, told, "OnClose")
 }
 
 // TestAbort: the peer sees a reset and no close frame; OnClose is told why, and

@@ -85,7 +85,7 @@ func TestEndOfStream(t *testing.T) {
 		if got, err := io.ReadAll(nc); err != nil || string(got) != x.want {
 			t.Errorf("%q was answered with %d bytes, %.20q, %v", x.send, len(got), got, err)
 		}
-		if e := <-told; e.Code != x.code || !errors.Is(e.Err, x.err) || e.Remote != (x.err != errPanic) {
+		if e := <-told; e.Code != x.code || !errors.Is(e.Err, x.err) || e.Remote == errors.Is(x.err, errPanic) {
 			t.Errorf("%q: OnClose was told %v", x.send, e)
 		}
 	}

@@ -29,7 +29,7 @@ func TestIdleTimeout(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			answer = func() { c.closed() }
+			answer = func() { _ = c.closed() }
 			say = func() { c.send(protocol.OpText, "hello"); c.expect("hello") }
 		}
 		c := <-conns

@@ -133,7 +133,7 @@ func TestLateAnswerInADrain(t *testing.T) {
 	x.stop()
 	x.hear()
 	x.heldUp(6*time.Second, func() { x.answer(codec.Close) })
-	one(t, x.closed, "OnClose")
+	_ = one(t, x.closed, "OnClose")
 	_ = x.Conn.Close()
 	if err := x.end(); err != nil {
 		t.Error(err)
@@ -166,7 +166,7 @@ func TestLateEndOfStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.answer(codec.Close)
-	one(t, x.closed, "OnClose")
+	_ = one(t, x.closed, "OnClose")
 	x.await("the farewell", func() (said bool) {
 		x.onLoop(x.conn, func() { said = x.conn.farewell })
 		return said

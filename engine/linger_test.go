@@ -152,7 +152,7 @@ func TestDiscardTimeout(t *testing.T) {
 		}
 		s.await("the server to read", func() bool { return s.Stats().BytesIn >= before+uint64(n) })
 	}
-	connections := func() int { return int(s.Stats().Connections) }
+	connections := func() int { return s.Stats().Connections }
 	c := open()
 	for _, step := range []time.Duration{lingerTimeout, 5 * time.Second, 5 * time.Second} {
 		send(c, lingerBytesMin)

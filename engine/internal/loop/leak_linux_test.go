@@ -81,14 +81,14 @@ func (x life) live(t *testing.T, g *Group, d *driver) weak.Pointer[owner] {
 			s.Close()
 		}
 	})
-	<-o.closed
+	why := <-o.closed
 	for len(o.told) > 0 {
 		<-o.told
 	}
 	_ = peer.Close()
 	d.on(func() {})
 	if len(o.told)+len(o.closed) != 0 {
-		t.Errorf("%+v: the owner was called after Closed", x)
+		t.Errorf("%+v: the owner was called after Closed, which said %v", x, why)
 	}
 	if n := registered(t, d.l); n != 0 {
 		t.Errorf("%+v: the poller still has %d descriptors", x, n)

@@ -93,11 +93,14 @@ func removeLeft(path string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	switch err = unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err {
-	case unix.ECONNREFUSED:
+	err = unix.Connect(fd, &unix.SockaddrUnix{Name: path})
+	if errors.Is(err, unix.ECONNREFUSED) {
 		return os.Remove(path)
-	case nil, unix.EAGAIN, unix.EINPROGRESS, unix.EPROTOTYPE: // its queue may be full, or its kind another
-		return ErrServed
+	}
+	for _, served := range []error{nil, unix.EAGAIN, unix.EINPROGRESS, unix.EPROTOTYPE} { // its queue may be full, or its kind another
+		if errors.Is(err, served) {
+			return ErrServed
+		}
 	}
 	return os.NewSyscallError("connect", err)
 }
@@ -110,11 +113,13 @@ func lock(dir string) (unlock func()) {
 	if err != nil {
 		return func() {}
 	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for range 100 {
-		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+		if err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
 			break
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-tick.C
 	}
 	return func() { _ = f.Close() }
 }

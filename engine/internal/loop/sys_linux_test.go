@@ -246,7 +246,7 @@ func TestEnded(t *testing.T) {
 		o.ended = nil
 		o.sock.Resume()
 	})
-	if err := <-o.closed; err != io.EOF {
+	if err := <-o.closed; !errors.Is(err, io.EOF) {
 		t.Errorf("closed with %v", err)
 	}
 	if got, err := io.ReadAll(peer); err != nil || string(got) != "there?" {

@@ -13,10 +13,10 @@ package outq
 import "github.com/sockmill/sockmill/codec"
 
 const (
-	// ChunkBytesMax: small messages are gathered into chunks up to this.
+	// ChunkBytesMax is the size up to which small messages are gathered into a chunk.
 	ChunkBytesMax = 64 << 10
 
-	// ShareBytesMin: smaller shared frames are copied behind what waits.
+	// ShareBytesMin is the size below which a shared frame is copied behind what waits.
 	ShareBytesMin = 4 << 10
 
 	// RemovableBytes is what a message that a policy may remove counts for in
