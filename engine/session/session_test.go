@@ -259,7 +259,13 @@ func TestSessionPanics(t *testing.T) {
 	if expired.Load() != 1 {
 		t.Errorf("%d expired", expired.Load())
 	}
-	_, _ = a.sit("still alive")
+	for _, name := range []string{"still alive", "and another"} {
+		c, _ := a.sit(name)
+		a.lose1(c)
+	}
+	if err := a.end(); err != nil || expired.Load() != 3 { // a panic of one at the end is none of the other's
+		t.Errorf("%v; %d expired", err, expired.Load())
+	}
 }
 
 // TestSessionMisuse: what is wrong is said.

@@ -23,7 +23,7 @@ func TestTwoStores(t *testing.T) {
 	var stores [2]store
 	given, closed := make(chan any, 2), make(chan error, 3)
 	begun := make(chan struct{})
-	s := serve(t, engine.Config{Loops: 2}, engine.Handler{
+	s := serve(t, engine.Config{Loops: 1}, engine.Handler{
 		OnOpen: func(c *engine.Conn) {
 			<-begun
 			var err error
