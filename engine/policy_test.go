@@ -111,6 +111,7 @@ func TestPolicies(t *testing.T) {
 				if fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Errorf("received %d messages, want %d", len(got), len(want))
 				}
+				s.await("an empty queue", func() bool { return c.queued.Load() == 0 })
 				st := c.Stats()
 				if from == "loop" && refused != tt.refused {
 					t.Errorf("%d refused, want %d", refused, tt.refused)
@@ -118,7 +119,6 @@ func TestPolicies(t *testing.T) {
 				if st.Dropped != tt.dropped || st.Replaced != tt.replaced || int(st.MessagesOut) != filler+len(want)+1 || before.Dropped != st.Dropped {
 					t.Errorf("%+v, want %d dropped, %d replaced, %d out", st, tt.dropped, tt.replaced, filler+len(want)+1)
 				}
-				s.await("an empty queue", func() bool { return c.queued.Load() == 0 })
 				_ = cl.Conn.Close()
 				_ = s.end()
 				s.balanced()
