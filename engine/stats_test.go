@@ -59,16 +59,19 @@ func TestStatsDoNotLag(t *testing.T) {
 		looks := make(chan look, 2)
 		var s *server
 		var cl *client
+		served := make(chan struct{}) // s is set
 		onOpen := func(c *Conn) {
 			if c.Dialled() != dialled {
 				return
 			}
+			<-served
 			_ = c.SendText("hello")
 			elsewhere := make(chan Stats)
 			go func() { elsewhere <- s.Stats() }()
 			looks <- look{s.Stats(), <-elsewhere}
 		}
 		s = serve(t, Config{Loops: 1}, Handler{OnOpen: onOpen})
+		close(served)
 		if dialled {
 			s.mustDial(Dial{URL: s.url("/"), Handler: &Handler{OnOpen: onOpen}})
 		} else {
@@ -101,6 +104,7 @@ func TestStatsDiscarded(t *testing.T) {
 			_ = c.Send(Message{Type: Text, Data: []byte(strings.Repeat("x", 100)), Policy: []Policy{PolicyClose, PolicyDropOldest}[i%2]})
 		}
 	})
+	s.await("the end of that turn", func() bool { return s.Stats().MessagesSent >= uint64(filler+more) })
 	before := s.Stats()
 	if before.MessagesSent != uint64(filler+more) || before.Dropped != 0 || before.Discarded != 0 || before.MessagesOut >= before.MessagesSent-more {
 		t.Errorf("%d waiting behind %d: %+v", more, filler, before)
