@@ -155,7 +155,7 @@ func (s *sim) stop() {
 	for s.runJob() {
 	}
 	for _, x := range s.states {
-		if !x.over && x.last() == nil { // its timer is on a loop that ends
+		if !x.over && x.newest == nil { // its timer is on a loop that ends
 			s.graces++
 		}
 	}

@@ -27,16 +27,8 @@ var (
 type simState struct {
 	token  string
 	holder *simConn
-	heir   *simConn // resumed it last and was not given it yet
+	newest *simConn // began or resumed it last, and is there
 	over   bool     // expired, or ended
-}
-
-// last is whose the session is now.
-func (x *simState) last() *simConn {
-	if x.heir != nil {
-		return x.heir
-	}
-	return x.holder
 }
 
 func (s *sim) newSessions() {
@@ -72,7 +64,7 @@ func (c *simConn) session() {
 		s.tracef("%v: the program begins a session: %v", c, err)
 		switch {
 		case err == nil && open:
-			x.token, x.holder, c.state = token, c, x
+			x.token, x.holder, x.newest, c.state = token, c, c, x
 			s.states = append(s.states, x)
 		case errors.Is(err, ErrClosed) && !open:
 		case errors.Is(err, ErrSimFull) && s.sessions.Len() == s.sessionsMax:
@@ -85,7 +77,7 @@ func (c *simConn) session() {
 		s.tracef("%v: the program resumes a session, over %v: %v", c, x.over, err)
 		switch {
 		case err == nil && open && !x.over:
-			c.resuming, x.heir = true, c
+			c.resuming, x.newest = true, c
 		case errors.Is(err, ErrClosed) && !open:
 		case errors.Is(err, ErrSimExpired) && x.over:
 		default:
@@ -102,9 +94,6 @@ func (c *simConn) given(x *simState) {
 		s.failf("%v: is given a state that %v holds, over %v, resuming %v, phase %d", c, x.holder, x.over, c.resuming, c.c.phase.Load())
 	}
 	c.resuming, c.state, x.holder = false, x, c
-	if x.heir == c {
-		x.heir = nil
-	}
 	switch {
 	case s.chance(300):
 		c.act()
@@ -120,7 +109,7 @@ func (c *simConn) endSession() {
 	err := s.sessions.End(c.c)
 	s.tracef("%v: the program ends a session: %v", c, err)
 	for _, x := range s.states {
-		if x.over || x.last() != c {
+		if x.over || x.newest != c {
 			continue
 		}
 		if err != nil {
@@ -141,8 +130,8 @@ func (c *simConn) leaveState() {
 		if x.holder == c {
 			x.holder = nil
 		}
-		if x.heir == c {
-			x.heir = nil
+		if x.newest == c {
+			x.newest = nil
 		}
 	}
 	c.resuming = false

@@ -32,10 +32,10 @@ type follower Store
 // Closed implements engine.Follower.
 func (f *follower) Closed(c *engine.Conn) { (*Store)(f).lost(c) }
 
-// of returns the session of c, unless another connection has resumed it. s.mu is
-// held.
+// of returns the session of c, unless another connection has resumed it, even one
+// that is lost by now. s.mu is held.
 func (s *Store) of(c *engine.Conn) *session {
-	if x := s.byConn[c]; x != nil && (x.heir == c || x.heir == nil) {
+	if x := s.byConn[c]; x != nil && x.newest == c {
 		return x
 	}
 	return nil
@@ -77,6 +77,9 @@ func (s *Store) lost(c *engine.Conn) {
 	s.mu.Lock()
 	x := s.byConn[c]
 	delete(s.byConn, c)
+	if x != nil && x.newest == c {
+		x.newest = nil
+	}
 	switch {
 	case x == nil: // it was ended
 	case x.heir == c: // the holder is on its way out

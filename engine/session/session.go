@@ -129,6 +129,7 @@ type session struct {
 	state  any
 	holder *engine.Conn  // has it, until its OnClose has returned
 	heir   *engine.Conn  // has resumed it and waits for that
+	newest *engine.Conn  // has begun or resumed it last; nil when that is lost
 	give   func(any)     // the heir's
 	read   func(func())  // ends the heir's wait: see engine.Conn.Hold
 	grace  *engine.Timer // runs while there is neither
@@ -186,7 +187,7 @@ func (s *Store) Begin(c *engine.Conn, state any) (token string, err error) {
 	case s.byConn[c] != nil:
 		return "", errSecond
 	}
-	x := &session{id: newSessionID(), state: state, holder: c}
+	x := &session{id: newSessionID(), state: state, holder: c, newest: c}
 	s.byID[x.id], s.byConn[c] = x, x
 	return s.token(x), nil
 }
@@ -229,7 +230,7 @@ func (s *Store) Resume(c *engine.Conn, token string, give func(state any)) error
 		delete(s.byConn, old)
 		_ = old.CloseNow(errResumed())
 	}
-	x.heir, x.give, x.read = c, give, read
+	x.heir, x.newest, x.give, x.read = c, c, give, read
 	if old := x.holder; old != nil {
 		_ = old.CloseNow(errResumed()) // fails when old is gone, or about to
 	} else {

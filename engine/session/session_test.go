@@ -96,6 +96,17 @@ func TestResumeWaitsForGo(t *testing.T) {
 					}
 				case "the heir drops":
 					a.lose1(other)
+					var old *engine.Conn
+					a.await("the heir's loss", func() bool {
+						a.sessions.mu.Lock()
+						defer a.sessions.mu.Unlock()
+						for old = range a.sessions.byConn {
+						}
+						return len(a.sessions.byConn) == 1
+					})
+					if err := a.sessions.End(old); !errors.Is(err, ErrNone) {
+						t.Errorf("the old one ends what another has resumed: %v", err)
+					}
 					close(a.release)
 					_ = one(t, a.closed, "OnClose of the old one")
 					a.await("the loss", func() bool { return a.waiting() == 1 })
