@@ -106,8 +106,10 @@ func (c *Conn) decided(u *Upgrade, err error) {
 	case r.gone:
 		c.leave()
 		return
-	case phase != phaseOpening || c.doomed:
+	case phase >= phaseEnding: // end left this to us
 		c.e.gate.Opened(&c.pass)
+		return
+	case phase != phaseOpening || c.doomed: // end is to come
 		return
 	}
 	last := w.env.Request
