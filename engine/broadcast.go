@@ -48,6 +48,7 @@ func (p *Prepared) Send(c *Conn) error {
 		m.policy = 0 // was the other engine's, perhaps
 		return c.dispatch(m)
 	case c.w.loop.On():
+		c.catchUp()
 		return c.sendShared(b, false)
 	default:
 		return c.dispatchShared(b)
@@ -206,28 +207,6 @@ func (s *spareBroadcasts) put(b *broadcast) {
 	defer s.mu.Unlock()
 	if len(s.list) < spareBroadcastsMax {
 		s.list = append(s.list, b)
-	}
-}
-
-// fanOutMin is from how many connections on a delivery is a fan-out: they are
-// written to in slices, between which other events have their turn.
-const fanOutMin = 32
-
-// deliver sends b to the loop's members of a topic, or to all of its connections.
-func (w *worker) deliver(b *broadcast, topic string) {
-	to := w.conns
-	if topic != "" {
-		t := w.topics[topic]
-		if t == nil {
-			return
-		}
-		to = t.members
-	}
-	many := len(to) >= fanOutMin
-	for _, c := range to {
-		if (topic != "" || !c.dialled) && c != b.but {
-			_ = c.sendShared(b, many) // what was dropped is counted
-		}
 	}
 }
 

@@ -8,13 +8,13 @@ import (
 
 // The byte budget of the engine covers every buffer that is lent: what waits to
 // be sent and what keeps that in order, messages that are not complete, parked
-// input, inboxes. While it is
+// input, inboxes, fan-outs that are not done. While it is
 // spent, newcomers get 503, and each loop closes the connections that hold most
 // of its part, with 1013, until the sum is below again.
 
 // account tells the engine what the loop's buffers hold, if that has changed.
 func (w *worker) account() {
-	held := int64(w.env.Buffers.LentBytes()+w.out.LentBytes()) + w.inbox.held()
+	held := int64(w.env.Buffers.LentBytes()+w.out.LentBytes()) + w.inbox.held() + w.fans.held()
 	shares := int64(w.out.SharedBytes())
 	if held == w.held && shares == w.shares {
 		return

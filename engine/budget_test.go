@@ -84,13 +84,16 @@ func TestBudgetCountsSharedFrames(t *testing.T) {
 // keeps them in order.
 func TestBudgetCountsInbox(t *testing.T) {
 	e, w, l := crowd(t, 1)
-	const size, left = 10, 100
-	for range 2*postsPerTurn + left {
+	const size, perTurn, left = 10, 4000, 100
+	done := 0
+	e.tired = func() bool { done++; return done >= perTurn }
+	for range 2*perTurn + left {
 		if err := w.conns[0].SendBinary(make([]byte, size)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, waiting := range []int{postsPerTurn + left, left, 0} {
+	for _, waiting := range []int{perTurn + left, left, 0} {
+		done = 0
 		l.SetOn(true)
 		l.Woken()
 		l.SetOn(false)

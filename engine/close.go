@@ -25,6 +25,9 @@ func (c *Conn) close(info *CloseError) error {
 	if c.phase.Load() >= phaseClosing {
 		return ErrClosed
 	}
+	if c.catchUp(); c.phase.Load() >= phaseClosing { // a policy closed it
+		return ErrClosed
+	}
 	c.seldom().closing = info
 	var await bool
 	c.say(func() { await = c.codec.Close(&c.w.env, info.Code, info.Reason) })
@@ -53,6 +56,7 @@ func (c *Conn) closeSlow() {
 	if c.phase.Load() != phaseOpen {
 		return
 	}
+	c.missOut()
 	w := c.w
 	if w.cur == c && len(w.env.Out) > w.head {
 		c.noteSent(w.sent)
@@ -185,6 +189,10 @@ func (c *Conn) gone(err error) {
 		defer w.endTurn()
 	}
 	if c.phase.Load() < phaseEnding {
+		if c.doomed { // and attend has not come to it
+			err = c.rare.cause
+			c.noteCut(err)
+		}
 		c.end(c.abnormal(err))
 	}
 	c.enter(phaseGone)

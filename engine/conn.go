@@ -55,6 +55,7 @@ type Conn struct {
 	posted atomic.Uint32 // closePosted, closeNowPosted, abortPosted
 	topics atomic.Int32  // subscriptions, those on their way included
 	index  int32         // in worker.conns
+	told   uint64        // see fanOuts
 
 	pingedAt uint32 // when the first unanswered ping went out, in milliseconds of the loop's clock
 	timer    wheel.Timer

@@ -30,6 +30,7 @@ type Engine struct {
 	raw       bool // the protocol has no HTTP handshake
 	began     time.Time
 	clock     func() time.Duration // since then; nil: the real time
+	tired     func() bool          // of tests: decides when a turn has lasted long enough; nil: the clock
 	listener  net.Listener
 	inherited bool        // its connections have its options
 	http      *httpServer // nil without Config.HTTP

@@ -15,7 +15,6 @@ const (
 	postsKeepMax  = 1 << 12  // a slice of posts that grew above is not kept
 	arenaKeepMax  = 1 << 20  // an arena that grew above is not kept
 	copyBytesMax  = 16 << 10 // larger payloads get memory of their own, so that the arena need not move
-	postsPerTurn  = 4096     // then other events of the loop come first
 )
 
 // post is one thing that another goroutine asks of a loop.
@@ -84,17 +83,19 @@ func (w *worker) postData(p post, payload []byte) error {
 	return nil
 }
 
-// takePosts carries out what was posted, at most postsPerTurn; then it wakes
-// the loop again, behind the other events that wait.
+// takePosts carries out what was posted, until it is enough for one turn; then
+// it wakes the loop again, behind the other events that wait.
 func (w *worker) takePosts() {
 	b := &w.inbox
-	for range postsPerTurn {
+	for !w.fans.full() {
 		if b.next == len(b.taken) && !b.take() {
 			return
 		}
 		p := &b.taken[b.next]
 		b.next++
-		w.carryOut(p)
+		if w.carryOut(p); w.enough() {
+			break
+		}
 	}
 	w.loop.Wake()
 }
@@ -127,6 +128,7 @@ func (w *worker) carryOut(p *post) {
 	case p.shared != nil && p.c != nil:
 		defer p.shared.release()
 		p.c.queued.Add(-int64(len(p.shared.plain)))
+		p.c.catchUp()
 		p.c.overtaken(p.c.sendShared(p.shared, false))
 	case p.shared != nil:
 		defer p.shared.release()

@@ -86,7 +86,7 @@ func (c *Conn) notTaken(op protocol.Opcode, err error) {
 // corking reports whether the caller answers c in the midst of its own batch,
 // which is when most messages are sent.
 func (c *Conn) corking() bool {
-	return c.phase.Load() == phaseOpen && c.w.loop.On() && c.w.cur == c && !c.congested
+	return c.phase.Load() == phaseOpen && c.w.loop.On() && c.w.cur == c && !c.congested && c.w.fans.len() == 0
 }
 
 // cork encodes a message behind what answers the batch already.
@@ -106,10 +106,16 @@ func (c *Conn) cork(op protocol.Opcode, data []byte, plain bool) error {
 	return nil
 }
 
-// send sends on the loop: into the cork if the connection's own batch is being
+// send is sendNow behind what was published before.
+func (c *Conn) send(m outgoing) error {
+	c.catchUp()
+	return c.sendNow(m)
+}
+
+// sendNow sends on the loop: into the cork if the connection's own batch is being
 // decoded, else into its queue, which is written at the end of this turn. Of a
 // congested connection the policy of the message is asked.
-func (c *Conn) send(m outgoing) error {
+func (c *Conn) sendNow(m outgoing) error {
 	if c.phase.Load() != phaseOpen {
 		return ErrClosed
 	}

@@ -9,7 +9,7 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 		return ErrClosed
 	}
 	if c.dialled { // what others share is not masked (RFC 6455 §5.1)
-		return c.send(b.m)
+		return c.sendNow(b.m)
 	}
 	if c.congested {
 		if done, err := c.sendCongested(b.m); done {

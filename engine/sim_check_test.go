@@ -19,6 +19,9 @@ func (s *sim) check(l *simLoop) {
 	if due, ok := w.wheel.Next(); ok && (w.alarmAt == 0 || w.alarmAt > due) {
 		s.failf("the alarm is set to %d, a timer is due at %d", w.alarmAt, due)
 	}
+	if w.fans.len() > 0 && !l.awake {
+		s.failf("%d fan-outs wait for a turn that does not come", w.fans.len())
+	}
 	waiting := map[*Conn]int64{} // in the inbox; only looked up
 	for _, list := range [][]post{w.inbox.taken[w.inbox.next:], w.inbox.posts} {
 		for _, p := range list {
@@ -76,7 +79,8 @@ func (s *sim) checkGate() {
 		if c.d != nil {
 			continue
 		}
-		if c.c.phase.Load() == phaseOpening || c.c.deciding() {
+		aborted := c.c.phase.Load() == phaseClosing && !c.c.framed && c.c.marked == markedLater
+		if c.c.phase.Load() == phaseOpening || c.c.deciding() || aborted {
 			half++
 		}
 		if c.c.phase.Load() != phaseGone || c.c.working() || c.c.deciding() {
@@ -104,7 +108,14 @@ func (c *simConn) check(inInbox int64) {
 	if phase < phaseEnding {
 		c.closingAt = max(c.closingAt, -1)
 	}
-	if c.closedNow && phase < phaseEnding {
+	later := cc.marked == markedLater // the loop has yet to attend to it
+	if later && !c.l.awake {
+		s.failf("%v: waits for a turn that does not come", c)
+	}
+	if cc.doomed {
+		c.checkTimeout()
+	}
+	if c.closedNow && phase < phaseEnding && !later {
 		s.failf("%v: in phase %d after CloseNow", c, phase)
 	}
 	st := cc.Stats()
@@ -134,23 +145,23 @@ func (c *simConn) check(inInbox int64) {
 	if phase == phaseOpening && cc.deciding() && !cc.halted && !s.cfg.noPause {
 		s.failf("%v: reads on while its handshake is decided", c)
 	}
-	if cc.halted != wanted {
+	if cc.halted != wanted && !later {
 		s.failf("%v: halted %v in phase %d, for the reasons %b", c, cc.halted, phase, cc.paused)
 	}
-	if phase == phaseOpen && cc.above != (queued > s.e.cfg.SendBytesLow && (cc.above || queued > s.e.cfg.SendBytesHigh)) {
+	if phase == phaseOpen && !later && cc.above != (queued > s.e.cfg.SendBytesLow && (cc.above || queued > s.e.cfg.SendBytesHigh)) {
 		s.failf("%v: OnBackpressure or OnDrain is missing: above %v with %d", c, cc.above, queued)
 	}
-	if phase == phaseOpen && cc.congested && queued > s.e.cfg.SendBytesHigh && !cc.halted && !s.cfg.noPause {
+	if phase == phaseOpen && cc.congested && queued > s.e.cfg.SendBytesHigh && !cc.halted && !s.cfg.noPause && !later {
 		s.failf("%v: reads on with %d bytes waiting", c, queued)
 	}
 	if again := cc.timer.Again(); again != k.looks {
 		k.looks, k.lookAt = again, s.now
 	}
-	if !cc.timer.Armed() {
+	if !cc.timer.Armed() && !later {
 		s.failf("%v: no timer runs in phase %d", c, phase)
 	}
 	if r := cc.rare; r != nil {
-		if r.stall.Armed() != cc.congested {
+		if r.stall.Armed() != cc.congested && !later {
 			s.failf("%v: congested %v, but the stall timer %v", c, cc.congested, r.stall.Armed())
 		}
 		if n := c.parked(); n > 2*loop.ReadBytesMax || cc.deciding() && n > earlyBytesMax {
@@ -181,7 +192,7 @@ func (c *simConn) checkQueue() int {
 	if err := cc.out.Audit(); err != nil {
 		s.failf("%v: %v", c, err)
 	}
-	if write, _ := k.l.Awaited(&cc.sock); !cc.congested || !write {
+	if write, _ := k.l.Awaited(&cc.sock); (!cc.congested || !write) && cc.marked != markedLater {
 		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.congested, write)
 	}
 	if bytes > s.e.cfg.SendBytesMax+corkBytesMax+2*(s.cfg.bytesMax+200) { // one above the bound, one above the cork's
@@ -194,9 +205,10 @@ func (c *simConn) checkQueue() int {
 // the time that Config grants.
 func (c *simConn) checkTimeout() {
 	s, k, cfg := c.s, c.sock, &c.s.e.cfg
-	if r := c.c.rare; r == nil || !errors.Is(r.cause, ErrTimeout) {
+	if r := c.c.rare; r == nil || !errors.Is(r.cause, ErrTimeout) || c.judged {
 		return
 	}
+	c.judged = true
 	quiet := s.now-k.quietAt >= cfg.PongTimeout.Milliseconds() && (k.reading || k.pausedAt == s.now)
 	stalled := s.now-k.progressAt >= cfg.WriteStallTimeout.Milliseconds()
 	unanswered := c.closingAt >= 0 && s.now-max(c.closingAt, k.tookAt) >= cfg.CloseTimeout.Milliseconds()

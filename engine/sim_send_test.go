@@ -46,8 +46,18 @@ func (c *simConn) act() {
 		}
 	case n < 65:
 		c.api("Ping", func() error { return c.c.Ping([]byte("from the server")) })
+	case n < 68:
+		for range 1 + s.r.IntN(4) {
+			s.publish(s.r.IntN(simTopics+1) - 1)
+			if s.chance(300) {
+				c.join(s.r.IntN(simTopics))
+			}
+		}
+		if s.chance(50) {
+			c.api("Close", func() error { return c.c.Close(4000, "enough") })
+		}
 	case n < 70:
-		s.broadcast()
+		c.join(s.r.IntN(simTopics))
 	case n < 71:
 		c.closeNow()
 	case n < 72:
@@ -81,16 +91,17 @@ func (s *sim) elsewhere() {
 }
 
 // api calls a method that may be refused only because the connection is not
-// open.
+// open, or because a message that was published before closes it first.
 func (c *simConn) api(name string, f func() error) {
 	open, closing := c.c.phase.Load() == phaseOpen, name == "Close" && c.c.posted.Load()&closePosted != 0
+	behind := c.here() == 1 && c.l.w.fans.len() > 0
 	c.s.tracef("%v: the program calls %s", c, name)
 	c.s.calling++
 	err := f()
 	c.s.calling--
 	switch {
 	case err == nil && (open || name == "Close" && c.c.phase.Load() == phaseClosing):
-	case errors.Is(err, ErrClosed) && (!open || closing):
+	case errors.Is(err, ErrClosed) && (!open || closing || behind && c.c.phase.Load() > phaseOpen):
 	case err == nil && name == "Close": // in the handshake
 	default:
 		c.s.failf("%v: %s says %v", c, name, err)
@@ -161,7 +172,7 @@ func (c *simConn) send(data []byte) {
 	}
 	x.key = m.Key
 	c.add(on, x)
-	open, queued := c.c.phase.Load() == phaseOpen, c.c.queued.Load()
+	open, queued, behind := c.c.phase.Load() == phaseOpen, c.c.queued.Load(), on == 1 && c.l.w.fans.len() > 0
 	s.calling++
 	err := c.c.Send(m)
 	s.calling--
@@ -173,11 +184,11 @@ func (c *simConn) send(data []byte) {
 	case err == nil && open:
 		c.counted++
 	case errors.Is(err, ErrBackpressure) && open:
-		if c.counted++; queued < int64(s.e.cfg.SendBytesMax) {
+		if c.counted++; queued < int64(s.e.cfg.SendBytesMax) && !behind {
 			s.failf("%v: refused with %d bytes waiting", c, queued)
 		}
 		x.refused = true
-	case errors.Is(err, ErrClosed) && !open:
+	case errors.Is(err, ErrClosed) && (!open || behind && c.c.phase.Load() > phaseOpen):
 		x.refused = true
 	default:
 		s.failf("%v: Send says %v", c, err)
@@ -207,11 +218,31 @@ func (c *simConn) add(from int, x *simSend) {
 	c.sent[x.message.data] = x
 }
 
-// broadcast sends to every connection. Whom it is for is decided when the
-// loop's turn comes.
-func (s *sim) broadcast() {
+// simTopics is how many topics there are.
+const simTopics = 2
+
+// join subscribes to a topic, or ends that.
+func (c *simConn) join(topic int) {
+	if !c.c.w.loop.On() || c.c.phase.Load() != phaseOpen {
+		return // whom a message is for would be nobody's to say
+	}
+	name, f := "Subscribe", c.c.Subscribe
+	if c.member[topic] {
+		name, f = "Unsubscribe", c.c.Unsubscribe
+	}
+	c.member[topic] = !c.member[topic]
+	c.api(name, func() error { return f(fmt.Sprint(topic)) })
+}
+
+// publish sends to the members of a topic, or to every connection if it is -1.
+// Whom it is for is decided when the loop's turn comes.
+func (s *sim) publish(topic int) {
 	m, x := s.message("b", nil)
-	s.tracef("the program broadcasts %.12q, %d bytes, policy %d", m.Data, len(m.Data), m.Policy)
+	var but *simConn
+	if live := s.live(); len(live) > 0 && s.chance(200) {
+		but = live[s.r.IntN(len(live))]
+	}
+	s.tracef("the program publishes %.12q to %d but %v, %d bytes, policy %d", m.Data, topic, but, len(m.Data), m.Policy)
 	for _, l := range s.loops {
 		from := 0
 		if l.w.loop.On() {
@@ -219,7 +250,7 @@ func (s *sim) broadcast() {
 		}
 		to := func() {
 			for _, c := range s.conns {
-				if c.l == l && c.d == nil && c.c.phase.Load() == phaseOpen {
+				if c.l == l && c != but && c.c.phase.Load() == phaseOpen && (topic < 0 && c.d == nil || topic >= 0 && c.member[topic]) {
 					one := *x
 					c.add(from, &one)
 					c.counted++
@@ -229,17 +260,26 @@ func (s *sim) broadcast() {
 		if from == 1 {
 			to()
 		} else {
-			_ = l.w.post(post{do: to})
+			_ = l.w.post(post{do: func() { to(); s.goOn = true }}) // with the publishing post
 		}
 	}
+	var not *Conn
+	if but != nil {
+		not = but.c
+	}
 	s.calling++
-	err := s.e.Broadcast(m)
+	var err error
+	if topic < 0 {
+		err = s.e.BroadcastExcept(m, not)
+	} else {
+		err = s.e.PublishExcept(fmt.Sprint(topic), m, not)
+	}
 	s.calling--
 	for i := range m.Data {
 		m.Data[i] = 0xdc
 	}
 	if err != nil {
-		s.failf("Broadcast says %v", err)
+		s.failf("publishing says %v", err)
 	}
 }
 

@@ -50,7 +50,10 @@ type simConn struct {
 	state     *simState
 	aborted   bool // on its loop: only OnClose follows
 	closedNow bool // on its loop, while it was open: it is over at the end of the turn
+	judged    bool // checkTimeout was called
 	resuming  bool // and not given a state yet
+
+	member [simTopics]bool
 }
 
 func (c *simConn) String() string { return fmt.Sprintf("c%d", c.id) }
@@ -62,7 +65,7 @@ func (s *sim) setUp() {
 	s.of = map[*Conn]*simConn{}
 	s.cfg = simConfig{
 		steps: s.pick(300, 1000, 2500), connsMax: 1 + s.r.IntN(8),
-		faults: s.pick(0, 0, 2, 20), noPause: s.chance(60), bytesMax: s.pick(200, 3000, 100_000),
+		faults: s.pick(0, 0, 2, 20), noPause: s.chance(60), bytesMax: s.pick(200, 3000, 100_000), tired: s.pick(0, 50, 300, 900),
 	}
 	high := s.pick(1, 1000, 20_000, 200_000)
 	cfg := Config{
@@ -81,6 +84,11 @@ func (s *sim) setUp() {
 	}
 	s.e = e
 	e.clock = func() time.Duration { return time.Duration(s.now) * time.Millisecond }
+	e.tired = func() bool {
+		enough := s.chance(s.cfg.tired) && !s.goOn
+		s.goOn = false
+		return enough
+	}
 	e.loops = nil                                        // these are simulated
 	e.offload.max, e.dials.max, e.upgrades.max = 0, 0, 0 // all wait; see runJob and connect
 	e.life.run()
@@ -177,6 +185,9 @@ func (s *sim) handler() Handler {
 			}
 			if c.d != nil {
 				c.d.opened(c)
+			}
+			if s.chance(700) {
+				c.join(0)
 			}
 			if s.chance(300) {
 				c.session()

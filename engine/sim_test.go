@@ -74,6 +74,7 @@ type sim struct {
 
 	cfg      simConfig
 	calm     bool // no more faults
+	goOn     bool // the next time that a turn asks, it has not lasted long enough
 	stopped  bool // the loops were stopped with what was on them
 	nested   int  // functions of Go on the stack
 	writes   int  // since the last check
@@ -91,6 +92,7 @@ type simConfig struct {
 	proxied  bool // who connects is a trusted proxy
 	noPause  bool // a system that cannot pause reading
 	bytesMax int  // of a message
+	tired    int  // of 1000 times that a turn asks, it has lasted long enough so often
 }
 
 func (s *sim) chance(of1000 int) bool { return s.r.IntN(1000) < of1000 }

@@ -217,7 +217,11 @@ func (c *Conn) enter(phase uint32) {
 	switch {
 	case phase == phaseOpen:
 		c.w.stats.opened.add(1)
+		c.told = c.w.fans.last
 	case was == phaseOpen:
 		c.w.stats.ended.add(1)
+		c.missOut()
+	case was == phaseOpening:
+		c.endContext() // what Upgrade.Go decides is in vain
 	}
 }

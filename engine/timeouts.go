@@ -123,13 +123,13 @@ const (
 	lateAfter  = 10 * time.Millisecond
 )
 
-// advance expires the timers that are due.
+// advance expires the timers that are due, as many as a turn has time for.
 func (w *worker) advance() {
 	now := w.now()
 	if due, ok := w.wheel.Next(); ok && now-due >= lateAfter.Milliseconds() {
 		w.lateUntil = now + secondLook.Milliseconds()
 	}
-	w.wheel.Advance(now, nil)
+	w.wheel.Advance(now, w.enough) // the alarm is set for the others
 }
 
 // looksAgain is asked when t, a timer that cuts, ran out. It reports that it is
@@ -204,7 +204,11 @@ func (c *Conn) lookForLife() {
 		c.pinged = false
 	default:
 		c.pinged = true
-		if c.send(outgoing{op: protocol.OpPing}) == nil && !c.unanswered && !paused {
+		err := c.send(outgoing{op: protocol.OpPing})
+		if c.phase.Load() != phaseOpen { // what was published before closed it: the timer is for that now
+			return
+		}
+		if err == nil && !c.unanswered && !paused {
 			c.unanswered, c.pingedAt = true, uint32(now)
 		}
 	}

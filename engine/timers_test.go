@@ -488,3 +488,29 @@ func TestTooManyTimers(t *testing.T) {
 		t.Error("nothing is logged")
 	}
 }
+
+// Of many timers that are due, a turn runs as many as it has time for.
+func TestTimersAreInterrupted(t *testing.T) {
+	const timers, perTurn = 100, 10
+	e, w, l := crowd(t, 1)
+	now, ran, done := time.Duration(0), 0, 0
+	e.clock = func() time.Duration { return now }
+	e.tired = func() bool { done++; return done >= perTurn }
+	l.SetOn(true)
+	w.live.Store(true)
+	for range timers {
+		w.api.After(time.Millisecond, func() { ran++ })
+	}
+	now = time.Second
+	for want := perTurn; want <= timers; want += perTurn {
+		done = 0
+		if l.Woken(); ran != want {
+			t.Errorf("%d timers ran, not %d", ran, want)
+		}
+		if due, ok := w.wheel.Next(); want < timers && (!ok || w.alarmAt == 0 || w.alarmAt > due) {
+			t.Error("no alarm is set for the others")
+		}
+	}
+	l.SetOn(false)
+	w.end()
+}

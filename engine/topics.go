@@ -59,6 +59,8 @@ func (c *Conn) Unsubscribe(topic string) error {
 // Publish sends a message to every connection that has subscribed to the topic.
 // It is encoded once, and compressed once for all that can take it; each loop
 // gets one task, and a connection one write for all that it is sent in a turn.
+// A loop that has much of that to do lets other events come between, and keeps
+// the order of what each connection is sent.
 // A connection that cannot take it is treated as by Send. Any goroutine may call
 // it; m.Data is the caller's again when it returns. What one goroutine publishes
 // and sends arrives in that order.
@@ -102,7 +104,15 @@ func (c *Conn) subscribed(name string) bool { return c.w.loop.On() && c.member(n
 
 // member finds the subscription in rare.topics, or -1.
 func (c *Conn) member(name string) int {
-	if t := c.w.topics[name]; t != nil && c.rare != nil {
+	if t := c.w.topics[name]; t != nil {
+		return c.memberOf(t)
+	}
+	return -1
+}
+
+// memberOf is member for a topic that may have ended.
+func (c *Conn) memberOf(t *topic) int {
+	if c.rare != nil {
 		for i, m := range c.rare.topics {
 			if m.t == t {
 				return i
@@ -114,6 +124,7 @@ func (c *Conn) member(name string) int {
 
 func (c *Conn) subscribe(name string) {
 	w := c.w
+	c.catchUp() // what was published to the topic before is not for c
 	if c.phase.Load() != phaseOpen || c.member(name) >= 0 {
 		c.topics.Add(-1)
 		return
@@ -135,6 +146,7 @@ func (c *Conn) subscribe(name string) {
 }
 
 func (c *Conn) unsubscribe(name string) {
+	c.catchUp()
 	if i := c.member(name); i >= 0 {
 		c.rare.topics[i].uncount()
 		m := c.rare.topics[i]
@@ -179,6 +191,9 @@ func (c *Conn) leaveTopics() {
 func (t *topic) leave(w *worker, at int32) {
 	last := int32(len(t.members) - 1)
 	moved := t.members[last]
+	if at != last {
+		moved.catchUp()
+	}
 	t.members[at], t.members[last] = moved, nil
 	t.members = t.members[:last]
 	if last == 0 {

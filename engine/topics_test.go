@@ -315,31 +315,6 @@ func TestFanOutIsOneWriteForEach(t *testing.T) {
 	}
 }
 
-// A fan-out is written in slices: what else the loop has to do comes between.
-func TestFanOutLeavesTheLoopToOthers(t *testing.T) {
-	const people = 2*attendMax + 90
-	s := serve(t, Config{Loops: 1}, Handler{OnMessage: func(c *Conn, m Message) {
-		_ = c.e.Broadcast(m)
-		_ = c.e.Broadcast(m)
-		c.w.attendDirty()
-		for _, want := range []int{people - 1, people - 1 - attendMax} { // the sender's own leaves with its batch
-			if n := c.w.later.len(); n != want {
-				t.Errorf("%d wait, not %d", n, want)
-			}
-			c.w.attendLater()
-		}
-	}})
-	var clients []*client
-	for range people {
-		clients = append(clients, s.dial("/", nil))
-	}
-	clients[7].send(protocol.OpText, "to all")
-	for _, c := range clients {
-		c.expect("to all")
-		c.expect("to all")
-	}
-}
-
 // Sharing allocates nothing for a message, on the loop and off it, whether one
 // waits alone or many do.
 func TestFanOutAllocatesNothing(t *testing.T) {

@@ -49,13 +49,6 @@ func (w *worker) callingAt(callback uint32, conn uint64) {
 	}
 }
 
-// beginTurn and endTurn frame everything that a loop does at one event.
-func (w *worker) beginTurn() {
-	w.watch.turn.Add(1)
-}
-
-func (w *worker) inTurn() bool { return w.watch.turn.Load()%2 == 1 }
-
 // guardLoops is the watchdog: it names callbacks that hold up a loop, when they
 // have done so for CallbackWarnAfter, and again when they are done. It ends
 // when the loops do.

@@ -29,7 +29,9 @@ type worker struct {
 	head  int         // bytes of the cork that are no frames: the handshake's answer
 	sent  int         // messages encoded into the cork
 	dirty []*Conn     // to be attended to at the end of this turn
-	later fifo        // to be attended to after other events had their turn
+	later fifo[*Conn] // to be attended to after other events had their turn
+	fans  fanOuts
+	pace  pace
 
 	out    outq.Pool // memory of the queues
 	pieces [][]byte  // scratch of flush
@@ -81,107 +83,6 @@ func (w *worker) begin() {
 // on reports whether the caller is the loop's goroutine. Before Run and after
 // the end nobody is.
 func (w *worker) on() bool { return w.live.Load() && w.loop.On() }
-
-// Woken implements loop.Driver: it follows a Wake.
-func (w *worker) Woken() {
-	w.beginTurn()
-	w.rounds.Add(1)
-	w.taking = true
-	w.advance()
-	w.takePosts()
-	w.taking = false
-	w.attendLater()
-	w.endTurn()
-}
-
-// mark is the list of connections to be attended to that a connection is on.
-type mark uint8
-
-const (
-	unmarked mark = iota
-	markedDirty
-	markedLater
-)
-
-// attendMax is how many connections a loop attends to, that is, writes to,
-// before other events have their turn.
-const attendMax = 256
-
-// mark puts c on the list of connections to be attended to at the end of the
-// turn: to write what was queued, to close what is over.
-func (w *worker) mark(c *Conn) {
-	if c.marked == unmarked {
-		c.marked = markedDirty
-		w.dirty = append(w.dirty, c)
-	}
-}
-
-// markLater is mark for one of many: a fan-out must not hold up the loop, and
-// what else is sent to c before its turn comes leaves in the same write.
-func (w *worker) markLater(c *Conn) {
-	if c.marked == unmarked {
-		c.marked = markedLater
-		w.later.push(c)
-	}
-}
-
-// endTurn ends what every event of the loop does: connections that were marked
-// write once, whatever was sent to them. Attending may mark more.
-func (w *worker) endTurn() {
-	w.attendDirty()
-	for w.account(); len(w.dirty) > 0; w.account() { // it closed some
-		w.attendDirty()
-	}
-	w.setAlarm()
-	w.stats.tell()
-	if w.later.len() > 0 {
-		w.loop.Wake()
-	}
-	w.watch.turn.Add(1)
-}
-
-func (w *worker) attendDirty() {
-	for i := 0; i < len(w.dirty); i++ {
-		c := w.dirty[i]
-		w.dirty[i] = nil
-		c.marked = unmarked
-		if i < attendMax {
-			c.attend()
-		} else {
-			w.markLater(c)
-		}
-	}
-	w.dirty = w.dirty[:0]
-}
-
-// attendLater attends to the first of those who wait for it.
-func (w *worker) attendLater() {
-	for range min(w.later.len(), attendMax) {
-		c := w.later.pop()
-		c.marked = unmarked
-		c.attend()
-	}
-}
-
-// fifo is a queue of connections.
-type fifo struct {
-	conns []*Conn
-	first int
-}
-
-func (q *fifo) len() int     { return len(q.conns) - q.first }
-func (q *fifo) push(c *Conn) { q.conns = append(q.conns, c) }
-
-func (q *fifo) pop() *Conn {
-	c := q.conns[q.first]
-	q.conns[q.first] = nil
-	if q.first++; q.first >= attendMax && 2*q.first >= len(q.conns) || q.first == len(q.conns) {
-		kept := copy(q.conns, q.conns[q.first:])
-		clear(q.conns[kept:])
-		q.conns, q.first = q.conns[:kept], 0
-	}
-	return c
-}
 
 // elapsed is the engine's time: since it was made.
 func (e *Engine) elapsed() time.Duration {
@@ -245,9 +146,12 @@ func (w *worker) add(c *Conn) {
 }
 
 func (w *worker) remove(c *Conn) {
-	w.mu.Lock()
 	last := len(w.conns) - 1
 	moved := w.conns[last]
+	if moved != c {
+		moved.catchUp()
+	}
+	w.mu.Lock()
 	w.conns[c.index], w.conns[last] = moved, nil
 	moved.index = c.index
 	w.conns = w.conns[:last]
@@ -261,7 +165,10 @@ func (w *worker) trim() {
 	w.out.Trim()
 	w.env.Out, w.spare = nil, nil
 	if w.later.len() == 0 {
-		w.later = fifo{}
+		w.later = fifo[*Conn]{}
+	}
+	if w.fans.len() == 0 {
+		w.fans.fifo = fifo[fanOut]{}
 	}
 }
 
@@ -293,6 +200,7 @@ func (w *worker) end() (cut int, unsent int64) {
 			p.lose()
 		}
 	}
+	w.fans.drop()
 	w.stats.tell()
 	return w.cut, w.unsent
 }
