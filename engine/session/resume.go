@@ -60,13 +60,17 @@ func (s *Store) promote(x *session) {
 	read(func() { s.handOver(x, c, give) })
 }
 
-// handOver runs on the loop of c, which is open. If c has no longer the session,
-// the program ended it meanwhile.
+// handOver runs on the loop of c, which is open. If another connection has resumed
+// the session meanwhile, c is closed here, before a message of its own comes. If c
+// has no longer the session, the program ended it.
 func (s *Store) handOver(x *session, c *engine.Conn, give func(any)) {
 	s.mu.Lock()
-	holds := s.byConn[c] == x
+	newest, holds := x.newest == c, s.byConn[c] == x
 	s.mu.Unlock()
-	if holds {
+	switch {
+	case !newest:
+		_ = c.CloseNow(errResumed())
+	case holds:
 		give(x.state)
 	}
 }
