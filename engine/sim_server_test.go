@@ -96,6 +96,7 @@ func (s *sim) setUp() {
 		l := &simLoop{s: s}
 		l.Simulated = loop.Simulate(s, l, func(ll *loop.Loop) loop.Driver {
 			w := newWorker(e, len(e.loops))
+			w.env.Random = s.r.Uint64
 			w.loop = ll
 			return w
 		})
