@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -13,13 +12,14 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/protocol"
 )
 
 // NoLimit in place of a number or a duration of Config means that there is no
 // bound. Zero means the default.
-const NoLimit = -1
+const NoLimit = limit.NoLimit
 
 // Config says where an Engine listens and within which bounds it works. It is
 // read by New and may be reused afterwards. The defaults and ranges of the
@@ -172,67 +172,66 @@ func sampled(core zapcore.Core) zapcore.Core {
 	return zapcore.NewSamplerWithOptions(core, time.Second, 100, 1000)
 }
 
-// limit is a row of the table of bounds: a field of Config with its default
-// and its range. A NoLimit becomes the value unlimited.
-type limit struct {
-	name          string
-	field         func(*Config) any // *int or *time.Duration
-	def, min, max int64
-	unlimited     int64 // 0: NoLimit is refused
+// bound is a row of the table of bounds, and its field.
+type bound struct {
+	limit.Row
+	field func(*Config) any
+}
+
+func row(name string, field func(*Config) any, def, least, most, withoutLimit int64) bound {
+	return bound{limit.Row{Name: name, Default: def, Min: least, Max: most, WithoutLimit: withoutLimit}, field}
 }
 
 const (
-	kib  = 1 << 10
-	mib  = 1 << 20
-	gib  = 1 << 30
-	most = math.MaxInt32
-	ms   = int64(time.Millisecond)
-	sec  = int64(time.Second)
-	day  = int64(24 * time.Hour)
-	ever = math.MaxInt64
+	kib = 1 << 10
+	mib = 1 << 20
+	gib = 1 << 30
+	ms  = int64(time.Millisecond)
+	sec = int64(time.Second)
+	day = int64(24 * time.Hour)
 )
 
 // limits is the one place where bounds have their defaults and ranges.
-var limits = []limit{
-	{"Loops", func(c *Config) any { return &c.Loops }, 0, 1, loop.LoopsMax, 0},
-	{"HandshakeTimeout", func(c *Config) any { return &c.HandshakeTimeout }, 10 * sec, ms, day, ever},
-	{"HandshakeBytesMax", func(c *Config) any { return &c.HandshakeBytesMax }, 16 * kib, 256, 16 * mib, most},
-	{"HeaderFieldsMax", func(c *Config) any { return &c.HeaderFieldsMax }, 100, 8, 100_000, most},
-	{"HalfOpenMax", func(c *Config) any { return &c.HalfOpenMax }, 8192, 1, most, most},
-	{"ConnectionsPerAddressMax", func(c *Config) any { return &c.ConnectionsPerAddressMax }, 1024, 1, most, most},
-	{"AcceptsPerAddressPerSecond", func(c *Config) any { return &c.AcceptsPerAddressPerSecond }, 256, 1, most, most},
-	{"ControlFramesPerSecond", func(c *Config) any { return &c.ControlFramesPerSecond }, 1000, 1, most, most},
-	{"MessagesPerSecond", func(c *Config) any { return &c.MessagesPerSecond }, most, 1, most, most},
-	{"BytesPerSecond", func(c *Config) any { return &c.BytesPerSecond }, most, 1024, most, most},
-	{"LifetimeMax", func(c *Config) any { return &c.LifetimeMax }, ever, 10 * ms, 365 * day, ever},
-	{"BufferBytesMax", func(c *Config) any { return &c.BufferBytesMax }, gib, mib, most << 20, most << 20},
-	{"MessageBytesMax", func(c *Config) any { return &c.MessageBytesMax }, 16 * mib, 1, most, most},
-	{"FragmentsMax", func(c *Config) any { return &c.FragmentsMax }, 128 * kib, 1, most, most},
-	{"NotSentBytesMax", func(c *Config) any { return &c.NotSentBytesMax }, 64 * kib, kib, gib, most},
-	{"SendBytesHigh", func(c *Config) any { return &c.SendBytesHigh }, mib, 1, most, most},
-	{"SendBytesLow", func(c *Config) any { return &c.SendBytesLow }, 0, 1, most, 0},
-	{"SendBytesMax", func(c *Config) any { return &c.SendBytesMax }, 4 * mib, 1, most, most},
-	{"DeflateLevel", func(c *Config) any { return &c.DeflateLevel }, 3, 1, 9, 0},
-	{"DeflateThresholdBytes", func(c *Config) any { return &c.DeflateThresholdBytes }, 256, 1, mib, most},
-	{"DeflateWindowBits", func(c *Config) any { return &c.DeflateWindowBits }, 12, 9, 15, 0},
-	{"DeflateTakeoverBytes", func(c *Config) any { return &c.DeflateTakeoverBytes }, 64 * mib, kib, most, most},
-	{"WriteStallTimeout", func(c *Config) any { return &c.WriteStallTimeout }, 30 * sec, 10 * ms, day, ever},
-	{"PingInterval", func(c *Config) any { return &c.PingInterval }, 25 * sec, 10 * ms, day, ever},
-	{"PongTimeout", func(c *Config) any { return &c.PongTimeout }, 20 * sec, 10 * ms, day, ever},
-	{"KeepAliveInterval", func(c *Config) any { return &c.KeepAliveInterval }, 30 * sec, sec, 9 * 3600 * sec, ever},
-	{"IdleTimeout", func(c *Config) any { return &c.IdleTimeout }, ever, 10 * ms, day, ever},
-	{"CloseTimeout", func(c *Config) any { return &c.CloseTimeout }, 5 * sec, ms, day, ever},
-	{"DiscardTimeout", func(c *Config) any { return &c.DiscardTimeout }, 30 * sec, ms, day, ever},
-	{"DrainTimeout", func(c *Config) any { return &c.DrainTimeout }, 10 * sec, ms, day, ever},
-	{"TopicsPerConnectionMax", func(c *Config) any { return &c.TopicsPerConnectionMax }, kib, 1, most, most},
-	{"DialsMax", func(c *Config) any { return &c.DialsMax }, 64, 1, 10_000, 0},
-	{"UpgradesMax", func(c *Config) any { return &c.UpgradesMax }, 256, 1, 1_000_000, most},
-	{"OffloadMax", func(c *Config) any { return &c.OffloadMax }, 256, 1, 1_000_000, most},
-	{"CallbackWarnAfter", func(c *Config) any { return &c.CallbackWarnAfter }, 100 * ms, ms, day, ever},
-	{"HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10 * sec, ms, day, ever},
-	{"HTTPIdleTimeout", func(c *Config) any { return &c.HTTPIdleTimeout }, 60 * sec, ms, day, ever},
-	{"HTTPStallTimeout", func(c *Config) any { return &c.HTTPStallTimeout }, 30 * sec, 10 * ms, day, ever},
-	{"ConnectionsMax", func(c *Config) any { return &c.ConnectionsMax }, 0, 1, most, most},
+var limits = []bound{
+	row("Loops", func(c *Config) any { return &c.Loops }, 0, 1, loop.LoopsMax, 0),
+	row("HandshakeTimeout", func(c *Config) any { return &c.HandshakeTimeout }, 10*sec, ms, day, limit.Never),
+	row("HandshakeBytesMax", func(c *Config) any { return &c.HandshakeBytesMax }, 16*kib, 256, 16*mib, limit.Unbounded),
+	row("HeaderFieldsMax", func(c *Config) any { return &c.HeaderFieldsMax }, 100, 8, 100_000, limit.Unbounded),
+	row("HalfOpenMax", func(c *Config) any { return &c.HalfOpenMax }, 8192, 1, limit.Unbounded, limit.Unbounded),
+	row("ConnectionsPerAddressMax", func(c *Config) any { return &c.ConnectionsPerAddressMax }, 1024, 1, limit.Unbounded, limit.Unbounded),
+	row("AcceptsPerAddressPerSecond", func(c *Config) any { return &c.AcceptsPerAddressPerSecond }, 256, 1, limit.Unbounded, limit.Unbounded),
+	row("ControlFramesPerSecond", func(c *Config) any { return &c.ControlFramesPerSecond }, 1000, 1, limit.Unbounded, limit.Unbounded),
+	row("MessagesPerSecond", func(c *Config) any { return &c.MessagesPerSecond }, limit.Unbounded, 1, limit.Unbounded, limit.Unbounded),
+	row("BytesPerSecond", func(c *Config) any { return &c.BytesPerSecond }, limit.Unbounded, 1024, limit.Unbounded, limit.Unbounded),
+	row("LifetimeMax", func(c *Config) any { return &c.LifetimeMax }, limit.Never, 10*ms, 365*day, limit.Never),
+	row("BufferBytesMax", func(c *Config) any { return &c.BufferBytesMax }, gib, mib, limit.Unbounded<<20, limit.Unbounded<<20),
+	row("MessageBytesMax", func(c *Config) any { return &c.MessageBytesMax }, 16*mib, 1, limit.Unbounded, limit.Unbounded),
+	row("FragmentsMax", func(c *Config) any { return &c.FragmentsMax }, 128*kib, 1, limit.Unbounded, limit.Unbounded),
+	row("NotSentBytesMax", func(c *Config) any { return &c.NotSentBytesMax }, 64*kib, kib, gib, limit.Unbounded),
+	row("SendBytesHigh", func(c *Config) any { return &c.SendBytesHigh }, mib, 1, limit.Unbounded, limit.Unbounded),
+	row("SendBytesLow", func(c *Config) any { return &c.SendBytesLow }, 0, 1, limit.Unbounded, 0),
+	row("SendBytesMax", func(c *Config) any { return &c.SendBytesMax }, 4*mib, 1, limit.Unbounded, limit.Unbounded),
+	row("DeflateLevel", func(c *Config) any { return &c.DeflateLevel }, 3, 1, 9, 0),
+	row("DeflateThresholdBytes", func(c *Config) any { return &c.DeflateThresholdBytes }, 256, 1, mib, limit.Unbounded),
+	row("DeflateWindowBits", func(c *Config) any { return &c.DeflateWindowBits }, 12, 9, 15, 0),
+	row("DeflateTakeoverBytes", func(c *Config) any { return &c.DeflateTakeoverBytes }, 64*mib, kib, limit.Unbounded, limit.Unbounded),
+	row("WriteStallTimeout", func(c *Config) any { return &c.WriteStallTimeout }, 30*sec, 10*ms, day, limit.Never),
+	row("PingInterval", func(c *Config) any { return &c.PingInterval }, 25*sec, 10*ms, day, limit.Never),
+	row("PongTimeout", func(c *Config) any { return &c.PongTimeout }, 20*sec, 10*ms, day, limit.Never),
+	row("KeepAliveInterval", func(c *Config) any { return &c.KeepAliveInterval }, 30*sec, sec, 9*3600*sec, limit.Never),
+	row("IdleTimeout", func(c *Config) any { return &c.IdleTimeout }, limit.Never, 10*ms, day, limit.Never),
+	row("CloseTimeout", func(c *Config) any { return &c.CloseTimeout }, 5*sec, ms, day, limit.Never),
+	row("DiscardTimeout", func(c *Config) any { return &c.DiscardTimeout }, 30*sec, ms, day, limit.Never),
+	row("DrainTimeout", func(c *Config) any { return &c.DrainTimeout }, 10*sec, ms, day, limit.Never),
+	row("TopicsPerConnectionMax", func(c *Config) any { return &c.TopicsPerConnectionMax }, kib, 1, limit.Unbounded, limit.Unbounded),
+	row("DialsMax", func(c *Config) any { return &c.DialsMax }, 64, 1, 10_000, 0),
+	row("UpgradesMax", func(c *Config) any { return &c.UpgradesMax }, 256, 1, 1_000_000, limit.Unbounded),
+	row("OffloadMax", func(c *Config) any { return &c.OffloadMax }, 256, 1, 1_000_000, limit.Unbounded),
+	row("CallbackWarnAfter", func(c *Config) any { return &c.CallbackWarnAfter }, 100*ms, ms, day, limit.Never),
+	row("HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10*sec, ms, day, limit.Never),
+	row("HTTPIdleTimeout", func(c *Config) any { return &c.HTTPIdleTimeout }, 60*sec, ms, day, limit.Never),
+	row("HTTPStallTimeout", func(c *Config) any { return &c.HTTPStallTimeout }, 30*sec, 10*ms, day, limit.Never),
+	row("ConnectionsMax", func(c *Config) any { return &c.ConnectionsMax }, 0, 1, limit.Unbounded, limit.Unbounded),
 }
 
 // settle fills in the defaults and checks the ranges.
@@ -242,73 +241,34 @@ func (c *Config) settle() error {
 		return fmt.Errorf("engine: reading the descriptor limit: %w", err)
 	}
 	for _, l := range limits {
-		switch l.name {
+		switch l.Name {
 		case "Loops":
-			l.def = int64(min(runtime.GOMAXPROCS(0), loop.LoopsMax))
+			l.Default = int64(min(runtime.GOMAXPROCS(0), loop.LoopsMax))
 		case "SendBytesHigh": // to fit the others, which are as the program left them
 			if c.SendBytesMax > 0 {
-				l.def = min(l.def, int64(max(c.SendBytesMax/4, 1)))
+				l.Default = min(l.Default, int64(max(c.SendBytesMax/4, 1)))
 			}
-			l.def = max(l.def, int64(min(c.SendBytesLow, most)))
+			l.Default = max(l.Default, int64(min(c.SendBytesLow, limit.Unbounded)))
 		case "SendBytesLow":
-			l.def = int64(max(c.SendBytesHigh/4, 1))
+			l.Default = int64(max(c.SendBytesHigh/4, 1))
 		case "SendBytesMax":
-			if c.SendBytesHigh < most {
-				l.def = min(max(l.def, 4*int64(c.SendBytesHigh)), most)
+			if c.SendBytesHigh < limit.Unbounded {
+				l.Default = min(max(l.Default, 4*int64(c.SendBytesHigh)), limit.Unbounded)
 			}
 		case "ConnectionsMax":
-			l.def = int64(max(descriptors-reserve(descriptors), 1))
+			l.Default = int64(max(descriptors-reserve(descriptors), 1))
 		}
-		if err := l.settle("Config", l.field(c)); err != nil {
+		if err := l.Settle("engine", "Config", l.field(c)); err != nil {
 			return err
 		}
 	}
 	return c.check()
 }
 
-// settle fills in the default of a field of a struct and checks its range.
-func (l limit) settle(of string, field any) error {
-	var v int64
-	switch p := field.(type) {
-	case *int:
-		v = int64(*p)
-	case *time.Duration:
-		v = int64(*p)
-	}
-	switch {
-	case v == NoLimit && l.unlimited != 0:
-		v = l.unlimited
-	case v != 0 && (v < l.min || v > l.max):
-		return l.outOfRange(of, field, v)
-	case v == 0:
-		v = l.def
-	}
-	switch p := field.(type) {
-	case *int:
-		*p = int(v)
-	case *time.Duration:
-		*p = time.Duration(v)
-	}
-	return nil
-}
-
 // reserve is how many descriptors are left to the rest of the program: to its
 // listeners, files and loops, and to connections on their way into a loop,
 // which own two for a moment.
 func reserve(descriptors int) int { return 128 + descriptors/50 }
-
-func (l limit) outOfRange(of string, field any, v int64) error {
-	none := ""
-	if l.unlimited != 0 {
-		none = ", or NoLimit"
-	}
-	if _, ok := field.(*time.Duration); ok {
-		return fmt.Errorf("engine: %s.%s is %v: it must be from %v to %v, or 0 for the default%s",
-			of, l.name, time.Duration(v), time.Duration(l.min), time.Duration(l.max), none)
-	}
-	return fmt.Errorf("engine: %s.%s is %d: it must be from %d to %d, or 0 for the default%s",
-		of, l.name, v, l.min, l.max, none)
-}
 
 // check holds fields against each other.
 func (c *Config) check() error {

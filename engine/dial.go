@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/engine/internal/admit"
+	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -235,7 +236,7 @@ func (d *dialing) try() {
 
 // startClock notes when the attempt has to be over.
 func (d *dialing) startClock() {
-	if d.Timeout < forever {
+	if !limit.Endless(d.Timeout) {
 		d.deadline = d.w.now() + max(d.Timeout.Milliseconds(), 1)
 	}
 }
@@ -243,7 +244,7 @@ func (d *dialing) startClock() {
 // connect makes the TCP or unix connection.
 func (d *dialing) connect() (net.Conn, error) {
 	d.startClock()
-	ctx, cancel := context.WithTimeout(d.ctx, min(d.Timeout, forever))
+	ctx, cancel := context.WithTimeout(d.ctx, min(d.Timeout, limit.Longest))
 	defer cancel()
 	defer context.AfterFunc(d.e.life.serving, cancel)()
 	dialer := net.Dialer{LocalAddr: d.LocalAddr, Control: d.Control, KeepAlive: -1} // the engine pings

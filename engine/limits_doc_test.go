@@ -35,24 +35,24 @@ func TestLimitsDocumented(t *testing.T) {
 	}
 	for _, l := range limits {
 		unit, show := unitOf(l)
-		def := computed[l.name]
+		def := computed[l.Name]
 		switch {
 		case def != "":
-		case l.def == l.unlimited:
+		case l.Default == l.WithoutLimit:
 			def = "none"
 		default:
-			def = show(l.def)
+			def = show(l.Default)
 		}
-		if l.def == 0 && computed[l.name] == "" {
-			t.Errorf("%s has a computed default that this test does not know", l.name)
+		if l.Default == 0 && computed[l.Name] == "" {
+			t.Errorf("%s has a computed default that this test does not know", l.Name)
 		}
 		none := "yes"
-		if l.unlimited == 0 {
+		if l.WithoutLimit == 0 {
 			none = "no"
 		}
-		expect(documented, l.name, unit, def, show(l.min)+" – "+show(l.max), none)
-		if _, ok := short[l.name]; ok {
-			expect(short, l.name, def)
+		expect(documented, l.Name, unit, def, show(l.Min)+" – "+show(l.Max), none)
+		if _, ok := short[l.Name]; ok {
+			expect(short, l.Name, def)
 		}
 	}
 	for name, bound := range map[string]string{
@@ -105,11 +105,11 @@ func TestLimitsDocumented(t *testing.T) {
 	}
 }
 
-func unitOf(l limit) (unit string, show func(int64) string) {
+func unitOf(l bound) (unit string, show func(int64) string) {
 	if _, ok := l.field(new(Config)).(*time.Duration); ok {
 		return "time", showDuration
 	}
-	if strings.Contains(l.name, "Bytes") {
+	if strings.Contains(l.Name, "Bytes") {
 		return "bytes", showSize
 	}
 	return "number", showCount

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -42,7 +43,7 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 		}
 	}
 	cfg := Config{MessageBytesMax: NoLimit, PingInterval: NoLimit, ConnectionsMax: NoLimit}
-	if err := cfg.settle(); err != nil || cfg.MessageBytesMax < 1<<30 || cfg.PingInterval < forever || cfg.SendBytesLow != cfg.SendBytesHigh/4 {
+	if err := cfg.settle(); err != nil || cfg.MessageBytesMax < 1<<30 || !limit.Endless(cfg.PingInterval) || cfg.SendBytesLow != cfg.SendBytesHigh/4 {
 		t.Errorf("%+v %v", cfg, err)
 	}
 }
@@ -50,15 +51,15 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 // TestSendBytesFit: each of the three may be set alone.
 func TestSendBytesFit(t *testing.T) {
 	for want, cfg := range map[[3]int]Config{
-		{256 * kib, mib, 4 * mib}:     {},
-		{1, 1, 1}:                     {SendBytesMax: 1},
-		{4 * kib, 16 * kib, 64 * kib}: {SendBytesMax: 64 * kib},
-		{256 * kib, mib, gib}:         {SendBytesMax: gib},
-		{256 * kib, mib, most}:        {SendBytesMax: NoLimit},
-		{2 * mib, 8 * mib, 32 * mib}:  {SendBytesHigh: 8 * mib},
-		{gib / 4, gib, most}:          {SendBytesHigh: gib},
-		{2 * mib, 2 * mib, 8 * mib}:   {SendBytesLow: 2 * mib},
-		{2, 8, 9}:                     {SendBytesHigh: 8, SendBytesMax: 9},
+		{256 * kib, mib, 4 * mib}:         {},
+		{1, 1, 1}:                         {SendBytesMax: 1},
+		{4 * kib, 16 * kib, 64 * kib}:     {SendBytesMax: 64 * kib},
+		{256 * kib, mib, gib}:             {SendBytesMax: gib},
+		{256 * kib, mib, limit.Unbounded}: {SendBytesMax: NoLimit},
+		{2 * mib, 8 * mib, 32 * mib}:      {SendBytesHigh: 8 * mib},
+		{gib / 4, gib, limit.Unbounded}:   {SendBytesHigh: gib},
+		{2 * mib, 2 * mib, 8 * mib}:       {SendBytesLow: 2 * mib},
+		{2, 8, 9}:                         {SendBytesHigh: 8, SendBytesMax: 9},
 	} {
 		err := cfg.settle()
 		if got := [3]int{cfg.SendBytesLow, cfg.SendBytesHigh, cfg.SendBytesMax}; err != nil || got != want {

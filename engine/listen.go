@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 )
 
@@ -102,12 +103,12 @@ const socketPathBytes = 104
 // kernel's, or a Policy would come too late, and has the kernel find dead peers
 // where no pings do.
 func (e *Engine) limitKernel(s any) error {
-	if n := e.cfg.NotSentBytesMax; n < most {
+	if n := e.cfg.NotSentBytesMax; n < limit.Unbounded {
 		if err := loop.SetNotSent(s, n); err != nil {
 			return fmt.Errorf("engine: Config.NotSentBytesMax: setting TCP_NOTSENT_LOWAT: %w", err)
 		}
 	}
-	if d := e.cfg.KeepAliveInterval; e.raw && d < forever {
+	if d := e.cfg.KeepAliveInterval; e.raw && !limit.Endless(d) {
 		if err := loop.SetKeepAlive(s, d); err != nil {
 			return fmt.Errorf("engine: Config.KeepAliveInterval: setting SO_KEEPALIVE: %w", err)
 		}

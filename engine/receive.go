@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/internal/poison"
 	"github.com/sockmill/sockmill/protocol"
@@ -65,7 +66,7 @@ func (c *Conn) start() {
 func (c *Conn) arrived(b []byte) {
 	c.noteRead(len(b))
 	c.alive = true
-	if c.e.cfg.BytesPerSecond < most {
+	if c.e.cfg.BytesPerSecond < limit.Unbounded {
 		c.spend(0, len(b))
 	}
 	phase := c.phase.Load()
@@ -121,7 +122,7 @@ func (c *Conn) decode() (done bool) {
 			return true
 		case codec.Message:
 			w.got++
-			if c.e.cfg.MessagesPerSecond < most {
+			if c.e.cfg.MessagesPerSecond < limit.Unbounded {
 				c.spend(1, 0)
 			}
 			if f := c.h.OnMessage; f != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sockmill/sockmill/engine/internal/admit"
+	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -48,7 +49,7 @@ func (d *dialing) arrived(c *Conn) time.Duration {
 		c.doom(ErrClosed)
 	}
 	if d.deadline == 0 {
-		return forever
+		return limit.Longest
 	}
 	return time.Duration(d.deadline-d.w.now()) * time.Millisecond
 }

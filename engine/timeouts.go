@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -60,7 +61,7 @@ func (c *Conn) expire(t *wheel.Timer) {
 // who came together do not go together.
 func (c *Conn) limitLife() {
 	longest := c.e.cfg.LifetimeMax
-	if longest >= forever {
+	if limit.Endless(longest) {
 		return
 	}
 	r := c.seldom()
@@ -76,7 +77,7 @@ const idleLooks = 4
 // Config.IdleTimeout. While we do not read, its time stands still.
 func (c *Conn) lookForTraffic() {
 	longest := c.e.cfg.IdleTimeout
-	if longest >= forever || c.phase.Load() != phaseOpen {
+	if limit.Endless(longest) || c.phase.Load() != phaseOpen {
 		return
 	}
 	r, s := c.seldom(), c.Stats()

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sockmill/sockmill/engine/internal/limit"
 	"go.uber.org/zap"
 )
 
@@ -54,7 +55,7 @@ func (w *worker) callingAt(callback uint32, conn uint64) {
 // when the loops do.
 func (e *Engine) guardLoops() {
 	after := e.cfg.CallbackWarnAfter
-	if after >= forever {
+	if limit.Endless(after) {
 		return
 	}
 	type look struct {

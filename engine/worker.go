@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/engine/internal/outq"
 	"github.com/sockmill/sockmill/engine/internal/wheel"
@@ -97,15 +98,12 @@ func (w *worker) now() int64 { return w.e.elapsed().Milliseconds() }
 
 // arm sets a connection's timer; NoLimit never expires.
 func (w *worker) arm(t *wheel.Timer, d time.Duration) {
-	if d >= forever {
+	if limit.Endless(d) {
 		w.wheel.Stop(t)
 		return
 	}
 	w.wheel.Arm(t, w.now()+int64((d+time.Millisecond-1)/time.Millisecond))
 }
-
-// forever is longer than any timeout that Config allows.
-const forever = 1000 * 24 * time.Hour
 
 // setAlarm keeps the runtime timer at or before the wheel's next work.
 func (w *worker) setAlarm() {

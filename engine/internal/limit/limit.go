@@ -72,8 +72,8 @@ func (r Row) outOfRange(pkg, of string, field any, v int64) error {
 		pkg, of, r.Name, v, r.Min, r.Max, none)
 }
 
-// longest is longer than any timeout that a table allows.
-const longest = 1000 * 24 * time.Hour
+// Longest is longer than any timeout that a table allows.
+const Longest = 1000 * 24 * time.Hour
 
 // Endless reports whether a timeout never expires.
-func Endless(d time.Duration) bool { return d >= longest }
+func Endless(d time.Duration) bool { return d >= Longest }
