@@ -12,20 +12,39 @@ import (
 // spent, newcomers get 503, and each loop closes the connections that hold most
 // of its part, with 1013, until the sum is below again.
 
-// account tells the engine what the loop's buffers hold, if that has changed.
+// account tells the engine what the loop's buffers hold, if that has changed, and
+// makes room if it grew and the budget is spent.
 func (w *worker) account() {
-	held := int64(w.env.Buffers.LentBytes()+w.out.LentBytes()) + w.inbox.held() + w.fans.held()
-	shares := int64(w.out.SharedBytes())
-	if held == w.held && shares == w.shares {
+	if w.tellHeld(); !w.grew || w.e.overspent() <= 0 {
 		return
 	}
-	sum := w.e.buffered.Add(held - w.held)
-	grew := held > w.held || shares > w.shares
-	w.held, w.shares = held, shares
-	if excess := sum - int64(w.e.cfg.BufferBytesMax); grew && excess > 0 {
-		w.relieve(min(excess, max(held, 0)+shares))
+	w.e.relief.Lock() // what one loop gives back, no other needs to give
+	defer w.e.relief.Unlock()
+	for before := w.held + 1; w.held < before; { // a shared frame is free when nobody holds it
+		excess := w.e.overspent()
+		if excess <= 0 {
+			return
+		}
+		before = w.held
+		w.relieve(min(excess, max(w.held, 0)+w.shares))
+		w.tellHeld()
 	}
 }
+
+// tellHeld adds to the engine's sum what the loop's buffers hold more than it
+// told before.
+func (w *worker) tellHeld() {
+	held := int64(w.env.Buffers.LentBytes()+w.out.LentBytes()) + w.inbox.held() + w.fans.held()
+	shares := int64(w.out.SharedBytes())
+	w.grew = held > w.held || shares > w.shares
+	if held != w.held {
+		w.e.buffered.Add(held - w.held)
+	}
+	w.held, w.shares = held, shares
+}
+
+// overspent is by how much the budget is overspent.
+func (e *Engine) overspent() int64 { return e.buffered.Load() - int64(e.cfg.BufferBytesMax) }
 
 // relieve closes the connections that hold most, until excess bytes are free.
 func (w *worker) relieve(excess int64) {

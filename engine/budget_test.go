@@ -26,14 +26,17 @@ func TestBudgetCountsSharedFrames(t *testing.T) {
 		topics[i] = fmt.Sprint("the topic of peer ", i)
 		s.onLoop(c, func() { c.subscribe("all"); c.subscribe(topics[i]) })
 	}
-	settle := func() (counted int64) { // every loop has ended the turn in which it delivered
+	settle := func() (counted int64) { // every loop has ended the turn in which it delivered the last
 		for range 2 {
 			for _, w := range s.loops {
-				done := make(chan struct{})
-				if err := w.post(post{do: func() { close(done) }}); err != nil {
-					t.Fatal(err)
+				for over := make(chan bool, 1); ; {
+					if err := w.post(post{do: func() { over <- w.fans.len() == 0 && w.later.len() == 0 }}); err != nil {
+						t.Fatal(err)
+					}
+					if <-over {
+						break
+					}
 				}
-				<-done
 			}
 		}
 		return s.buffered.Load()

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,6 +43,7 @@ type Engine struct {
 	proxies  []netip.Prefix // Config.TrustedProxies
 	gate     *admit.Gate    // counts all connections: on loops, in the http.Server, of Dial also those to come
 	buffered atomic.Int64   // bytes in buffers, all loops together
+	relief   sync.Mutex     // held by the loop that gives back memory for the budget
 	loops    []*worker      // all, from New on
 	turn     atomic.Uint32  // of these, for who does not choose
 

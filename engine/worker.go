@@ -42,6 +42,7 @@ type worker struct {
 
 	held     int64 // bytes in buffers, as account told it last
 	shares   int64 // bytes of shared frames in queues, as account saw them last
+	grew     bool  // one of the two did, then
 	draining bool
 	cut      int   // connections that a drain cut before its end
 	unsent   int64 // bytes dropped by that, and when the loop ended
