@@ -141,6 +141,9 @@ func (c *Conn) attend() {
 	if c.halted && c.phase.Load() < phaseEnding && (c.paused == 0 || phase == phaseClosing) {
 		c.resume()
 	}
+	if c.paused&pausedTurn != 0 {
+		c.w.markLater(c)
+	}
 }
 
 // noteCut counts what a drain had to cut before its own end.

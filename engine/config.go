@@ -137,7 +137,7 @@ type Config struct {
 
 	OffloadMax int // functions of Conn.Go that run at once, all connections together
 
-	CallbackWarnAfter time.Duration // that a callback holds its loop: then it is logged; NoLimit: never
+	CallbackWarnAfter time.Duration // that a callback, or a turn of many, holds its loop: then it is logged; NoLimit: never
 
 	HTTPHeaderTimeout time.Duration // for the head of a plain HTTP request
 	HTTPIdleTimeout   time.Duration // between plain HTTP requests on one connection

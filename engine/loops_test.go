@@ -5,7 +5,6 @@ import (
 	"errors"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -187,30 +186,5 @@ func TestALoopWakesItselfOnce(t *testing.T) {
 	})
 	if calls != 1 {
 		t.Errorf("%d calls", calls)
-	}
-}
-
-// TestWatchdogNamesTimersAndPosts that hold their loop.
-func TestWatchdogNamesTimersAndPosts(t *testing.T) {
-	s := serve(t, Config{Loops: 1, CallbackWarnAfter: 5 * time.Millisecond}, Handler{})
-	release := make(chan struct{})
-	hold := func() { <-release }
-	goesOn := 0
-	for name, begin := range map[string]func(){
-		"timer": func() { s.After(0, hold) },
-		"post":  func() { _ = s.Loops()[0].Post(hold) },
-	} {
-		begin()
-		s.await("the warning", func() bool {
-			for _, l := range s.logs.FilterMessageSnippet("holds up its loop").All() {
-				if l.ContextMap()["callback"] == name {
-					return true
-				}
-			}
-			return false
-		})
-		release <- struct{}{}
-		goesOn++
-		s.await("the all-clear", func() bool { return s.logs.FilterMessageSnippet("the loop goes on").Len() == goesOn })
 	}
 }

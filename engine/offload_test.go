@@ -3,12 +3,9 @@ package engine
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -149,28 +146,4 @@ func TestGoPanics(t *testing.T) {
 	if s.logs.FilterMessageSnippet("panicked").Len() != 1 {
 		t.Error("the panic was not logged")
 	}
-}
-
-// TestWatchdog: a callback that holds its loop is named while it does, and
-// counted. On a busy machine others may be, too.
-func TestWatchdog(t *testing.T) {
-	release := make(chan struct{})
-	s := serve(t, Config{Loops: 2, CallbackWarnAfter: 5 * time.Millisecond}, Handler{
-		OnMessage: func(c *Conn, m Message) {
-			<-release
-			_ = c.Send(m)
-		},
-	})
-	c := s.dial("/", nil)
-	c.send(protocol.OpText, "x")
-	warnings := func() []observer.LoggedEntry { return s.logs.FilterMessageSnippet("holds up its loop").All() }
-	s.await("the warning", func() bool {
-		return slices.ContainsFunc(warnings(), func(l observer.LoggedEntry) bool {
-			return l.ContextMap()["callback"] == "OnMessage" && l.ContextMap()["conn"] == uint64(1)
-		})
-	})
-	close(release)
-	c.expect("x")
-	s.await("the all-clear", func() bool { return s.logs.FilterMessageSnippet("the loop goes on").Len() == len(warnings()) })
-	s.await("the count", func() bool { return s.Stats().LoopHeld == uint64(len(warnings())) })
 }

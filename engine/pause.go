@@ -10,6 +10,7 @@ const (
 	pausedRate                             // the peer sends too much
 	pausedHeld                             // Hold
 	pausedUpgrade                          // a function of Upgrade.Go decides the handshake
+	pausedTurn                             // the rest of its input waits for a later turn
 )
 
 // PauseReading stops reading from the connection, so that TCP makes the peer

@@ -155,6 +155,10 @@ func (c *Conn) decode() (done bool) {
 		case codec.Close:
 			c.end(w.env.Closed)
 		}
+		if len(w.in) > 0 && w.enough() {
+			c.pause(pausedTurn)
+			w.mark(c)
+		}
 	}
 	return true
 }

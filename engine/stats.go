@@ -25,7 +25,7 @@ type Stats struct {
 	DialFailed    uint64 // attempts of Dial that failed
 	Refused       uint64 // connections turned away by a limit of Config, or during a shutdown
 	TakeoverBytes int    // of DeflateTakeoverBytes that are granted
-	LoopHeld      uint64 // callbacks that held a loop longer than CallbackWarnAfter
+	LoopHeld      uint64 // callbacks, and turns of many, that held a loop longer than CallbackWarnAfter
 	MessagesSent  uint64 // that Send, a broadcast or a topic gave to a connection
 	Discarded     uint64 // of Dropped, those whose connection ended before the kernel took them
 	ConnStats            // of all connections, past and present

@@ -13,8 +13,8 @@ const (
 	turnTimeMax = time.Millisecond
 
 	// paceFirst and paceMax are how many things are done before the clock is read,
-	// for the first time in a turn and then: if they are quick, so that reading it
-	// costs little.
+	// for the first two times in a turn and then: if they are quick, so that reading
+	// it costs little. So a turn whose things become slow ends after 2*paceFirst.
 	paceFirst = 8
 	paceMax   = 32
 )
@@ -32,15 +32,18 @@ type pace struct {
 // beginTurn and endTurn frame everything that a loop does at one event.
 func (w *worker) beginTurn() {
 	w.watch.turn.Add(1)
-	w.beginPart()
+	w.pace.begin()
 }
 
 func (w *worker) inTurn() bool { return w.watch.turn.Load()%2 == 1 }
 
 // beginPart gives what follows a turnTimeMax of its own.
 func (w *worker) beginPart() {
-	w.pace.known, w.pace.left = false, min(w.pace.next, paceFirst)
+	w.called()
+	w.pace.begin()
 }
+
+func (p *pace) begin() { p.known, p.left = false, min(p.next, paceFirst) }
 
 // enough is asked after each of many things. It reports whether the turn has
 // lasted for turnTimeMax.
@@ -63,8 +66,7 @@ func (w *worker) look() (enough bool) {
 		p.left = p.next
 	} else { // how long the first took is not known
 		p.known, p.began = true, now
-		p.left = max(p.next, 1)
-		p.next = min(2*p.left, paceMax)
+		p.left = min(max(p.next, 1), paceFirst)
 	}
 	if p.read = now; enough {
 		p.left = 1
@@ -79,6 +81,7 @@ func (w *worker) Woken() {
 	w.beginTurn()
 	w.rounds.Add(1)
 	w.taking = true
+	w.called()
 	w.advance()
 	w.beginPart()
 	w.takePosts()
@@ -153,7 +156,9 @@ func (w *worker) attendLater() {
 	for n := w.later.len(); n > 0; n-- {
 		c := w.later.pop()
 		c.marked = unmarked
-		if c.attend(); w.enough() {
+		c.paused &^= pausedTurn
+		c.attend()
+		if w.called(); w.enough() {
 			return
 		}
 	}

@@ -12,9 +12,11 @@ import (
 // reads no clock for it.
 type watch struct {
 	turn     atomic.Uint64 // odd while a turn is under way
-	callback atomic.Uint32 // the callback that was called last
+	callback atomic.Uint32 // that is under way, or was last
 	conn     atomic.Uint64 // for whom
-	held     atomic.Uint64 // turns that took longer than Config.CallbackWarnAfter
+	counting atomic.Bool   // the turn is long already: calls is to be kept
+	calls    atomic.Uint64 // callbacks while counting
+	held     atomic.Uint64 // see Stats.LoopHeld
 }
 
 // The callbacks that a watchdog can name.
@@ -48,45 +50,90 @@ func (w *worker) callingAt(callback uint32, conn uint64) {
 	if w.watch.conn.Load() != conn {
 		w.watch.conn.Store(conn)
 	}
+	if w.watch.counting.Load() {
+		w.watch.calls.Add(1)
+	}
 }
 
-// guardLoops is the watchdog: it names callbacks that hold up a loop, when they
-// have done so for CallbackWarnAfter, and again when they are done. It ends
-// when the loops do.
+// called notes that no callback is under way.
+func (w *worker) called() {
+	if w.watch.callback.Load() != noCallback {
+		w.watch.callback.Store(noCallback)
+	}
+}
+
+// guardLoops looks at the loops until they end.
 func (e *Engine) guardLoops() {
-	after := e.cfg.CallbackWarnAfter
-	if limit.Endless(after) {
+	if limit.Endless(e.cfg.CallbackWarnAfter) {
 		return
 	}
-	type look struct {
-		turn  uint64
-		since time.Time
-		told  bool
-	}
-	looks := make([]look, len(e.loops))
-	tick := time.NewTicker(max(after/4, time.Millisecond))
+	d := watchdog{e: e, looks: make([]look, len(e.loops))}
+	tick := time.NewTicker(max(e.cfg.CallbackWarnAfter/4, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
 		case <-e.life.looping.Done():
 			return
-		case <-tick.C:
+		case now := <-tick.C:
+			d.look(now)
 		}
-		for i, w := range e.loops {
-			l, turn, now := &looks[i], w.watch.turn.Load(), time.Now()
-			if turn != l.turn {
-				if l.told {
-					e.log.Warn("the loop goes on", zap.Int("loop", i), zap.Duration("held", now.Sub(l.since)))
-				}
-				*l = look{turn: turn, since: now}
+	}
+}
+
+// watchdog names what holds up a loop, when it has done so for
+// CallbackWarnAfter: one callback, or a turn of many. It tells again when the
+// turn is over.
+type watchdog struct {
+	e     *Engine
+	looks []look // at each loop
+}
+
+// look is what was seen of a loop.
+type look struct {
+	turn, calls uint64
+	turnAt      time.Time // when this turn was seen first
+	callAt      time.Time // and this callback
+	counted     uint64    // callbacks of this turn, since they are counted
+	told        bool      // of this turn
+	toldCall    bool      // of this callback
+}
+
+func (d *watchdog) look(now time.Time) {
+	for i, w := range d.e.loops {
+		l, turn, calls := &d.looks[i], w.watch.turn.Load(), w.watch.calls.Load()
+		where := zap.Int("loop", i)
+		if turn != l.turn {
+			if l.told {
+				d.e.log.Warn("the loop goes on", where, zap.Duration("held", now.Sub(l.turnAt)))
 			}
-			if turn%2 == 1 && !l.told && now.Sub(l.since) >= after {
-				l.told = true
-				w.watch.held.Add(1)
-				e.log.Warn("a callback holds up its loop and every connection on it: move what blocks off the loop with Conn.Go",
-					zap.String("callback", callbackNames[w.watch.callback.Load()]), zap.Int("loop", i),
-					zap.Uint64("conn", w.watch.conn.Load()), zap.Duration("held", now.Sub(l.since)))
-			}
+			w.watch.counting.Store(false)
+			*l = look{turn: turn, calls: calls, turnAt: now, callAt: now}
+			continue
+		}
+		if turn%2 == 0 {
+			continue
+		}
+		w.watch.counting.Store(true)
+		if calls != l.calls {
+			l.counted += calls - l.calls
+			l.calls, l.callAt, l.toldCall = calls, now, false
+		}
+		callback := w.watch.callback.Load()
+		what, conn := zap.String("callback", callbackNames[callback]), zap.Skip()
+		if callback != noCallback {
+			conn = zap.Uint64("conn", w.watch.conn.Load())
+		}
+		switch after := d.e.cfg.CallbackWarnAfter; {
+		case callback != noCallback && now.Sub(l.callAt) >= after && !l.toldCall:
+			l.told, l.toldCall = true, true
+			w.watch.held.Add(1)
+			d.e.log.Warn("a callback holds up its loop and every connection on it: move what blocks off the loop with Conn.Go",
+				what, where, conn, zap.Duration("held", now.Sub(l.callAt)))
+		case now.Sub(l.turnAt) >= after && !l.told:
+			l.told = true
+			w.watch.held.Add(1)
+			d.e.log.Warn("a turn holds up its loop and every connection on it: no callback is slow alone, there are many, or the engine itself is busy",
+				zap.Uint64("callbacks", l.counted), what, where, conn, zap.Duration("held", now.Sub(l.turnAt)))
 		}
 	}
 }
