@@ -118,7 +118,7 @@ func refusalOf(why admit.Refusal) *codec.HandshakeError {
 // stream. It does not wait for the peer: the answer is short.
 func (e *Engine) answer(nc net.Conn, status int, reason string) {
 	_ = nc.SetDeadline(time.Now().Add(refuseTimeout))
-	if !e.raw {
+	if !e.main.raw {
 		if _, err := nc.Write(protocol.AppendReply(nil, status, reason, nil)); err != nil {
 			return
 		}
@@ -134,7 +134,7 @@ func (e *Engine) answer(nc net.Conn, status int, reason string) {
 func (e *Engine) turnAway(nc net.Conn, status int, reason string) {
 	defer nc.Close()
 	e.answer(nc, status, reason)
-	for end := time.Now().Add(e.cfg.DiscardTimeout); time.Now().Before(end); {
+	for end := time.Now().Add(e.set.DiscardTimeout); time.Now().Before(end); {
 		_ = nc.SetReadDeadline(time.Now().Add(min(refuseTimeout, time.Until(end))))
 		n, err := io.Copy(io.Discard, nc)
 		if !errors.Is(err, os.ErrDeadlineExceeded) || n < lingerBytesMin || e.life.serving.Err() != nil {

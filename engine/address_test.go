@@ -119,10 +119,10 @@ func TestTrustedProxies(t *testing.T) {
 		}
 		for addr, want := range map[string]bool{tt.yes: true, tt.no: false} {
 			a := hostAddr(net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(addr), 1)))
-			if e.trusted(a) != want {
+			if e.main.proxies.trust(a) != want {
 				t.Errorf("%q, %s: trusted %v", tt.proxy, addr, !want)
 			}
-			if a.Is4() && e.trusted(hostAddr(&net.TCPAddr{IP: net.IP(a.AsSlice()).To16()})) != want {
+			if a.Is4() && e.main.proxies.trust(hostAddr(&net.TCPAddr{IP: net.IP(a.AsSlice()).To16()})) != want {
 				t.Errorf("%q, %s in IPv6: trusted %v", tt.proxy, addr, !want)
 			}
 		}

@@ -43,7 +43,7 @@ func (p *Prepared) Send(c *Conn) error {
 	switch b := p.b; {
 	case c.phase.Load() != phaseOpen:
 		return ErrClosed
-	case c.e != b.e:
+	case c.ep.e != b.e:
 		m := b.m
 		m.policy = 0 // was the other engine's, perhaps
 		return c.dispatch(m)
@@ -91,8 +91,8 @@ func (e *Engine) encode(m Message) (*broadcast, error) {
 		return nil, err
 	}
 	encoder, env := e.encoder, (*codec.Env)(nil) // a server's session needs none for a plain message
-	if e.cfg.Codec != nil {
-		if encoder, err = newCodec(e.cfg.Codec); err != nil {
+	if e.set.Codec != nil {
+		if encoder, err = newCodec(e.set.Codec); err != nil {
 			return nil, err
 		}
 		env = &codec.Env{Random: rand.Uint64}
@@ -109,18 +109,18 @@ func (e *Engine) encode(m Message) (*broadcast, error) {
 	b.sharedPlain = outq.Shared{Frame: frame, Owner: b}
 	b.m = outgoing{op: op, policy: m.Policy, plain: m.Plain, key: m.Key}
 	if b.m.policy == 0 {
-		b.m.policy = e.cfg.Policy
+		b.m.policy = e.set.Policy
 	}
 	// It may be compressed, or encoded again for a congested connection, when
 	// m.Data is no longer ours.
-	if e.cfg.Codec == nil {
+	if e.set.Codec == nil {
 		b.m.data = frame[len(frame)-len(m.Data):]
 	} else {
 		b.m.data = slices.Clone(m.Data)
 	}
-	if b.bytes = cap(b.plain); e.cfg.Codec != nil {
+	if b.bytes = cap(b.plain); e.set.Codec != nil {
 		b.bytes += len(b.m.data)
-	} else if e.options.Deflate != nil && !m.Plain {
+	} else if e.main.options.Deflate != nil && !m.Plain {
 		b.bytes += cap(b.plain) // what it is packed into is no larger
 	}
 	b.refs.Store(1)
@@ -227,6 +227,6 @@ func (b *broadcast) frame(c *Conn) *outq.Shared {
 
 func (b *broadcast) pack(c *Conn) {
 	room := slices.Grow(b.packed[:0], len(b.m.data)/2+protocol.HeaderBytesMax)
-	b.packed, _ = codec.EncodeShared(&c.w.env, &c.e.options, room, b.m.op, b.m.data)
+	b.packed, _ = codec.EncodeShared(&c.w.env, &c.ep.options, room, b.m.op, b.m.data)
 	b.sharedPacked = outq.Shared{Frame: b.packed, Owner: b}
 }

@@ -44,7 +44,7 @@ func (w *worker) tellHeld() {
 }
 
 // overspent is by how much the budget is overspent.
-func (e *Engine) overspent() int64 { return e.buffered.Load() - int64(e.cfg.BufferBytesMax) }
+func (e *Engine) overspent() int64 { return e.buffered.Load() - int64(e.set.BufferBytesMax) }
 
 // relieve closes the connections that hold most, until excess bytes are free.
 func (w *worker) relieve(excess int64) {

@@ -35,7 +35,7 @@ func (c *Conn) close(info *CloseError) error {
 	c.endTimers()
 	c.uncountTopics()
 	c.rare.over = !await
-	c.beginWait(c.e.cfg.CloseTimeout)
+	c.beginWait(c.ep.CloseTimeout)
 	c.w.mark(c)
 	return nil
 }
@@ -80,9 +80,9 @@ func (c *Conn) end(info *CloseError) {
 	c.endTimers()
 	c.uncountTopics()
 	if !c.framed && !c.deciding() {
-		c.e.gate.Opened(&c.pass)
+		c.ep.e.gate.Opened(&c.pass)
 	}
-	c.beginWait(c.e.cfg.CloseTimeout)
+	c.beginWait(c.ep.CloseTimeout)
 	if c.dial != nil {
 		c.dial.ended(c, info)
 	}
@@ -149,7 +149,7 @@ func (c *Conn) attend() {
 // noteCut counts what a drain had to cut before its own end.
 func (c *Conn) noteCut(cause error) {
 	w := c.w
-	if !w.draining || c.farewell || c.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
+	if !w.draining || c.farewell || c.ep.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
 		return
 	}
 	w.cut++
@@ -159,17 +159,17 @@ func (c *Conn) noteCut(cause error) {
 // tellBacklog lets the program know when the backlog crosses the watermarks.
 func (c *Conn) tellBacklog() {
 	bytes := c.out.Bytes()
-	if bytes <= c.e.cfg.SendBytesLow {
+	if bytes <= c.ep.SendBytesLow {
 		c.paused &^= pausedBacklog
 	}
 	switch {
-	case !c.above && bytes > c.e.cfg.SendBytesHigh:
+	case !c.above && bytes > c.ep.SendBytesHigh:
 		c.above = true
 		if f := c.h.OnBackpressure; f != nil {
 			c.w.calling(onBackpressure, c)
 			c.guard(func() { f(c) })
 		}
-	case c.above && bytes <= c.e.cfg.SendBytesLow:
+	case c.above && bytes <= c.ep.SendBytesLow:
 		c.above = false
 		if f := c.h.OnDrain; f != nil {
 			c.w.calling(onDrain, c)
@@ -207,7 +207,7 @@ func (c *Conn) gone(err error) {
 			w.wheel.Stop(&r.rates.next)
 		}
 	}
-	if c.e.life.work.Err() != nil {
+	if c.ep.e.life.work.Err() != nil {
 		w.unsent += int64(c.out.Bytes())
 	}
 	c.freeQueue()
@@ -242,7 +242,7 @@ func (c *Conn) leave() {
 		c.dial.lost()
 		return
 	}
-	c.e.gate.Leave(&c.pass)
+	c.ep.e.gate.Leave(&c.pass)
 }
 
 // finish tells the program that the connection is over, if it knew it.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"runtime"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -161,9 +161,6 @@ type Config struct {
 	// 503. The default is what the descriptor limit of the process leaves
 	// after a reserve.
 	ConnectionsMax int
-
-	proxies   []netip.Prefix // TrustedProxies, parsed
-	trustUnix bool           // "unix" is one of them
 }
 
 // sampled bounds what peers can make the engine log: of each message 100 in a
@@ -287,6 +284,9 @@ func (c *Config) check() error {
 	if c.Deflate == 0 {
 		c.Deflate = DeflateOff
 	}
+	if c.Codec == nil && (strings.HasPrefix(c.Addr, "tcp:") || strings.HasPrefix(c.Addr, "unix:")) {
+		c.Codec = func() codec.Codec { return new(codec.Raw) }
+	}
 	if err := c.Deflate.check(); err != nil {
 		return err
 	}
@@ -300,9 +300,6 @@ func (c *Config) check() error {
 	}
 	if c.CheckOrigin != nil && c.Origins != nil {
 		return fmt.Errorf("engine: Config.Origins and Config.CheckOrigin are both set: choose one, CheckOrigin would decide alone")
-	}
-	if err := c.settleProxies(); err != nil {
-		return err
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

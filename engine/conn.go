@@ -21,7 +21,7 @@ type Conn struct {
 	// What a message touches comes first: in few cache lines, which are cold when
 	// connections are many.
 	w     *worker // set before Opened
-	e     *Engine
+	ep    *endpoint
 	h     *Handler
 	codec codec.Codec
 	out   outq.Queue // what waits to be written
@@ -120,8 +120,8 @@ func newCodec(factory func() codec.Codec) (c codec.Codec, err error) {
 }
 
 // bareConn makes a Conn without a codec.
-func bareConn(e *Engine, nc net.Conn) *Conn {
-	c := &Conn{e: e, h: &e.handler, id: e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
+func bareConn(ep *endpoint, nc net.Conn) *Conn {
+	c := &Conn{ep: ep, h: ep.handler, id: ep.e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
 	c.timer.Owner = (*owner)(c)
 	return c
 }
@@ -132,14 +132,14 @@ type mount struct {
 	upgrade *Upgrade // what Engine.Upgrade was given
 }
 
-func newConn(e *Engine, nc net.Conn, m *mount) (c *Conn, err error) {
-	c = bareConn(e, nc)
-	if e.cfg.Codec != nil {
-		if c.codec, err = newCodec(e.cfg.Codec); err != nil {
+func newConn(ep *endpoint, nc net.Conn, m *mount) (c *Conn, err error) {
+	c = bareConn(ep, nc)
+	if ep.Codec != nil {
+		if c.codec, err = newCodec(ep.Codec); err != nil {
 			return nil, err
 		}
 	} else {
-		c.ws.Init(&e.options)
+		c.ws.Init(&ep.options)
 		c.codec = &c.ws
 	}
 	if m != nil {

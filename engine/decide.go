@@ -72,7 +72,7 @@ func (c *Conn) await(u *Upgrade) {
 	c.pause(pausedUpgrade)
 	_ = c.Context()          // made now, so that a hang-up before the function runs finds it
 	_ = c.sock.WatchHangup() // for ctx: while reading is paused nothing else would show it
-	c.e.upgrades.submit(u)
+	c.ep.e.upgrades.submit(u)
 }
 
 // run is called off the loop.
@@ -90,7 +90,7 @@ func (u *Upgrade) run() {
 func (u *Upgrade) call(ctx context.Context) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			u.c.e.log.Error("a function of Upgrade.Go panicked; the client gets 500", zap.Any("panic", v),
+			u.c.ep.e.log.Error("a function of Upgrade.Go panicked; the client gets 500", zap.Any("panic", v),
 				zap.Uint64("conn", u.c.id), zap.ByteString("stack", debug.Stack()))
 			err = errInternal
 		}
@@ -107,7 +107,7 @@ func (c *Conn) decided(u *Upgrade, err error) {
 		c.leave()
 		return
 	case phase >= phaseEnding: // end left this to us
-		c.e.gate.Opened(&c.pass)
+		c.ep.e.gate.Opened(&c.pass)
 		return
 	case phase != phaseOpening || c.doomed: // end is to come
 		return

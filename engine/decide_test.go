@@ -273,7 +273,7 @@ func TestUpgradeGoFloods(t *testing.T) {
 	s := &sim{r: rand.New(rand.NewPCG(1, 1))}
 	s.setUp()
 	s.cfg.noPause, s.calm = true, true
-	s.e.handler.OnUpgrade = func(u *Upgrade) error { return u.Go(func(context.Context) error { return nil }) }
+	s.e.main.handler.OnUpgrade = func(u *Upgrade) error { return u.Go(func(context.Context) error { return nil }) }
 	s.arrive()
 	c := s.conns[0]
 	c.sock.inMax, c.sock.outMax = earlyBytesMax/2, 1000

@@ -28,19 +28,19 @@ const (
 
 // deflate is what the sessions are told; nil if compression is off.
 func (e *Engine) deflate() *codec.Deflate {
-	if e.cfg.Deflate == DeflateOff {
+	if e.set.Deflate == DeflateOff {
 		return nil
 	}
-	e.takeover.max = int64(e.cfg.DeflateTakeoverBytes)
-	takeover := e.cfg.Deflate == DeflateTakeover
+	e.takeover.max = int64(e.set.DeflateTakeoverBytes)
+	takeover := e.set.Deflate == DeflateTakeover
 	return &codec.Deflate{
-		Level:               e.cfg.DeflateLevel,
-		ThresholdBytes:      e.cfg.DeflateThresholdBytes,
+		Level:               e.set.DeflateLevel,
+		ThresholdBytes:      e.set.DeflateThresholdBytes,
 		ServerTakeover:      takeover,
 		ClientTakeover:      takeover,
 		ServerMaxWindowBits: 15,
-		ClientMaxWindowBits: e.cfg.DeflateWindowBits,
-		HistoryBits:         e.cfg.DeflateWindowBits,
+		ClientMaxWindowBits: e.set.DeflateWindowBits,
+		HistoryBits:         e.set.DeflateWindowBits,
 		Budget:              &e.takeover,
 	}
 }

@@ -176,17 +176,17 @@ func (e *Engine) Dial(ctx context.Context, d Dial) error {
 
 // settleDial fills in the defaults and checks the ranges.
 func (e *Engine) settleDial(d *Dial) error {
-	if e.cfg.Codec != nil {
+	if e.set.Codec != nil {
 		return fmt.Errorf("engine: Dial speaks WebSocket, this engine another protocol: make another Engine for it")
 	}
 	if d.Loop != nil && d.Loop.w.e != e {
 		return fmt.Errorf("engine: Dial.Loop is another engine's: take one of Engine.Loops of this one")
 	}
 	if d.Handler == nil {
-		d.Handler = &e.handler
+		d.Handler = e.main.handler
 	}
 	if d.Timeout == 0 {
-		d.Timeout = e.cfg.HandshakeTimeout
+		d.Timeout = e.set.HandshakeTimeout
 	}
 	if d.BackoffMin == 0 {
 		d.BackoffMin = backoffMinDefault
@@ -266,7 +266,7 @@ func (d *dialing) connect() (net.Conn, error) {
 
 // enroll puts the connection on the dialing's loop, where the handshake begins.
 func (d *dialing) enroll(nc net.Conn) error {
-	if err := d.e.limitKernel(nc); err != nil {
+	if err := d.target.limitKernel(nc); err != nil {
 		d.e.log.Debug("going on without", zap.Error(err))
 	}
 	c := d.newConn(nc)
@@ -277,8 +277,8 @@ func (d *dialing) enroll(nc net.Conn) error {
 }
 
 func (d *dialing) newConn(nc net.Conn) *Conn {
-	c := bareConn(d.e, nc)
-	c.h, c.dial, c.dialled = d.Handler, d, true
+	c := bareConn(&d.target.endpoint, nc)
+	c.dial, c.dialled = d, true
 	c.ws.Init(&d.target.options)
 	c.codec = &c.ws
 	return c

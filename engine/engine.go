@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,31 +20,26 @@ import (
 // Engine is a server: a listener, its acceptors, and the event loops on which
 // the connections live. Its methods may be called from any goroutine.
 type Engine struct {
-	cfg       Config
-	handler   Handler
+	set       *settings
+	main      *endpoint // of accepted connections
 	log       *zap.Logger
-	options   codec.Options  // of accepted connections
-	offered   *codec.Deflate // of dialled ones
-	encoder   codec.Codec    // a session that encodes for many, on any goroutine
+	encoder   codec.Codec // a session that encodes for many, on any goroutine
 	takeover  budget
-	raw       bool // the protocol has no HTTP handshake
 	began     time.Time
 	clock     func() time.Duration // since then; nil: the real time
 	tired     func() bool          // of tests: decides when a turn has lasted long enough; nil: the clock
 	listener  net.Listener
-	inherited bool        // its connections have its options
-	http      *httpServer // nil without Config.HTTP
+	inherited bool // its connections have its options
 	group     *loop.Group
 	offload   pool[*Conn]
 	dials     pool[*dialing]
 	upgrades  pool[*Upgrade]
 
-	proxies  []netip.Prefix // Config.TrustedProxies
-	gate     *admit.Gate    // counts all connections: on loops, in the http.Server, of Dial also those to come
-	buffered atomic.Int64   // bytes in buffers, all loops together
-	relief   sync.Mutex     // held by the loop that gives back memory for the budget
-	loops    []*worker      // all, from New on
-	turn     atomic.Uint32  // of these, for who does not choose
+	gate     *admit.Gate   // counts all connections: on loops, in the http.Server, of Dial also those to come
+	buffered atomic.Int64  // bytes in buffers, all loops together
+	relief   sync.Mutex    // held by the loop that gives back memory for the budget
+	loops    []*worker     // all, from New on
+	turn     atomic.Uint32 // of these, for who does not choose
 
 	spare spareBroadcasts
 
@@ -65,59 +59,37 @@ type Engine struct {
 // New checks the Config and binds its address, so that Addr is known and a
 // taken port is an error here. Nothing is accepted before Run; an Engine that
 // is never run must be ended by Shutdown.
-func New(cfg Config, h Handler) (*Engine, error) {
+func New(cfg Config, h Handler) (e *Engine, err error) {
 	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
-	e := &Engine{
-		cfg:     cfg,
-		handler: h,
-		log:     cfg.Logger,
-		began:   time.Now(),
-		options: codec.Options{
-			HandshakeBytesMax: cfg.HandshakeBytesMax,
-			HeaderFieldsMax:   cfg.HeaderFieldsMax,
-			MessageBytesMax:   int64(cfg.MessageBytesMax),
-			FragmentsMax:      cfg.FragmentsMax,
-		},
-	}
+	e = &Engine{set: (*settings)(&cfg), log: cfg.Logger, began: time.Now()}
 	for i := range cfg.Loops {
 		e.loops = append(e.loops, newWorker(e, i))
 	}
-	e.options.Deflate = e.deflate()
-	e.offered = clientDeflate(e.options.Deflate)
-	e.encoder = codec.NewSession(&e.options)
+	if e.main, err = newEndpoint(e, &h); err != nil {
+		return nil, err
+	}
+	e.encoder = codec.NewSession(&e.main.options)
 	e.life.init()
 	e.offload.max, e.offload.do = cfg.OffloadMax, (*Conn).callFirst
 	e.dials.max, e.dials.do = cfg.DialsMax, (*dialing).try
 	e.upgrades.max, e.upgrades.do = cfg.UpgradesMax, (*Upgrade).run
-	e.proxies = cfg.proxies
 	e.gate = admit.NewGate(admit.Config{
 		ConnectionsMax:             cfg.ConnectionsMax,
 		HalfOpenMax:                cfg.HalfOpenMax,
 		ConnectionsPerAddressMax:   cfg.ConnectionsPerAddressMax,
 		AcceptsPerAddressPerSecond: cfg.AcceptsPerAddressPerSecond,
-		Exempt:                     e.exempt,
-		Spent:                      func() bool { return e.buffered.Load() >= int64(cfg.BufferBytesMax) },
+		Exempt:                     e.main.proxies.exempt,
+		Spent:                      func() bool { return e.overspent() >= 0 },
 	})
 	if err := e.listen(); err != nil {
 		return nil, err
 	}
-	if e.cfg.Codec != nil {
-		probe, err := newCodec(e.cfg.Codec)
-		if err != nil {
-			return nil, errors.Join(err, e.Shutdown(context.Background()))
-		}
-		_, http := probe.(codec.Upgrader)
-		e.raw = !http
-	}
 	if e.inherited {
-		if err := e.limitKernel(e.listener); err != nil {
+		if err := e.main.limitKernel(e.listener); err != nil {
 			return nil, errors.Join(err, e.Shutdown(context.Background()))
 		}
-	}
-	if cfg.HTTP != nil {
-		e.http = newHTTPServer(e)
 	}
 	return e, nil
 }
@@ -140,7 +112,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	select {
 	case <-ctx.Done():
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.cfg.DrainTimeout)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.set.DrainTimeout)
 		defer cancel()
 		return e.Shutdown(drain)
 	case <-e.life.done:
@@ -155,7 +127,7 @@ func (e *Engine) start() (err error) {
 		return err
 	}
 	next := 0
-	e.group, err = loop.Start(e.cfg.Loops, e.log.Named("loop").Sugar(), func(l *loop.Loop) loop.Driver {
+	e.group, err = loop.Start(e.set.Loops, e.log.Named("loop").Sugar(), func(l *loop.Loop) loop.Driver {
 		w := e.loops[next]
 		w.loop = l
 		next++
@@ -168,8 +140,8 @@ func (e *Engine) start() (err error) {
 	for _, w := range e.loops {
 		w.begin()
 	}
-	if e.http != nil {
-		e.http.start()
+	if http := e.main.http; http != nil {
+		http.start()
 	}
 	e.life.guards.Go(e.guardLoops)
 	for _, d := range e.early {
@@ -181,7 +153,7 @@ func (e *Engine) start() (err error) {
 			e.life.servers.Go(e.accept)
 		}
 	}
-	e.log.Info("serving", zap.Stringer("addr", stringer{e.Addr()}), zap.Int("loops", e.cfg.Loops), zap.Int("connections_max", e.cfg.ConnectionsMax))
+	e.log.Info("serving", zap.Stringer("addr", stringer{e.Addr()}), zap.Int("loops", e.set.Loops), zap.Int("connections_max", e.set.ConnectionsMax))
 	return nil
 }
 
@@ -199,14 +171,14 @@ func (s stringer) String() string {
 // net/http.
 func (e *Engine) enroll(nc net.Conn, m *mount, pass *admit.Pass) error {
 	defer e.gate.Arrived()
-	c, err := newConn(e, nc, m)
+	c, err := newConn(e.main, nc, m)
 	if err != nil {
 		_ = nc.Close()
 		e.gate.Leave(pass)
 		return err
 	}
 	if !e.inherited || m != nil {
-		if err := e.limitKernel(nc); err != nil {
+		if err := c.ep.limitKernel(nc); err != nil {
 			e.log.Debug("going on without", zap.Error(err))
 		}
 	}

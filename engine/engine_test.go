@@ -296,7 +296,7 @@ func TestSendAndCloseInsideEveryCallback(t *testing.T) {
 func TestShutdownInACallback(t *testing.T) {
 	got := make(chan error, 1)
 	s := serve(t, Config{Loops: 2}, Handler{OnMessage: func(c *Conn, m Message) {
-		got <- c.e.Shutdown(context.Background())
+		got <- c.ep.e.Shutdown(context.Background())
 		_ = c.Send(m)
 	}})
 	c := s.dial("/", nil)
@@ -330,7 +330,7 @@ func TestMisuse(t *testing.T) {
 func TestOnCloseMaySendToOthers(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
 		s := serve(t, Config{Loops: n, PingInterval: NoLimit, HandshakeTimeout: NoLimit}, Handler{
-			OnClose: func(c *Conn, _ *CloseError) { _ = c.e.Broadcast(Message{Type: Text, Data: []byte("left")}) },
+			OnClose: func(c *Conn, _ *CloseError) { _ = c.ep.e.Broadcast(Message{Type: Text, Data: []byte("left")}) },
 		})
 		other := s.dial("/", nil)
 		for _, linger := range []int{-1, 0} { // FIN, RST
@@ -346,7 +346,7 @@ func TestBroadcastReachesEveryLoop(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
 		s := serve(t, Config{Loops: n}, Handler{OnMessage: func(c *Conn, m Message) {
 			_ = c.SendText("before")
-			if err := c.e.Broadcast(m); err != nil {
+			if err := c.ep.e.Broadcast(m); err != nil {
 				t.Error(err)
 			}
 			_ = c.SendText("after")

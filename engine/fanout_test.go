@@ -14,9 +14,9 @@ func TestFanOutLeavesTheLoopToOthers(t *testing.T) {
 	const people = 2*perTurn + 90
 	s := serve(t, Config{Loops: 1}, Handler{OnMessage: func(c *Conn, m Message) {
 		done := -10 * people
-		c.e.tired = func() bool { done++; return done >= perTurn }
-		_ = c.e.Broadcast(m)
-		_ = c.e.Broadcast(m)
+		c.ep.e.tired = func() bool { done++; return done >= perTurn }
+		_ = c.ep.e.Broadcast(m)
+		_ = c.ep.e.Broadcast(m)
 		c.w.attendDirty()
 		for _, want := range []int{people - 1, people - 1 - perTurn} { // the sender's own leaves with its batch
 			if n := c.w.later.len(); n != want {
@@ -25,7 +25,7 @@ func TestFanOutLeavesTheLoopToOthers(t *testing.T) {
 			done = 0
 			c.w.attendLater()
 		}
-		c.e.tired = nil
+		c.ep.e.tired = nil
 	}})
 	var clients []*client
 	for range people {

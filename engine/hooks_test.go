@@ -24,7 +24,7 @@ func TestAfterClose(t *testing.T) {
 		events := make(chan string, 20)
 		told := func(name string) *watcher {
 			return &watcher{func(c *Conn) {
-				if inside := c.e.gate.Counts().Inside; !c.Loop().On() || inside != 1 {
+				if inside := c.ep.e.gate.Counts().Inside; !c.Loop().On() || inside != 1 {
 					t.Errorf("%s: on its loop %v, %d connections are inside", name, c.Loop().On(), inside)
 				}
 				if events <- name; name == "first" {

@@ -44,7 +44,7 @@ func (s *siege) pushedBack(c *client) {
 		s.onLoop(conn, func() {
 			// After a pause the kernel may still take some: what waits may be
 			// less than the watermark, until it is the lower one.
-			if back = conn.halted && conn.out.Bytes() > conn.e.cfg.SendBytesLow; back {
+			if back = conn.halted && conn.out.Bytes() > conn.ep.SendBytesLow; back {
 				s.bounded(conn)
 			}
 		})

@@ -40,7 +40,7 @@ func BenchmarkTurn(b *testing.B) {
 			var w *worker
 			l := loop.Simulate(nowhere{}, io.Discard, func(l *loop.Loop) loop.Driver { w = newWorker(e, 0); w.loop = l; return w })
 			l.SetOn(true)
-			conn, err := newConn(e, simNetConn{}, nil)
+			conn, err := newConn(e.main, simNetConn{}, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

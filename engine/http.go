@@ -23,7 +23,7 @@ const handoverMax = 256
 // and large bodies are the standard library's, and gives one back when a later
 // request on it is a WebSocket handshake.
 type httpServer struct {
-	e      *Engine
+	ep     *endpoint
 	server http.Server
 	queue  chan *handedConn
 	closed chan struct{}
@@ -33,13 +33,13 @@ type httpServer struct {
 	cut    atomic.Int64 // connections without progress that it cut
 }
 
-func newHTTPServer(e *Engine) *httpServer {
-	s := &httpServer{e: e, queue: make(chan *handedConn, handoverMax), closed: make(chan struct{})}
+func newHTTPServer(ep *endpoint) *httpServer {
+	s := &httpServer{ep: ep, queue: make(chan *handedConn, handoverMax), closed: make(chan struct{})}
 	s.server = http.Server{
 		Handler:           http.HandlerFunc(s.serve),
-		ReadHeaderTimeout: e.cfg.HTTPHeaderTimeout,
-		IdleTimeout:       e.cfg.HTTPIdleTimeout,
-		MaxHeaderBytes:    e.cfg.HandshakeBytesMax,
+		ReadHeaderTimeout: ep.HTTPHeaderTimeout,
+		IdleTimeout:       ep.HTTPIdleTimeout,
+		MaxHeaderBytes:    ep.HandshakeBytesMax,
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if own, ok := c.(*handedConn); ok && state == http.StateHijacked {
 				own.in.setFree()
@@ -47,7 +47,7 @@ func newHTTPServer(e *Engine) *httpServer {
 			}
 		},
 	}
-	if l, err := zap.NewStdLogAt(e.log.Named("http"), zap.WarnLevel); err == nil { // panics of handlers, mostly
+	if l, err := zap.NewStdLogAt(ep.e.log.Named("http"), zap.WarnLevel); err == nil { // panics of handlers, mostly
 		s.server.ErrorLog = l
 	}
 	return s
@@ -62,22 +62,22 @@ func (s *httpServer) start() {
 // serve is the handler: a handshake goes back to the loops.
 func (s *httpServer) serve(w http.ResponseWriter, r *http.Request) {
 	if upgradeRequested(r) {
-		s.e.ServeHTTP(w, r)
+		s.ep.e.ServeHTTP(w, r)
 		return
 	}
-	s.e.cfg.HTTP.ServeHTTP(w, r)
+	s.ep.HTTP.ServeHTTP(w, r)
 }
 
 // drain serves the requests under way to their end, as long as their peers make
 // progress.
 func (s *httpServer) drain(ctx context.Context) {
-	s.drains.Store(int64(max(s.e.elapsed(), 1)))
+	s.drains.Store(int64(max(s.ep.e.elapsed(), 1)))
 	_ = s.Close()
 	for {
 		select {
 		case c := <-s.queue: // came too late to be served
-			s.e.gate.Refuse(admit.Closed)
-			s.served.Go(func() { s.e.deny(c, true, admit.Closed) })
+			s.ep.e.gate.Refuse(admit.Closed)
+			s.served.Go(func() { s.ep.e.deny(c, true, admit.Closed) })
 			continue
 		default:
 		}
@@ -116,14 +116,14 @@ func (s *httpServer) Close() error {
 }
 
 // Addr is the engine's.
-func (s *httpServer) Addr() net.Addr { return s.e.Addr() }
+func (s *httpServer) Addr() net.Addr { return s.ep.e.Addr() }
 
 // plainHTTP takes a request that is no handshake: the connection leaves its
 // loop for the http.Server, or the request is refused.
 func (c *Conn) plainHTTP(head []byte) {
-	s := c.e.http
+	s := c.ep.http
 	if s == nil || c.mounted { // what came from an http.Server never goes back: no ping-pong
-		c.refuse(c.e.refusal(protocol.CheckUpgrade(&c.w.env.Request)))
+		c.refuse(c.ep.e.refusal(protocol.CheckUpgrade(&c.w.env.Request)))
 		return
 	}
 	if c.w.draining {
@@ -132,20 +132,20 @@ func (c *Conn) plainHTTP(head []byte) {
 	}
 	nc, err := c.duplicate()
 	if err != nil {
-		c.e.log.Error("a plain HTTP connection could not be handed over", zap.Error(err))
+		c.ep.e.log.Error("a plain HTTP connection could not be handed over", zap.Error(err))
 		c.refuseHandover()
 		return
 	}
 	handed := newHandedConn(s, nc, c.remote, append(head, c.w.in...))
 	c.w.in = nil
-	c.e.gate.Opened(&c.pass)
-	handed.pass, _ = c.e.gate.Move(&c.pass)
+	c.ep.e.gate.Opened(&c.pass)
+	handed.pass, _ = c.ep.e.gate.Move(&c.pass)
 	select {
 	case s.queue <- handed:
 		c.end(nil)
 		c.doom(nil) // closes the loop's descriptor; the stream lives on in the duplicate
 	default:
-		c.pass, _ = c.e.gate.Move(&handed.pass)
+		c.pass, _ = c.ep.e.gate.Move(&handed.pass)
 		_ = nc.Close()
 		c.refuseHandover()
 	}
@@ -161,6 +161,6 @@ func (c *Conn) duplicate() (net.Conn, error) {
 }
 
 func (c *Conn) refuseHandover() {
-	c.e.gate.Refuse(admit.Handover)
+	c.ep.e.gate.Refuse(admit.Handover)
 	c.refuse(refusalOf(admit.Handover))
 }

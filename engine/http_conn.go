@@ -32,7 +32,7 @@ type handedConn struct {
 func newHandedConn(s *httpServer, nc net.Conn, remote net.Addr, head []byte) *handedConn {
 	c := &handedConn{Conn: nc, s: s, remote: remote, head: head}
 	c.in.set, c.out.set = nc.SetReadDeadline, nc.SetWriteDeadline
-	c.in.look = min(s.e.cfg.HTTPStallTimeout, s.e.cfg.CloseTimeout)/4 + 1
+	c.in.look = min(s.ep.HTTPStallTimeout, s.ep.CloseTimeout)/4 + 1
 	c.out.look = c.in.look
 	return c
 }
@@ -46,7 +46,7 @@ func (c *handedConn) Read(b []byte) (n int, err error) {
 	// While a handler runs and there is no body to read, net/http waits for the
 	// end of the connection, with a buffer of one byte: the peer owes us nothing.
 	// It reads all else through a larger one.
-	wait := waiting{owed: len(b) > 1, since: c.s.e.elapsed()}
+	wait := waiting{owed: len(b) > 1, since: c.s.ep.e.elapsed()}
 	for {
 		c.in.begin(&wait)
 		if n, err = c.Conn.Read(b); n > 0 || !c.in.goOn(c, &wait, err) {
@@ -56,12 +56,12 @@ func (c *handedConn) Read(b []byte) (n int, err error) {
 }
 
 func (c *handedConn) Write(b []byte) (n int, err error) {
-	wait := waiting{owed: true, since: c.s.e.elapsed()}
+	wait := waiting{owed: true, since: c.s.ep.e.elapsed()}
 	for {
 		c.out.begin(&wait)
 		written, err := c.Conn.Write(b[n:])
 		if n += written; written > 0 {
-			wait.since, wait.looks = c.s.e.elapsed(), 0
+			wait.since, wait.looks = c.s.ep.e.elapsed(), 0
 		}
 		if !c.out.goOn(c, &wait, err) {
 			return n, err
@@ -89,7 +89,7 @@ func (c *handedConn) Close() error {
 	if c.stalled.Swap(false) {
 		c.s.cut.Add(1)
 	}
-	c.s.e.gate.Leave(&c.pass)
+	c.s.ep.e.gate.Leave(&c.pass)
 	return c.Conn.Close()
 }
 
@@ -177,13 +177,13 @@ func (d *direction) setFree() {
 // tooLong reports whether c has made no progress for so long that it is given
 // up. A shutdown waits for it no longer than for a WebSocket peer.
 func (s *httpServer) tooLong(c *handedConn, progress time.Duration) bool {
-	now := s.e.elapsed()
-	if now-progress >= s.e.cfg.HTTPStallTimeout {
+	now := s.ep.e.elapsed()
+	if now-progress >= s.ep.HTTPStallTimeout {
 		c.stalled.Store(s.drains.Load() != 0)
 		return true
 	}
 	began := time.Duration(s.drains.Load())
-	if began == 0 || now-max(progress, began) < s.e.cfg.CloseTimeout {
+	if began == 0 || now-max(progress, began) < s.ep.CloseTimeout {
 		return false
 	}
 	c.stalled.Store(true)

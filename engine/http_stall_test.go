@@ -230,7 +230,7 @@ func TestHTTPOwnDeadlines(t *testing.T) {
 // deadline that is over and bytes that are not read yet.
 func TestHTTPLooksTwice(t *testing.T) {
 	s := newStalls(t, nil)
-	c := newHandedConn(s.http, new(net.TCPConn), nil, nil)
+	c := newHandedConn(s.main.http, new(net.TCPConn), nil, nil)
 	c.in.set = func(time.Time) error { return nil }
 	wait := waiting{owed: true}
 	s.pass(time.Hour)
@@ -256,9 +256,9 @@ func TestHTTPStallsInDrain(t *testing.T) {
 		<-s.read
 	}
 	step()
-	s.await("all three to be served", func() bool { return s.Stats().Connections == 3 && s.Stats().Accepted == 3 && len(s.http.queue) == 0 })
+	s.await("all three to be served", func() bool { return s.Stats().Connections == 3 && s.Stats().Accepted == 3 && len(s.main.http.queue) == 0 })
 	s.stop()
-	s.await("the drain to begin", func() bool { return s.http.drains.Load() != 0 })
+	s.await("the drain to begin", func() bool { return s.main.http.drains.Load() != 0 })
 	s.await("the two to be cut", func() bool { // long before HTTPStallTimeout
 		s.pass(4 * time.Millisecond)
 		step()

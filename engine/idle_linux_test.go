@@ -49,7 +49,7 @@ func TestKeepAlive(t *testing.T) {
 		{Config{Addr: "ws://127.0.0.1:0"}, [4]int{}},
 	} {
 		s := serve(t, x.cfg, Handler{OnOpen: func(c *Conn) { conns <- c }})
-		if nc := s.connect(); !s.raw {
+		if nc := s.connect(); !s.main.raw {
 			if _, err := s.open(nc, "/", nil); err != nil {
 				t.Fatal(err)
 			}

@@ -24,7 +24,7 @@ func TestIdleTimeout(t *testing.T) {
 			_, _ = io.WriteString(nc, "hello")
 			_, _ = io.ReadFull(nc, make([]byte, 5))
 		}
-		if !s.raw {
+		if !s.main.raw {
 			c, err := s.open(nc, "/", nil)
 			if err != nil {
 				t.Fatal(err)

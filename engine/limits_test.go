@@ -122,7 +122,7 @@ func TestSecondLook(t *testing.T) {
 	c := <-conns
 	s.onLoop(c, func() {
 		c.alive, c.unanswered = false, true
-		c.pingedAt = uint32(c.w.now() - c.e.cfg.PongTimeout.Milliseconds())
+		c.pingedAt = uint32(c.w.now() - c.ep.PongTimeout.Milliseconds())
 		if c.lookForLife(); c.doomed {
 			t.Error("cut at the first look")
 		}

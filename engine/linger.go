@@ -25,7 +25,7 @@ const (
 func (c *Conn) streamEnded() {
 	c.w.beginTurn()
 	switch phase := c.phase.Load(); {
-	case phase == phaseOpen && c.e.raw:
+	case phase == phaseOpen && c.ep.raw:
 		c.endOfStream()
 	case phase == phaseClosing && !c.out.Empty():
 		c.end(c.abnormal(io.EOF))
@@ -82,7 +82,7 @@ func (c *Conn) sayFarewell() {
 		return
 	}
 	c.farewell, c.halted = true, false
-	wait := c.e.cfg.CloseTimeout
+	wait := c.ep.CloseTimeout
 	if !c.dialled {
 		if err := c.sock.CloseWrite(); err != nil {
 			c.doom(err)
@@ -116,13 +116,13 @@ func (c *Conn) linger() {
 	if r.looked == 0 {
 		r.looked = now
 	}
-	left := c.e.cfg.DiscardTimeout - time.Duration(now-r.looked)*time.Millisecond
+	left := c.ep.DiscardTimeout - time.Duration(now-r.looked)*time.Millisecond
 	if r.ignored < lingerBytesMin || left <= 0 {
 		c.doom(ErrTimeout)
 		return
 	}
 	r.ignored = 0
-	c.w.arm(&c.timer, min(max(lingerTimeout, c.e.cfg.CloseTimeout), left))
+	c.w.arm(&c.timer, min(max(lingerTimeout, c.ep.CloseTimeout), left))
 }
 
 // noAnswer is called when the peer has not answered our close frame in time. If

@@ -89,7 +89,7 @@ func TestRefusalReachesASender(t *testing.T) {
 	late := serveAt(t, new(testClock), Config{}, Handler{})
 	beginLate := func() {
 		late.await("the handshake to begin", func() bool { return late.Stats().BytesIn > 0 })
-		late.lapse(late.cfg.HandshakeTimeout)
+		late.lapse(late.set.HandshakeTimeout)
 	}
 	send(late, "GET /", http.StatusRequestTimeout, beginLate)
 	full := serve(t, Config{ConnectionsMax: 1}, Handler{})

@@ -10,71 +10,61 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 )
 
 // listen binds the address of the Config and picks the protocol by its scheme.
 func (e *Engine) listen() error {
-	if e.cfg.Addr == "" {
-		e.listener = e.cfg.Listener
+	if e.set.Addr == "" {
+		e.listener = e.set.Listener
 		return nil
 	}
-	u, err := url.Parse(e.cfg.Addr)
+	u, err := url.Parse(e.set.Addr)
 	if err != nil {
-		return fmt.Errorf("engine: Config.Addr %q is no URL: write it like ws://127.0.0.1:8090", e.cfg.Addr)
+		return fmt.Errorf("engine: Config.Addr %q is no URL: write it like ws://127.0.0.1:8090", e.set.Addr)
 	}
 	var address string
 	switch u.Scheme {
 	case "ws", "tcp":
 		port, err := strconv.ParseUint(u.Port(), 10, 16)
 		if err != nil || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
-			return fmt.Errorf("engine: Config.Addr %q must be %s://host:port, with a port from 0 to 65535 and without a path (OnUpgrade sees the path of each request)", e.cfg.Addr, u.Scheme)
+			return fmt.Errorf("engine: Config.Addr %q must be %s://host:port, with a port from 0 to 65535 and without a path (OnUpgrade sees the path of each request)", e.set.Addr, u.Scheme)
 		}
 		address = net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10))
 	case "ws+unix", "unix":
 		return e.listenUnix(u)
 	case "wss":
-		return fmt.Errorf("engine: Config.Addr %q: wss is not served; end TLS in a proxy before the engine and listen on ws", e.cfg.Addr)
+		return fmt.Errorf("engine: Config.Addr %q: wss is not served; end TLS in a proxy before the engine and listen on ws", e.set.Addr)
 	default:
-		return fmt.Errorf("engine: Config.Addr %q must begin with ws://, ws+unix://, tcp:// or unix://", e.cfg.Addr)
+		return fmt.Errorf("engine: Config.Addr %q must begin with ws://, ws+unix://, tcp:// or unix://", e.set.Addr)
 	}
-	e.nameCodec(u.Scheme == "tcp")
 	e.listener, err = loop.Listen("tcp", address)
 	switch {
 	case err == nil:
 		e.inherited = true
 		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("engine: Config.Addr %s is taken: stop what listens there or choose another port (0 for a free one): %w", e.cfg.Addr, err)
+		return fmt.Errorf("engine: Config.Addr %s is taken: stop what listens there or choose another port (0 for a free one): %w", e.set.Addr, err)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("engine: Config.Addr %s: this process may not listen there (ports below 1024 need a privilege): %w", e.cfg.Addr, err)
+		return fmt.Errorf("engine: Config.Addr %s: this process may not listen there (ports below 1024 need a privilege): %w", e.set.Addr, err)
 	default:
-		return fmt.Errorf("engine: Config.Addr %s: %w", e.cfg.Addr, err)
-	}
-}
-
-// nameCodec sets the codec that the scheme of Addr names.
-func (e *Engine) nameCodec(raw bool) {
-	if raw && e.cfg.Codec == nil {
-		e.cfg.Codec = func() codec.Codec { return new(codec.Raw) }
+		return fmt.Errorf("engine: Config.Addr %s: %w", e.set.Addr, err)
 	}
 }
 
 // listenUnix makes the socket file that Addr names.
 func (e *Engine) listenUnix(u *url.URL) error {
 	if u.Host != "" || u.Path == "" {
-		return fmt.Errorf("engine: Config.Addr %q must be %s:///path", e.cfg.Addr, u.Scheme)
+		return fmt.Errorf("engine: Config.Addr %q must be %s:///path", e.set.Addr, u.Scheme)
 	}
 	var mode uint64
 	if given, found := strings.CutPrefix(u.RawQuery, "mode="); found {
 		mode, _ = strconv.ParseUint(given, 8, 32)
 	}
 	if u.RawQuery != "" && (mode == 0 || mode > 0o777) {
-		return fmt.Errorf("engine: Config.Addr %q: the only query is ?mode=, the mode of the socket file, from 0001 to 0777 in octal", e.cfg.Addr)
+		return fmt.Errorf("engine: Config.Addr %q: the only query is ?mode=, the mode of the socket file, from 0001 to 0777 in octal", e.set.Addr)
 	}
-	e.nameCodec(u.Scheme == "unix")
 	var err error
 	e.listener, err = loop.ListenUnix(u.Path, fs.FileMode(mode))
 	advice := ""
@@ -92,7 +82,7 @@ func (e *Engine) listenUnix(u *url.URL) error {
 	case len(u.Path) >= socketPathBytes:
 		advice = fmt.Sprintf(": the path may have at most %d bytes on most systems", socketPathBytes-1)
 	}
-	return fmt.Errorf("engine: Config.Addr %s: %w%s", e.cfg.Addr, err, advice)
+	return fmt.Errorf("engine: Config.Addr %s: %w%s", e.set.Addr, err, advice)
 }
 
 // socketPathBytes is what the systems take of the path of a socket file, the
@@ -102,13 +92,13 @@ const socketPathBytes = 104
 // limitKernel keeps the queue of a connection in our hands rather than the
 // kernel's, or a Policy would come too late, and has the kernel find dead peers
 // where no pings do.
-func (e *Engine) limitKernel(s any) error {
-	if n := e.cfg.NotSentBytesMax; n < limit.Unbounded {
+func (ep *endpoint) limitKernel(s any) error {
+	if n := ep.NotSentBytesMax; n < limit.Unbounded {
 		if err := loop.SetNotSent(s, n); err != nil {
 			return fmt.Errorf("engine: Config.NotSentBytesMax: setting TCP_NOTSENT_LOWAT: %w", err)
 		}
 	}
-	if d := e.cfg.KeepAliveInterval; e.raw && !limit.Endless(d) {
+	if d := ep.KeepAliveInterval; ep.raw && !limit.Endless(d) {
 		if err := loop.SetKeepAlive(s, d); err != nil {
 			return fmt.Errorf("engine: Config.KeepAliveInterval: setting SO_KEEPALIVE: %w", err)
 		}

@@ -201,7 +201,7 @@ func TestUpgradeOfAConnectionThatCameBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.http.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e.main.http.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !upgradeRequested(r) {
 			sum(w, r)
 			return

@@ -119,17 +119,17 @@ func (c *Conn) endContext() {
 // yet; with ErrStopped after the deadline of a shutdown. Any goroutine may call
 // it: f itself too, which then has one more function run after it.
 func (c *Conn) Go(m Message, f func(ctx context.Context, m Message)) error {
-	if c.e.life.work.Err() != nil {
+	if c.ep.e.life.work.Err() != nil {
 		return ErrStopped
 	}
 	first, err := c.offLoop().accept(m, f)
 	if err != nil {
 		return err
 	}
-	c.e.life.functions.Add(1)
+	c.ep.e.life.functions.Add(1)
 	if c.w.loop.On() {
 		if c.readNoMore(); first {
-			c.e.offload.submit(c)
+			c.ep.e.offload.submit(c)
 		}
 	} else if first && c.w.post(post{do: c.runFirst, own: true}) != nil {
 		c.runFirst() // the loop has ended: nothing runs beside this
@@ -155,7 +155,7 @@ func (o *offLoop) accept(m Message, f func(ctx context.Context, m Message)) (fir
 // runFirst has the pool run the first function, and reading pause meanwhile.
 func (c *Conn) runFirst() {
 	c.readNoMore()
-	c.e.offload.submit(c)
+	c.ep.e.offload.submit(c)
 }
 
 // readNoMore pauses reading until the functions have returned.
@@ -181,19 +181,19 @@ func (c *Conn) callFirst() {
 func (c *Conn) call(j job) (failed *CloseError) {
 	defer func() {
 		if v := recover(); v != nil {
-			c.e.log.Error("a function of Go panicked; its connection is closed", zap.Any("panic", v),
+			c.ep.e.log.Error("a function of Go panicked; its connection is closed", zap.Any("panic", v),
 				zap.Uint64("conn", c.id), zap.ByteString("stack", debug.Stack()))
 			failed = &CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: fmt.Errorf("%w: %v", errPanic, v)}
 		}
 	}()
-	j.f(c.e.life.work, j.m)
+	j.f(c.ep.e.life.work, j.m)
 	return nil
 }
 
 // returned goes on after a function returned: with the next one, with reading,
 // or with the end that waited for it.
 func (c *Conn) returned(failed *CloseError) {
-	c.e.life.functions.Add(-1)
+	c.ep.e.life.functions.Add(-1)
 	more := c.off.Load().shift()
 	if failed != nil {
 		_ = c.close(failed)
@@ -201,7 +201,7 @@ func (c *Conn) returned(failed *CloseError) {
 	r := c.seldom()
 	switch info := r.ended; {
 	case more:
-		c.e.offload.submit(c)
+		c.ep.e.offload.submit(c)
 	case c.phase.Load() < phaseEnding:
 		if r.leaving != nil {
 			_ = c.close(r.leaving)

@@ -145,7 +145,7 @@ func TestShutdownDeadlineEndsGo(t *testing.T) {
 					if i == 0 {
 						close(began)
 						<-ctx.Done()
-						<-c.e.life.done // longer than the shutdown
+						<-c.ep.e.life.done // longer than the shutdown
 					}
 					ended <- fmt.Sprint(i, ctx.Err())
 				})

@@ -90,7 +90,7 @@ func TestPolicies(t *testing.T) {
 					}
 				}
 				s.onLoop(c, func() { // from now on, room for ten messages
-					c.e.cfg.SendBytesMax = c.out.Bytes() + 10*(len(text(0))+4+outq.RemovableBytes)
+					c.ep.SendBytesMax = c.out.Bytes() + 10*(len(text(0))+4+outq.RemovableBytes)
 					if from == "loop" {
 						send()
 					}
@@ -99,7 +99,7 @@ func TestPolicies(t *testing.T) {
 					send()
 				}
 				s.onLoop(c, func() {
-					c.e.cfg.SendBytesMax = 1 << 30
+					c.ep.SendBytesMax = 1 << 30
 					_ = c.send(outgoing{op: protocol.OpText, policy: PolicyClose, data: []byte("end")})
 				})
 				before := c.Stats()
@@ -184,7 +184,7 @@ func TestReplaceAmongDroppable(t *testing.T) {
 	s := serve(t, Config{Loops: 1, SendBytesHigh: 1 << 30, SendBytesMax: 1 << 30}, Handler{OnOpen: func(c *Conn) { conns <- c }})
 	cl, c, filler := congest(t, s, conns)
 	s.onLoop(c, func() {
-		c.e.cfg.SendBytesMax = c.out.Bytes() + 10_000
+		c.ep.SendBytesMax = c.out.Bytes() + 10_000
 		for range 100 {
 			_ = c.Send(Message{Type: Text, Data: make([]byte, 1000), Policy: PolicyDropOldest})
 		}
@@ -193,7 +193,7 @@ func TestReplaceAmongDroppable(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		c.e.cfg.SendBytesMax = 1 << 30
+		c.ep.SendBytesMax = 1 << 30
 		_ = c.send(outgoing{op: protocol.OpText, policy: PolicyClose, data: []byte("end")})
 	})
 	got := received(cl, filler)

@@ -17,20 +17,26 @@ import (
 // word is: neither a PROXY header (v1 or v2) before the first byte nor the
 // fields Forwarded (RFC 7239) and X-Forwarded-For of the handshake.
 
-// settleProxies reads Config.TrustedProxies.
-func (c *Config) settleProxies() error {
-	for _, s := range c.TrustedProxies {
+// proxies are those whose word is believed.
+type proxies struct {
+	prefixes []netip.Prefix
+	unix     bool // whoever connects through a unix socket
+}
+
+// readProxies reads Config.TrustedProxies.
+func readProxies(list []string) (p proxies, err error) {
+	for _, s := range list {
 		if s == "unix" {
-			c.trustUnix = true
+			p.unix = true
 			continue
 		}
-		p, err := proxyPrefix(s)
+		prefix, err := proxyPrefix(s)
 		if err != nil {
-			return err
+			return p, err
 		}
-		c.proxies = append(c.proxies, p)
+		p.prefixes = append(p.prefixes, prefix)
 	}
-	return nil
+	return p, nil
 }
 
 // proxyPrefix reads one of Config.TrustedProxies. Addresses of connections have
@@ -57,27 +63,22 @@ func proxyPrefix(s string) (netip.Prefix, error) {
 	return p.Masked(), nil
 }
 
-// trusted reports whether an address is one of Config.TrustedProxies.
-func (e *Engine) trusted(a netip.Addr) bool {
-	for _, p := range e.proxies {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	return false
+// trust reports whether an address is a trusted proxy's.
+func (p *proxies) trust(a netip.Addr) bool {
+	return slices.ContainsFunc(p.prefixes, func(x netip.Prefix) bool { return x.Contains(a) })
 }
 
-// trustsPeer reports whether the peer of a connection is a trusted proxy.
-func (e *Engine) trustsPeer(remote net.Addr) bool {
+// trustPeer reports whether the peer of a connection is a trusted proxy.
+func (p *proxies) trustPeer(remote net.Addr) bool {
 	if _, unix := remote.(*net.UnixAddr); unix {
-		return e.cfg.trustUnix
+		return p.unix
 	}
-	return e.trusted(hostAddr(remote))
+	return p.trust(hostAddr(remote))
 }
 
 // exempt reports whether limits per address do not hold for a.
-func (e *Engine) exempt(a netip.Addr) bool {
-	return !a.IsValid() || a.IsLoopback() || e.trusted(a)
+func (p *proxies) exempt(a netip.Addr) bool {
+	return !a.IsValid() || a.IsLoopback() || p.trust(a)
 }
 
 // hostAddr is the IP address of a TCP connection's end, invalid for others.
@@ -106,10 +107,10 @@ func (c *Conn) fromProxy(b []byte) {
 	said, n, more, err := protocol.ParseProxied(r.head)
 	switch {
 	case err != nil:
-		c.e.log.Debug("a trusted proxy sent a malformed PROXY header", zap.Error(err))
+		c.ep.e.log.Debug("a trusted proxy sent a malformed PROXY header", zap.Error(err))
 		c.doom(err)
 		return
-	case more && len(r.head) < c.e.cfg.HandshakeBytesMax:
+	case more && len(r.head) < c.ep.HandshakeBytesMax:
 		return
 	}
 	head := r.head[n:]
@@ -126,7 +127,7 @@ func (c *Conn) fromProxy(b []byte) {
 // identify notes the client that a trusted proxy named, and holds the limits
 // per address against it.
 func (c *Conn) identify(client netip.Addr) {
-	if why := c.e.gate.Identify(&c.pass, client, c.w.now()); why != admit.Admitted {
+	if why := c.ep.e.gate.Identify(&c.pass, client, c.w.now()); why != admit.Admitted {
 		c.turnAway(refusalOf(why))
 	}
 }
@@ -142,13 +143,13 @@ func (c *Conn) turnAway(e *codec.HandshakeError) {
 
 // forwarded finds the client in the fields that proxies add: the last address
 // that is not a trusted proxy's own, since everything before it is hearsay.
-func (e *Engine) forwarded(f protocol.Fields) netip.Addr {
+func (p *proxies) forwarded(f protocol.Fields) netip.Addr {
 	chain := f.ForwardedFor()
 	if f.Count("Forwarded") == 0 {
 		chain = f.XForwardedFor()
 	}
 	for i, a := range slices.Backward(chain) {
-		if i == 0 || !e.trusted(a) {
+		if i == 0 || !p.trust(a) {
 			return a // perhaps invalid: then nothing before it can be believed either
 		}
 	}

@@ -21,7 +21,7 @@ func (c *Conn) spendControl() {
 	if c.second != second {
 		c.second, c.controls = second, 0
 	}
-	if c.controls++; int(c.controls) >= c.e.cfg.ControlFramesPerSecond {
+	if c.controls++; int(c.controls) >= c.ep.ControlFramesPerSecond {
 		c.slowDown()
 	}
 }
@@ -34,7 +34,7 @@ func (c *Conn) spend(messages, bytes int) {
 	}
 	r.messages += messages
 	r.bytes += bytes
-	if r.messages >= c.e.cfg.MessagesPerSecond || r.bytes >= c.e.cfg.BytesPerSecond {
+	if r.messages >= c.ep.MessagesPerSecond || r.bytes >= c.ep.BytesPerSecond {
 		c.slowDown()
 	}
 }

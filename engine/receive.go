@@ -23,7 +23,7 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	if c.dialled {
 		w.arm(&c.timer, c.dial.arrived(c))
 	} else {
-		w.arm(&c.timer, c.e.cfg.HandshakeTimeout)
+		w.arm(&c.timer, c.ep.HandshakeTimeout)
 	}
 	switch {
 	case c.dialled: // to a trusted proxy, maybe: that is no client
@@ -33,7 +33,7 @@ func (c *Conn) enrolled(l *loop.Loop) {
 		c.rare.head = nil
 		c.guard(c.start)
 		c.arrived(head)
-	case c.e.trustsPeer(c.remote):
+	case c.ep.proxies.trustPeer(c.remote):
 		c.seldom().proxy = true
 	default:
 		c.guard(c.start)
@@ -66,7 +66,7 @@ func (c *Conn) start() {
 func (c *Conn) arrived(b []byte) {
 	c.noteRead(len(b))
 	c.alive = true
-	if c.e.cfg.BytesPerSecond < limit.Unbounded {
+	if c.ep.BytesPerSecond < limit.Unbounded {
 		c.spend(0, len(b))
 	}
 	phase := c.phase.Load()
@@ -122,7 +122,7 @@ func (c *Conn) decode() (done bool) {
 			return true
 		case codec.Message:
 			w.got++
-			if c.e.cfg.MessagesPerSecond < limit.Unbounded {
+			if c.ep.MessagesPerSecond < limit.Unbounded {
 				c.spend(1, 0)
 			}
 			if f := c.h.OnMessage; f != nil {
@@ -186,10 +186,10 @@ func (c *Conn) open() {
 	}
 	c.enter(phaseOpen)
 	c.opened, c.framed = true, true
-	c.e.gate.Opened(&c.pass)
+	c.ep.e.gate.Opened(&c.pass)
 	c.limitLife()
 	c.lookForTraffic()
-	c.w.arm(&c.timer, c.e.cfg.PingInterval/2)
+	c.w.arm(&c.timer, c.ep.PingInterval/2)
 	if f := c.h.OnOpen; f != nil {
 		c.w.calling(onOpen, c)
 		f(c)
@@ -213,7 +213,7 @@ func (c *Conn) recoverPanic() {
 }
 
 func (c *Conn) panicked(v any) {
-	c.e.logPanic(v, c.id)
+	c.ep.e.logPanic(v, c.id)
 	_, upgrader := c.codec.(codec.Upgrader)
 	err := fmt.Errorf("%w: %v", errPanic, v)
 	switch phase := c.phase.Load(); {
@@ -222,7 +222,7 @@ func (c *Conn) panicked(v any) {
 		c.doom(err)
 	case phase == phaseOpening && upgrader:
 		c.refuse(&codec.HandshakeError{Status: 500, Reason: "internal server error"})
-	case c.e.cfg.Codec != nil: // what panicked may be the codec: it is not asked again
+	case c.ep.Codec != nil: // what panicked may be the codec: it is not asked again
 		c.doom(err)
 	case phase == phaseOpen:
 		_ = c.close(&CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: err})

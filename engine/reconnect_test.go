@@ -446,7 +446,7 @@ func TestReconnectOverTime(t *testing.T) {
 	}
 	for _, lasted := range []time.Duration{7999 * time.Millisecond, 8 * time.Second} {
 		before := d.attempt
-		c := &Conn{e: e, w: w, h: &e.handler, dial: d}
+		c := &Conn{ep: e.main, w: w, h: e.main.handler, dial: d}
 		d.failure = nil
 		d.succeeded(c)
 		now += lasted.Milliseconds()

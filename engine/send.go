@@ -28,7 +28,7 @@ func (c *Conn) dispatch(m outgoing) error {
 		return ErrClosed
 	}
 	if m.policy == 0 {
-		m.policy = c.e.cfg.Policy
+		m.policy = c.ep.Policy
 	}
 	if c.w.loop.On() {
 		return c.send(m)
@@ -66,7 +66,7 @@ func (c *Conn) dispatchShared(b *broadcast) error {
 // dropOffLoop carries out a policy off the loop if too much waits already. For
 // the policies that make room the loop does, if its inbox has some.
 func (c *Conn) dropOffLoop(p Policy) bool {
-	if c.queued.Load() < int64(c.e.cfg.SendBytesMax) || p != PolicyClose && p != PolicyDropNewest {
+	if c.queued.Load() < int64(c.ep.SendBytesMax) || p != PolicyClose && p != PolicyDropNewest {
 		return false
 	}
 	if p == PolicyClose {
@@ -158,7 +158,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 		key = m.key
 	}
 	plainly := func(dst []byte) ([]byte, error) { return c.codec.Encode(&w.env, dst, m.op, m.data, true) }
-	verdict, removed := c.out.Decide(&w.out, outq.Policy(m.policy), key, c.e.cfg.SendBytesMax)
+	verdict, removed := c.out.Decide(&w.out, outq.Policy(m.policy), key, c.ep.SendBytesMax)
 	if removed > 0 {
 		c.noteDropped(removed)
 		c.recount(before)
@@ -281,7 +281,7 @@ func (c *Conn) enqueueFrames(b []byte) {
 func (c *Conn) grew(before int) {
 	c.recount(before)
 	c.w.mark(c)
-	if c.out.Bytes() >= min(corkBytesMax, c.e.cfg.SendBytesMax) && !c.congested && !c.doomed {
+	if c.out.Bytes() >= min(corkBytesMax, c.ep.SendBytesMax) && !c.congested && !c.doomed {
 		c.flush()
 	}
 	if !c.out.Alone() {
@@ -292,7 +292,7 @@ func (c *Conn) grew(before int) {
 // pushBack pauses the reading of a connection for which too much waits, so that
 // TCP makes its peer wait too.
 func (c *Conn) pushBack() {
-	if c.out.Bytes() > c.e.cfg.SendBytesHigh {
+	if c.out.Bytes() > c.ep.SendBytesHigh {
 		c.pause(pausedBacklog)
 	}
 }
@@ -326,7 +326,7 @@ func (c *Conn) flush() {
 			return
 		}
 		if n > 0 && c.phase.Load() >= phaseClosing {
-			c.beginWait(c.e.cfg.CloseTimeout) // the close frame has only now come so far
+			c.beginWait(c.ep.CloseTimeout) // the close frame has only now come so far
 		}
 		if c.congested {
 			c.stall(n > 0)

@@ -94,10 +94,10 @@ func (e *Engine) stop(ctx context.Context) {
 		}
 	}
 	var served sync.WaitGroup
-	if e.http != nil {
+	if e.main.http != nil {
 		served.Go(func() { // a loop that is held up must not keep the others waiting
 			drained.Wait()
-			e.http.drain(ctx)
+			e.main.http.drain(ctx)
 		})
 	}
 	select {
@@ -106,8 +106,8 @@ func (e *Engine) stop(ctx context.Context) {
 		e.lastLook(ctx)
 	}
 	left := 0
-	if e.http != nil {
-		left = int(e.http.cut.Load())
+	if e.main.http != nil {
+		left = int(e.main.http.cut.Load())
 	}
 	left += e.gate.Counts().Inside
 	functions := int(e.life.functions.Load())
@@ -121,9 +121,9 @@ func (e *Engine) stop(ctx context.Context) {
 		left += cut
 		unsent += bytes
 	}
-	if e.http != nil {
+	if e.main.http != nil {
 		served.Wait()
-		e.http.close()
+		e.main.http.close()
 	}
 	e.callAtEnd()
 	var err error

@@ -93,7 +93,7 @@ func (s *sim) checkGate() {
 		s.failf("%+v; there are %d half open, %v", n, half, of)
 	}
 	for client, want := range of {
-		if got := s.e.gate.Of(client); got != want && !s.e.exempt(client) || got > 0 && s.e.exempt(client) {
+		if got := s.e.gate.Of(client); got != want && !s.e.main.proxies.exempt(client) || got > 0 && s.e.main.proxies.exempt(client) {
 			s.failf("%d of %v are counted, there are %d", got, client, want)
 		}
 	}
@@ -148,10 +148,10 @@ func (c *simConn) check(inInbox int64) {
 	if cc.halted != wanted && !later {
 		s.failf("%v: halted %v in phase %d, for the reasons %b", c, cc.halted, phase, cc.paused)
 	}
-	if phase == phaseOpen && !later && cc.above != (queued > s.e.cfg.SendBytesLow && (cc.above || queued > s.e.cfg.SendBytesHigh)) {
+	if phase == phaseOpen && !later && cc.above != (queued > s.e.set.SendBytesLow && (cc.above || queued > s.e.set.SendBytesHigh)) {
 		s.failf("%v: OnBackpressure or OnDrain is missing: above %v with %d", c, cc.above, queued)
 	}
-	if phase == phaseOpen && cc.congested && queued > s.e.cfg.SendBytesHigh && !cc.halted && !s.cfg.noPause && !later {
+	if phase == phaseOpen && cc.congested && queued > s.e.set.SendBytesHigh && !cc.halted && !s.cfg.noPause && !later {
 		s.failf("%v: reads on with %d bytes waiting", c, queued)
 	}
 	if again := cc.timer.Again(); again != k.looks {
@@ -195,8 +195,8 @@ func (c *simConn) checkQueue() int {
 	if write, _ := k.l.Awaited(&cc.sock); (!cc.congested || !write) && cc.marked != markedLater {
 		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.congested, write)
 	}
-	if bytes > s.e.cfg.SendBytesMax+corkBytesMax+2*(s.cfg.bytesMax+200) { // one above the bound, one above the cork's
-		s.failf("%v: the queue holds %d bytes, its bound is %d", c, bytes, s.e.cfg.SendBytesMax)
+	if bytes > s.e.set.SendBytesMax+corkBytesMax+2*(s.cfg.bytesMax+200) { // one above the bound, one above the cork's
+		s.failf("%v: the queue holds %d bytes, its bound is %d", c, bytes, s.e.set.SendBytesMax)
 	}
 	return bytes
 }
@@ -204,7 +204,7 @@ func (c *simConn) checkQueue() int {
 // checkTimeout asserts that a connection that is closed for its silence had
 // the time that Config grants.
 func (c *simConn) checkTimeout() {
-	s, k, cfg := c.s, c.sock, &c.s.e.cfg
+	s, k, cfg := c.s, c.sock, c.s.e.set
 	if r := c.c.rare; r == nil || !errors.Is(r.cause, ErrTimeout) || c.judged {
 		return
 	}

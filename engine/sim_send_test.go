@@ -157,7 +157,7 @@ func (s *sim) message(kind string, data []byte) (Message, *simSend) {
 	}
 	p := m.Policy
 	if p == 0 {
-		p = s.e.cfg.Policy
+		p = s.e.set.Policy
 	}
 	return m, &simSend{message: simMessage{protocol.Opcode(m.Type), string(m.Data)}, seq: s.messages, policy: p}
 }
@@ -184,7 +184,7 @@ func (c *simConn) send(data []byte) {
 	case err == nil && open:
 		c.counted++
 	case errors.Is(err, ErrBackpressure) && open:
-		if c.counted++; queued < int64(s.e.cfg.SendBytesMax) && !behind {
+		if c.counted++; queued < int64(s.e.set.SendBytesMax) && !behind {
 			s.failf("%v: refused with %d bytes waiting", c, queued)
 		}
 		x.refused = true

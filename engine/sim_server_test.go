@@ -157,7 +157,7 @@ func (s *sim) arrive() {
 		c.client = netip.AddrFrom4([4]byte{198, 51, 100, byte(s.r.IntN(3))})
 		c.peer.stream = append(fmt.Appendf(nil, "PROXY TCP4 %v 192.0.2.2 1024 80\r\n", c.client), c.peer.stream...)
 	}
-	c.c, _ = newConn(s.e, simNetConn{}, m)
+	c.c, _ = newConn(s.e.main, simNetConn{}, m)
 	c.c.pass, _ = s.e.gate.Move(&pass)
 	s.conns = append(s.conns, c)
 	s.of[c.c] = c

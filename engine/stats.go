@@ -90,7 +90,7 @@ func (c *Conn) QueuedBytes() int { return int(c.queued.Load()) }
 // its last turn, or on a loop its own of this moment. Any goroutine may call it.
 func (e *Engine) Stats() Stats {
 	admitted := e.gate.Counts()
-	s := Stats{Connections: admitted.Inside, Most: e.cfg.ConnectionsMax, Refused: admitted.Refused,
+	s := Stats{Connections: admitted.Inside, Most: e.set.ConnectionsMax, Refused: admitted.Refused,
 		DialFailed: e.dialFailed.Load(), TakeoverBytes: int(e.takeover.used.Load())}
 	for _, w := range e.running() {
 		w.addTo(&s)

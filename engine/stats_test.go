@@ -20,7 +20,7 @@ func crowd(tb testing.TB, n int) (*Engine, *worker, loop.Simulated) {
 	l.SetOn(true)
 	e.life.run()
 	for range n {
-		c, err := newConn(e, simNetConn{}, nil)
+		c, err := newConn(e.main, simNetConn{}, nil)
 		if err != nil {
 			tb.Fatal(err)
 		}

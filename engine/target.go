@@ -13,19 +13,19 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// target is where a Dial goes, and what it asks for there. One is shared by all
+// target is where a Dial goes, and the endpoint of its connections. One is shared by all
 // connections of equal Dials, and never changes.
 type target struct {
+	endpoint
 	full    string // the URL as it was given
 	url     string // what errors show of it
 	network string
 	address string
-	options codec.Options
 }
 
 // is reports whether the target is that of d.
 func (t *target) is(d *Dial) bool {
-	return t.full == d.URL && slices.Equal(t.options.Subprotocols, d.Subprotocols) && slices.Equal(t.options.Fields, d.Header)
+	return t.full == d.URL && t.handler == d.Handler && slices.Equal(t.options.Subprotocols, d.Subprotocols) && slices.Equal(t.options.Fields, d.Header)
 }
 
 // target returns that of d: the one before it if that is the same, as it is of
@@ -34,9 +34,7 @@ func (e *Engine) target(d *Dial) (*target, error) {
 	if t := e.lastTarget.Load(); t != nil && t.is(d) {
 		return t, nil
 	}
-	t := &target{full: d.URL, options: e.options}
-	t.options.Role, t.options.Deflate = codec.Client, e.offered
-	t.options.Subprotocols, t.options.Fields = slices.Clone(d.Subprotocols), slices.Clone(d.Header)
+	t := &target{endpoint: e.main.towards(d), full: d.URL}
 	if err := t.locate(); err != nil {
 		return nil, err
 	}

@@ -17,7 +17,7 @@ import (
 func (c *Conn) stall(progress bool) {
 	r := c.seldom()
 	if r.stall.Owner = (*owner)(c); progress || !r.stall.Armed() {
-		c.w.arm(&r.stall, c.e.cfg.WriteStallTimeout)
+		c.w.arm(&r.stall, c.ep.WriteStallTimeout)
 	}
 }
 
@@ -60,7 +60,7 @@ func (c *Conn) expire(t *wheel.Timer) {
 // limitLife starts the time of Config.LifetimeMax, with a jitter, so that those
 // who came together do not go together.
 func (c *Conn) limitLife() {
-	longest := c.e.cfg.LifetimeMax
+	longest := c.ep.LifetimeMax
 	if limit.Endless(longest) {
 		return
 	}
@@ -76,7 +76,7 @@ const idleLooks = 4
 // lookForTraffic closes a connection that has carried no message for
 // Config.IdleTimeout. While we do not read, its time stands still.
 func (c *Conn) lookForTraffic() {
-	longest := c.e.cfg.IdleTimeout
+	longest := c.ep.IdleTimeout
 	if limit.Endless(longest) || c.phase.Load() != phaseOpen {
 		return
 	}
@@ -105,7 +105,7 @@ func (c *Conn) handshakeTimeout() {
 		return
 	}
 	if c.deciding() {
-		c.e.log.Warn("a function of Upgrade.Go did not decide within Config.HandshakeTimeout; the client gets 503", zap.Uint64("conn", c.id))
+		c.ep.e.log.Warn("a function of Upgrade.Go did not decide within Config.HandshakeTimeout; the client gets 503", zap.Uint64("conn", c.id))
 		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server did not decide in time, try again later"})
 		return
 	}
@@ -181,7 +181,7 @@ func (e *Engine) lastLook(ctx context.Context) {
 // not read, pings go out, for the proxies on the way, but nobody is cut.
 func (c *Conn) lookForLife() {
 	due, now := c.timer.Due(), c.w.now()
-	half, patience := (c.e.cfg.PingInterval / 2).Milliseconds(), c.e.cfg.PongTimeout.Milliseconds()
+	half, patience := (c.ep.PingInterval / 2).Milliseconds(), c.ep.PongTimeout.Milliseconds()
 	next := due + half
 	if next <= now {
 		next = now + half

@@ -238,7 +238,7 @@ func (c *Conn) link(t *Timer) bool {
 	}
 	r := c.seldom()
 	if r.timerCount == timersPerConnMax {
-		c.e.log.Error("a connection has too many timers and is closed: stop those that are not needed, or use one for all",
+		c.ep.e.log.Error("a connection has too many timers and is closed: stop those that are not needed, or use one for all",
 			zap.Uint64("conn", c.id), zap.Int("max", timersPerConnMax))
 		_ = c.close(&CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: errTimers})
 		return false

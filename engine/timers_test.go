@@ -322,7 +322,7 @@ func TestTimersOnRealLoops(t *testing.T) {
 					panic(errOnPurpose) // which ends them
 				}
 			})
-			last := c.e.Loops()[n-1]
+			last := c.ep.e.Loops()[n-1]
 			last.After(time.Millisecond, func() {
 				c.After(time.Millisecond, func() {
 					if !c.Loop().On() {

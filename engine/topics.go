@@ -39,7 +39,7 @@ func (c *Conn) Subscribe(topic string) error {
 	if c.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
-	if c.topics.Add(1) > int32(c.e.cfg.TopicsPerConnectionMax) && !c.subscribed(topic) {
+	if c.topics.Add(1) > int32(c.ep.TopicsPerConnectionMax) && !c.subscribed(topic) {
 		c.topics.Add(-1)
 		return ErrTopics
 	}

@@ -26,7 +26,7 @@ func topical(c *Conn, m Message) {
 		_ = c.Unsubscribe(text[1:])
 	default:
 		name, rest, _ := strings.Cut(text, ":")
-		_ = c.e.Publish(name, Message{Type: Text, Data: []byte(rest)})
+		_ = c.ep.e.Publish(name, Message{Type: Text, Data: []byte(rest)})
 	}
 	_ = c.SendText(text)
 }
@@ -92,10 +92,10 @@ func TestTopicsReachTheirSubscribers(t *testing.T) {
 func TestTopicsExcept(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
 		s := serve(t, Config{Loops: n, CloseTimeout: time.Hour}, Handler{OnMessage: func(c *Conn, m Message) {
-			if err := errors.Join(c.e.PublishExcept("room", m, c), c.e.BroadcastExcept(m, c)); err != nil {
+			if err := errors.Join(c.ep.e.PublishExcept("room", m, c), c.ep.e.BroadcastExcept(m, c)); err != nil {
 				t.Error(err)
 			}
-			_ = c.SendText(fmt.Sprint("done ", c.e.Subscribers("room")))
+			_ = c.SendText(fmt.Sprint("done ", c.ep.e.Subscribers("room")))
 		}})
 		var clients []*client
 		var conns []*Conn
@@ -293,12 +293,12 @@ func TestFanOutIsOneWriteForEach(t *testing.T) {
 					t.Errorf("%s: alone %v, %d chunks, %d bytes written", what, other.out.Alone(), n, other.Stats().BytesOut-before)
 				}
 			}
-			_ = c.e.Broadcast(m)
+			_ = c.ep.e.Broadcast(m)
 			check("one broadcast", true, 1)
-			_ = c.e.Broadcast(m)
+			_ = c.ep.e.Broadcast(m)
 			check("two", false, 1)
 			_ = other.SendText("mine")
-			_ = c.e.Broadcast(m)
+			_ = c.ep.e.Broadcast(m)
 			check("more", false, 1)
 		},
 	})
@@ -322,8 +322,8 @@ func TestFanOutAllocatesNothing(t *testing.T) {
 	for name, size := range map[string]int{"small": 128, "shared": 8 << 10} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, Config{Loops: 1}, Handler{OnMessage: func(c *Conn, m Message) {
-				_ = c.e.Publish("topic", m)
-				_ = c.e.Broadcast(m)
+				_ = c.ep.e.Publish("topic", m)
+				_ = c.ep.e.Broadcast(m)
 			}, OnOpen: func(c *Conn) { _ = c.Subscribe("topic") }})
 			var clients []*client
 			for range people {

@@ -14,8 +14,8 @@ import (
 // upgrade answers a valid opening handshake.
 func (c *Conn) upgrade() {
 	r := &c.w.env.Request
-	if c.e.trustsPeer(c.remote) {
-		if c.identify(c.e.forwarded(r.Fields)); c.phase.Load() >= phaseEnding {
+	if c.ep.proxies.trustPeer(c.remote) {
+		if c.identify(c.ep.proxies.forwarded(r.Fields)); c.phase.Load() >= phaseEnding {
 			return
 		}
 	}
@@ -65,7 +65,7 @@ func (c *Conn) answer(u *Upgrade, err error) {
 		err = c.codec.(codec.Upgrader).Accept(&c.w.env, codec.Accept{Subprotocol: u.Subprotocol, Fields: u.Header})
 	}
 	if err != nil {
-		c.refuse(c.e.refusal(err))
+		c.refuse(c.ep.e.refusal(err))
 		return
 	}
 	if c.SetState(u.State); u.Subprotocol != "" {
@@ -86,27 +86,27 @@ func short(s string) string { return strings.Clone(s[:min(len(s), 256)]) }
 // checkOrigin keeps other sites' pages from using the cookies of this one
 // (RFC 6455 §10.2).
 func (c *Conn) checkOrigin(r *protocol.Request) *codec.HandshakeError {
-	e, origin := c.e, r.Fields.Get("Origin")
+	ep, origin := c.ep, r.Fields.Get("Origin")
 	switch {
-	case e.cfg.CheckOrigin != nil:
+	case ep.CheckOrigin != nil:
 		c.w.env.Shown = true
-		if e.cfg.CheckOrigin(r) {
+		if ep.CheckOrigin(r) {
 			return nil
 		}
 	case r.Fields.Count("Origin") == 0:
 		return nil // no browser
-	case e.cfg.Origins == nil:
+	case ep.Origins == nil:
 		if protocol.SameOrigin(origin, r.Host) {
 			return nil
 		}
 	default:
-		for _, p := range e.cfg.Origins {
+		for _, p := range ep.Origins {
 			if protocol.MatchOrigin(p, origin) {
 				return nil
 			}
 		}
 	}
-	e.log.Warn("a handshake is refused for its origin; Config.Origins lists those to allow",
+	ep.e.log.Warn("a handshake is refused for its origin; Config.Origins lists those to allow",
 		zap.String("origin", short(origin)), zap.String("host", short(r.Host)))
 	return &codec.HandshakeError{Status: 403, Reason: "this origin is not allowed" + c.originHint(origin, r.Host)}
 }
@@ -115,7 +115,7 @@ func (c *Conn) checkOrigin(r *protocol.Request) *codec.HandshakeError {
 // then get 403 until the proxy passes Host on. A peer from elsewhere could be the
 // browser of anybody, who need not learn how a proxy calls this server.
 func (c *Conn) originHint(origin, host string) string {
-	if peer := hostAddr(c.remote); !c.e.exempt(peer) && !peer.IsPrivate() {
+	if peer := hostAddr(c.remote); !c.ep.proxies.exempt(peer) && !peer.IsPrivate() {
 		return ""
 	}
 	return fmt.Sprintf(": Origin is %+q, Host is %+q; a proxy in between has to pass Host on as it came, or Config.Origins has to list the origin",

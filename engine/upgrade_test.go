@@ -130,18 +130,18 @@ func TestOrigin(t *testing.T) {
 // TestOriginHint: who may be told what the proxy made of Host, and in which
 // words.
 func TestOriginHint(t *testing.T) {
-	e := &Engine{proxies: []netip.Prefix{netip.MustParsePrefix("203.0.113.7/32")}}
+	ep := &endpoint{proxies: proxies{prefixes: []netip.Prefix{netip.MustParsePrefix("203.0.113.7/32")}}}
 	const told = `: Origin is "http://a\u00e9\"", Host is "b:80"; a proxy in between has to pass Host on as it came, or Config.Origins has to list the origin`
 	for peer, want := range map[string]string{
 		"127.0.0.1": told, "::1": told, "::ffff:127.0.0.1": told, "172.18.0.3": told, "fd00::1": told, "203.0.113.7": told,
 		"203.0.113.8": "", "2001:db8::1": "", "fe80::1": "",
 	} {
-		c := &Conn{e: e, remote: &net.TCPAddr{IP: net.ParseIP(peer)}}
+		c := &Conn{ep: ep, remote: &net.TCPAddr{IP: net.ParseIP(peer)}}
 		if got := c.originHint("http://aé\"", "b:80"); got != want {
 			t.Errorf("%s: %s", peer, got)
 		}
 	}
-	c := &Conn{e: e, remote: &net.UnixAddr{}}
+	c := &Conn{ep: ep, remote: &net.UnixAddr{}}
 	if c.originHint(strings.Repeat("a", 5000), "b") == "" || len(c.originHint(strings.Repeat("a", 5000), "b")) > 1000 {
 		t.Error("a unix socket is local; what the peer wrote is cut")
 	}

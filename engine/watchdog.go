@@ -64,11 +64,11 @@ func (w *worker) called() {
 
 // guardLoops looks at the loops until they end.
 func (e *Engine) guardLoops() {
-	if limit.Endless(e.cfg.CallbackWarnAfter) {
+	if limit.Endless(e.set.CallbackWarnAfter) {
 		return
 	}
 	d := watchdog{e: e, looks: make([]look, len(e.loops))}
-	tick := time.NewTicker(max(e.cfg.CallbackWarnAfter/4, time.Millisecond))
+	tick := time.NewTicker(max(e.set.CallbackWarnAfter/4, time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
@@ -123,7 +123,7 @@ func (d *watchdog) look(now time.Time) {
 		if callback != noCallback {
 			conn = zap.Uint64("conn", w.watch.conn.Load())
 		}
-		switch after := d.e.cfg.CallbackWarnAfter; {
+		switch after := d.e.set.CallbackWarnAfter; {
 		case callback != noCallback && now.Sub(l.callAt) >= after && !l.toldCall:
 			l.told, l.toldCall = true, true
 			w.watch.held.Add(1)

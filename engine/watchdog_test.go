@@ -93,7 +93,7 @@ func TestWatchdogNamesWhatIsLong(t *testing.T) {
 			e, w, l := crowd(t, 1)
 			core, logs := observer.New(zap.WarnLevel)
 			e.log = zap.New(core)
-			e.cfg.CallbackWarnAfter = after
+			e.set.CallbackWarnAfter = after
 			now := time.Now()
 			d := watchdog{e: e, looks: make([]look, 1)}
 			l.SetOn(true)
@@ -137,7 +137,7 @@ func TestBatchIsInterrupted(t *testing.T) {
 	e.clock = func() time.Duration { return now }
 	var first []string
 	second := 0
-	e.handler.OnMessage = func(c *Conn, m Message) {
+	e.main.handler.OnMessage = func(c *Conn, m Message) {
 		now += each
 		if c == w.conns[0] {
 			first = append(first, string(m.Data))
