@@ -256,7 +256,9 @@ func TestHTTPStallsInDrain(t *testing.T) {
 		<-s.read
 	}
 	step()
-	s.await("all three to be served", func() bool { return s.Stats().Connections == 3 && s.Stats().Accepted == 3 && len(s.main.http.queue) == 0 })
+	s.await("all three to be served", func() bool {
+		return s.Stats().Connections == 3 && s.Stats().Accepted == 3 && len(s.main.http.queue) == 0
+	})
 	s.stop()
 	s.await("the drain to begin", func() bool { return s.main.http.drains.Load() != 0 })
 	s.await("the two to be cut", func() bool { // long before HTTPStallTimeout
