@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,6 +31,13 @@ const (
 	turnedAwayMax = 64
 )
 
+// acceptor is what an engine listens with.
+type acceptor struct {
+	listener  net.Listener // nil: connections come through ServeHTTP, or by Dial
+	inherited bool         // connections have the options of their listener
+	turning   atomic.Int64 // connections that were refused, and are still waited for
+}
+
 var errFull = errors.New("engine: Config.ConnectionsMax connections are open")
 
 // accept feeds the loops until the listener is closed. Any other error, such
@@ -38,7 +46,7 @@ var errFull = errors.New("engine: Config.ConnectionsMax connections are open")
 func (e *Engine) accept() {
 	delay := time.Duration(0)
 	for {
-		nc, err := e.listener.Accept()
+		nc, err := e.acceptor.listener.Accept()
 		if err == nil {
 			err = e.arrive(nc)
 		}
@@ -97,13 +105,13 @@ func (e *Engine) deny(nc net.Conn, mounted bool, why admit.Refusal) {
 	switch {
 	case mounted: // on a goroutine of its own already
 		e.turnAway(nc, why.Status(), why.Text())
-	case e.turning.Add(1) > turnedAwayMax:
-		e.turning.Add(-1)
+	case e.acceptor.turning.Add(1) > turnedAwayMax:
+		e.acceptor.turning.Add(-1)
 		e.answer(nc, why.Status(), why.Text())
 		_ = nc.Close()
 	default:
 		e.life.servers.Go(func() {
-			defer e.turning.Add(-1)
+			defer e.acceptor.turning.Add(-1)
 			e.turnAway(nc, why.Status(), why.Text())
 		})
 	}

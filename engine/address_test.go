@@ -382,23 +382,23 @@ func TestBufferBudget(t *testing.T) {
 			if e := <-ended; e.Code != protocol.CloseTryAgainLater {
 				t.Errorf("OnClose: %v", e)
 			}
-			s.await("the budget again", func() bool { return s.buffered.Load() < 1<<20 })
+			s.await("the budget again", func() bool { return s.memory.buffered.Load() < 1<<20 })
 			small.send(protocol.OpText, "x")
 			small.expect("x")
 			_, _ = half.Write([]byte("\x80\x80\x00\x00\x00\x00"))
 			half.expect("half")
 			_ = big.Conn.Close()
 			<-full
-			s.buffered.Add(2 << 20) // as if spent
+			s.memory.buffered.Add(2 << 20) // as if spent
 			if r, _ := s.exchange(upgradeHead()); r.StatusCode != 503 {
 				t.Errorf("%s", r.Status)
 			}
-			s.buffered.Add(-2 << 20)
+			s.memory.buffered.Add(-2 << 20)
 			_ = small.Conn.Close()
 			_ = half.Conn.Close()
 			_ = s.end()
 			s.balanced()
-			if n := s.buffered.Load(); n != 0 {
+			if n := s.memory.buffered.Load(); n != 0 {
 				t.Errorf("%d bytes are counted at the end", n)
 			}
 		})

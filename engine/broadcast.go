@@ -90,14 +90,14 @@ func (e *Engine) encode(m Message) (*broadcast, error) {
 	if err != nil {
 		return nil, err
 	}
-	encoder, env := e.encoder, (*codec.Env)(nil) // a server's session needs none for a plain message
+	encoder, env := e.broadcasts.encoder, (*codec.Env)(nil) // a server's session needs none for a plain message
 	if e.set.Codec != nil {
 		if encoder, err = newCodec(e.set.Codec); err != nil {
 			return nil, err
 		}
 		env = &codec.Env{Random: rand.Uint64}
 	}
-	b := e.spare.get()
+	b := e.broadcasts.spare.get()
 	if b == nil {
 		b = &broadcast{e: e}
 	}
@@ -180,7 +180,13 @@ func (b *broadcast) released(n int64) {
 	}
 	b.sharedPlain, b.sharedPacked = outq.Shared{}, outq.Shared{}
 	b.m, b.but, b.once, b.packed = outgoing{}, nil, sync.Once{}, b.packed[:0]
-	b.e.spare.put(b)
+	b.e.broadcasts.spare.put(b)
+}
+
+// broadcasts is what all of an engine share.
+type broadcasts struct {
+	encoder codec.Codec // a session that encodes for many, on any goroutine
+	spare   spareBroadcasts
 }
 
 // spareBroadcasts are those without references, which serve again.

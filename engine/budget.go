@@ -2,6 +2,8 @@ package engine
 
 import (
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/sockmill/sockmill/codec"
 )
@@ -12,14 +14,21 @@ import (
 // spent, newcomers get 503, and each loop closes the connections that hold most
 // of its part, with 1013, until the sum is below again.
 
+// memory is what an engine's connections hold together.
+type memory struct {
+	buffered atomic.Int64 // bytes in buffers, of all loops
+	relief   sync.Mutex   // held by the loop that gives back buffers for the budget
+	takeover budget       // of Config.DeflateTakeoverBytes
+}
+
 // account tells the engine what the loop's buffers hold, if that has changed, and
 // makes room if it grew and the budget is spent.
 func (w *worker) account() {
 	if w.tellHeld(); !w.grew || w.e.overspent() <= 0 {
 		return
 	}
-	w.e.relief.Lock() // what one loop gives back, no other needs to give
-	defer w.e.relief.Unlock()
+	w.e.memory.relief.Lock() // what one loop gives back, no other needs to give
+	defer w.e.memory.relief.Unlock()
 	for before := w.held + 1; w.held < before; { // a shared frame is free when nobody holds it
 		excess := w.e.overspent()
 		if excess <= 0 {
@@ -38,13 +47,13 @@ func (w *worker) tellHeld() {
 	shares := int64(w.out.SharedBytes())
 	w.grew = held > w.held || shares > w.shares
 	if held != w.held {
-		w.e.buffered.Add(held - w.held)
+		w.e.memory.buffered.Add(held - w.held)
 	}
 	w.held, w.shares = held, shares
 }
 
 // overspent is by how much the budget is overspent.
-func (e *Engine) overspent() int64 { return e.buffered.Load() - int64(e.set.BufferBytesMax) }
+func (e *Engine) overspent() int64 { return e.memory.buffered.Load() - int64(e.set.BufferBytesMax) }
 
 // relieve closes the connections that hold most, until excess bytes are free.
 func (w *worker) relieve(excess int64) {

@@ -39,7 +39,7 @@ func TestBudgetCountsSharedFrames(t *testing.T) {
 				}
 			}
 		}
-		return s.buffered.Load()
+		return s.memory.buffered.Load()
 	}
 	before := settle()
 	if err := s.Publish("all", Message{Data: make([]byte, size)}); err != nil {
@@ -77,7 +77,7 @@ func TestBudgetCountsSharedFrames(t *testing.T) {
 			t.Errorf("closed with %v", e)
 		}
 	}
-	if n := s.buffered.Load(); n != 0 {
+	if n := s.memory.buffered.Load(); n != 0 {
 		t.Errorf("%d bytes are counted at the end", n)
 	}
 }
@@ -89,7 +89,7 @@ func TestBudgetCountsInbox(t *testing.T) {
 	e, w, l := crowd(t, 1)
 	const size, perTurn, left = 10, 4000, 100
 	done := 0
-	e.tired = func() bool { done++; return done >= perTurn }
+	e.test.tired = func() bool { done++; return done >= perTurn }
 	for range 2*perTurn + left {
 		if err := w.conns[0].SendBinary(make([]byte, size)); err != nil {
 			t.Fatal(err)
@@ -100,7 +100,7 @@ func TestBudgetCountsInbox(t *testing.T) {
 		l.SetOn(true)
 		l.Woken()
 		l.SetOn(false)
-		n, least := e.buffered.Load(), int64(waiting*(size+100))
+		n, least := e.memory.buffered.Load(), int64(waiting*(size+100))
 		if n < least || waiting == 0 && n != 0 {
 			t.Errorf("%d messages wait for the loop, and %d bytes are counted", waiting, n)
 		}

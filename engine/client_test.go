@@ -69,7 +69,7 @@ func serveAt(t testing.TB, clock *testClock, cfg Config, h Handler) *server {
 		t.Fatal(err)
 	}
 	if clock != nil {
-		e.clock = clock.read
+		e.test.clock = clock.read
 	}
 	s := run(t, e)
 	s.logs, s.clock = logs, clock

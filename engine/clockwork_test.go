@@ -38,7 +38,7 @@ func newClockwork(t *testing.T, loops int) *clockwork {
 		t.Fatal(err)
 	}
 	k := &clockwork{Engine: e, t: t, logs: logs}
-	e.clock = func() time.Duration { return k.now }
+	e.test.clock = func() time.Duration { return k.now }
 	return k
 }
 

@@ -31,7 +31,7 @@ func (e *Engine) deflate() *codec.Deflate {
 	if e.set.Deflate == DeflateOff {
 		return nil
 	}
-	e.takeover.max = int64(e.set.DeflateTakeoverBytes)
+	e.memory.takeover.max = int64(e.set.DeflateTakeoverBytes)
 	takeover := e.set.Deflate == DeflateTakeover
 	return &codec.Deflate{
 		Level:               e.set.DeflateLevel,
@@ -41,7 +41,7 @@ func (e *Engine) deflate() *codec.Deflate {
 		ServerMaxWindowBits: 15,
 		ClientMaxWindowBits: e.set.DeflateWindowBits,
 		HistoryBits:         e.set.DeflateWindowBits,
-		Budget:              &e.takeover,
+		Budget:              &e.memory.takeover,
 	}
 }
 

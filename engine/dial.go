@@ -110,6 +110,16 @@ const (
 	backoffMaxDefault = 30 * time.Second
 )
 
+// dialer is what the calls of Dial share. What follows pool, last and failed is
+// guarded by Engine.life.mu.
+type dialer struct {
+	pool   pool[*dialing]
+	last   atomic.Pointer[target]
+	failed atomic.Uint64 // attempts
+	early  []*dialing    // calls before Run, or before a Shutdown without it
+	begun  int           // calls that chose no loop: the next one's
+}
+
 // dialing is one call of Dial: its attempts, and then the connection it made,
 // if it is to be made again. All connections of a dialing live on one loop,
 // which owns what changes here.
@@ -167,7 +177,7 @@ func (e *Engine) Dial(ctx context.Context, d Dial) error {
 	}
 	x.settleOn(d.Loop)
 	if e.life.phase == engineNew {
-		e.early = append(e.early, x)
+		e.dialer.early = append(e.dialer.early, x)
 		return nil
 	}
 	x.begin()
@@ -208,8 +218,8 @@ func (e *Engine) settleDial(d *Dial) error {
 // settleOn picks the loop: l, or the next in turn if that is nil. life.mu is held.
 func (d *dialing) settleOn(l *Loop) {
 	if e := d.e; l == nil {
-		l = &e.loops[e.dialings%len(e.loops)].api
-		e.dialings++
+		l = &e.loops[e.dialer.begun%len(e.loops)].api
+		e.dialer.begun++
 	}
 	d.w = l.w
 }
@@ -218,7 +228,7 @@ func (d *dialing) settleOn(l *Loop) {
 func (d *dialing) begin() {
 	_ = d.e.gate.Depart() // it is open: life.mu is held
 	d.watch()
-	d.e.dials.submit(d)
+	d.e.dialer.pool.submit(d)
 }
 
 // try is one attempt. It runs off the loops, on a goroutine of the pool, until

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,40 +19,31 @@ import (
 // Engine is a server: a listener, its acceptors, and the event loops on which
 // the connections live. Its methods may be called from any goroutine.
 type Engine struct {
-	set       *settings
-	main      *endpoint // of accepted connections
-	log       *zap.Logger
-	encoder   codec.Codec // a session that encodes for many, on any goroutine
-	takeover  budget
-	began     time.Time
-	clock     func() time.Duration // since then; nil: the real time
-	tired     func() bool          // of tests: decides when a turn has lasted long enough; nil: the clock
-	listener  net.Listener
-	inherited bool // its connections have its options
-	group     *loop.Group
-	offload   pool[*Conn]
-	dials     pool[*dialing]
-	upgrades  pool[*Upgrade]
+	set   *settings
+	main  *endpoint // of accepted connections
+	log   *zap.Logger
+	began time.Time // see elapsed
+	test  testSeam
 
-	gate     *admit.Gate   // counts all connections: on loops, in the http.Server, of Dial also those to come
-	buffered atomic.Int64  // bytes in buffers, all loops together
-	relief   sync.Mutex    // held by the loop that gives back memory for the budget
+	acceptor acceptor
+	gate     *admit.Gate // counts all connections: on loops, in the http.Server, of Dial also those to come
+	group    *loop.Group
 	loops    []*worker     // all, from New on
-	turn     atomic.Uint32 // of these, for who does not choose
+	turn     atomic.Uint32 // of these, for who does not choose one
+	offload  pool[*Conn]
+	upgrades pool[*Upgrade]
+	dialer   dialer
 
-	spare spareBroadcasts
+	memory     memory
+	broadcasts broadcasts
+	lastID     atomic.Uint64 // of a connection
+	life       lifecycle
+}
 
-	turning    atomic.Int64 // refused, and still waited for
-	lastID     atomic.Uint64
-	dialFailed atomic.Uint64
-
-	lastTarget atomic.Pointer[target]
-
-	life     lifecycle  // its mutex guards also what follows
-	atEnd    []func()   // given to AtEnd
-	ended    bool       // these have been called
-	early    []*dialing // calls of Dial before Run, or before a Shutdown without it
-	dialings int        // that began: the next one's loop
+// testSeam is what a test decides in place of the machine.
+type testSeam struct {
+	clock func() time.Duration // the time since the engine began; nil: the real one
+	tired func() bool          // whether a turn has lasted long enough; nil: the clock says
 }
 
 // New checks the Config and binds its address, so that Addr is known and a
@@ -70,10 +60,10 @@ func New(cfg Config, h Handler) (e *Engine, err error) {
 	if e.main, err = newEndpoint(e, &h); err != nil {
 		return nil, err
 	}
-	e.encoder = codec.NewSession(&e.main.options)
+	e.broadcasts.encoder = codec.NewSession(&e.main.options)
 	e.life.init()
 	e.offload.max, e.offload.do = cfg.OffloadMax, (*Conn).callFirst
-	e.dials.max, e.dials.do = cfg.DialsMax, (*dialing).try
+	e.dialer.pool.max, e.dialer.pool.do = cfg.DialsMax, (*dialing).try
 	e.upgrades.max, e.upgrades.do = cfg.UpgradesMax, (*Upgrade).run
 	e.gate = admit.NewGate(admit.Config{
 		ConnectionsMax:             cfg.ConnectionsMax,
@@ -86,8 +76,8 @@ func New(cfg Config, h Handler) (e *Engine, err error) {
 	if err := e.listen(); err != nil {
 		return nil, err
 	}
-	if e.inherited {
-		if err := e.main.limitKernel(e.listener); err != nil {
+	if e.acceptor.inherited {
+		if err := e.main.limitKernel(e.acceptor.listener); err != nil {
 			return nil, errors.Join(err, e.Shutdown(context.Background()))
 		}
 	}
@@ -96,10 +86,10 @@ func New(cfg Config, h Handler) (e *Engine, err error) {
 
 // Addr is where the engine listens; nil if it has no listener.
 func (e *Engine) Addr() net.Addr {
-	if e.listener == nil {
+	if e.acceptor.listener == nil {
 		return nil
 	}
-	return e.listener.Addr()
+	return e.acceptor.listener.Addr()
 }
 
 // Run serves until ctx ends or Shutdown is called. When ctx ends it shuts
@@ -144,11 +134,11 @@ func (e *Engine) start() (err error) {
 		http.start()
 	}
 	e.life.guards.Go(e.guardLoops)
-	for _, d := range e.early {
+	for _, d := range e.dialer.early {
 		d.begin()
 	}
-	e.early = nil
-	if e.listener != nil {
+	e.dialer.early = nil
+	if e.acceptor.listener != nil {
 		for range acceptorsPerListener {
 			e.life.servers.Go(e.accept)
 		}
@@ -177,7 +167,7 @@ func (e *Engine) enroll(nc net.Conn, m *mount, pass *admit.Pass) error {
 		e.gate.Leave(pass)
 		return err
 	}
-	if !e.inherited || m != nil {
+	if !e.acceptor.inherited || m != nil {
 		if err := c.ep.limitKernel(nc); err != nil {
 			e.log.Debug("going on without", zap.Error(err))
 		}

@@ -14,7 +14,7 @@ func TestFanOutLeavesTheLoopToOthers(t *testing.T) {
 	const people = 2*perTurn + 90
 	s := serve(t, Config{Loops: 1}, Handler{OnMessage: func(c *Conn, m Message) {
 		done := -10 * people
-		c.ep.e.tired = func() bool { done++; return done >= perTurn }
+		c.ep.e.test.tired = func() bool { done++; return done >= perTurn }
 		_ = c.ep.e.Broadcast(m)
 		_ = c.ep.e.Broadcast(m)
 		c.w.attendDirty()
@@ -25,7 +25,7 @@ func TestFanOutLeavesTheLoopToOthers(t *testing.T) {
 			done = 0
 			c.w.attendLater()
 		}
-		c.ep.e.tired = nil
+		c.ep.e.test.tired = nil
 	}})
 	var clients []*client
 	for range people {
@@ -49,7 +49,7 @@ func TestFanOutIsInterrupted(t *testing.T) {
 			_ = c.Subscribe("news")
 		}
 		most, done := 0, 0
-		e.tired = func() bool { done++; most = max(most, done); return done >= perTurn }
+		e.test.tired = func() bool { done++; most = max(most, done); return done >= perTurn }
 		publish := func() {
 			for range messages {
 				_ = e.Publish("news", Message{Type: Text, Data: []byte("hello")})
@@ -81,7 +81,7 @@ func TestFanOutIsInterrupted(t *testing.T) {
 // What is published and not delivered has a bound, and counts for the budget.
 func TestFanOutsAreBounded(t *testing.T) {
 	e, w, l := crowd(t, 2)
-	e.tired = func() bool { return true }
+	e.test.tired = func() bool { return true }
 	l.SetOn(true)
 	for range fanOutsMax + 100 {
 		_ = e.Broadcast(Message{Type: Text, Data: []byte("hello")})
@@ -91,7 +91,7 @@ func TestFanOutsAreBounded(t *testing.T) {
 	}
 	w.beginTurn()
 	w.endTurn()
-	if n, least := e.buffered.Load(), int64(fanOutsMax*len("hello")); n < least {
+	if n, least := e.memory.buffered.Load(), int64(fanOutsMax*len("hello")); n < least {
 		t.Errorf("%d bytes are counted", n)
 	}
 	l.SetOn(false)
@@ -111,7 +111,7 @@ func TestFanOutsAreBounded(t *testing.T) {
 // What was published before a Close is delivered before it.
 func TestFanOutBeforeClose(t *testing.T) {
 	e, w, l := crowd(t, 3)
-	e.tired = func() bool { return true }
+	e.test.tired = func() bool { return true }
 	l.SetOn(true)
 	for range 5 {
 		_ = e.Broadcast(Message{Type: Text, Data: []byte("hello")})

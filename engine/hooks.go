@@ -116,10 +116,10 @@ func (c *Conn) released(f func()) {
 func (e *Engine) AtEnd(f func()) error {
 	e.life.mu.Lock()
 	defer e.life.mu.Unlock()
-	if e.ended {
+	if e.life.ended {
 		return ErrStopped
 	}
-	e.atEnd = append(e.atEnd, f)
+	e.life.atEnd = append(e.life.atEnd, f)
 	return nil
 }
 
@@ -127,8 +127,8 @@ func (e *Engine) AtEnd(f func()) error {
 func (e *Engine) callAtEnd() {
 	for {
 		e.life.mu.Lock()
-		due := e.atEnd
-		e.atEnd, e.ended = nil, len(due) == 0
+		due := e.life.atEnd
+		e.life.atEnd, e.life.ended = nil, len(due) == 0
 		e.life.mu.Unlock()
 		if len(due) == 0 {
 			return

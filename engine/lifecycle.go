@@ -37,6 +37,8 @@ type lifecycle struct {
 	mu    sync.Mutex // guards what follows
 	phase enginePhase
 	ran   bool
+	atEnd []func() // given to AtEnd
+	ended bool     // these have been called
 }
 
 func (l *lifecycle) init() {

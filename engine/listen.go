@@ -17,7 +17,7 @@ import (
 // listen binds the address of the Config and picks the protocol by its scheme.
 func (e *Engine) listen() error {
 	if e.set.Addr == "" {
-		e.listener = e.set.Listener
+		e.acceptor.listener = e.set.Listener
 		return nil
 	}
 	u, err := url.Parse(e.set.Addr)
@@ -39,10 +39,10 @@ func (e *Engine) listen() error {
 	default:
 		return fmt.Errorf("engine: Config.Addr %q must begin with ws://, ws+unix://, tcp:// or unix://", e.set.Addr)
 	}
-	e.listener, err = loop.Listen("tcp", address)
+	e.acceptor.listener, err = loop.Listen("tcp", address)
 	switch {
 	case err == nil:
-		e.inherited = true
+		e.acceptor.inherited = true
 		return nil
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("engine: Config.Addr %s is taken: stop what listens there or choose another port (0 for a free one): %w", e.set.Addr, err)
@@ -66,7 +66,7 @@ func (e *Engine) listenUnix(u *url.URL) error {
 		return fmt.Errorf("engine: Config.Addr %q: the only query is ?mode=, the mode of the socket file, from 0001 to 0777 in octal", e.set.Addr)
 	}
 	var err error
-	e.listener, err = loop.ListenUnix(u.Path, fs.FileMode(mode))
+	e.acceptor.listener, err = loop.ListenUnix(u.Path, fs.FileMode(mode))
 	advice := ""
 	switch {
 	case err == nil:

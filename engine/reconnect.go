@@ -113,7 +113,7 @@ func (d *dialing) failed(err error) {
 	if d.again() {
 		e.Retry = d.backoff()
 	}
-	d.e.dialFailed.Add(1)
+	d.e.dialer.failed.Add(1)
 	d.tellFailed(e)
 	if e.Retry == 0 || !d.again() { // OnFailure may have ended ctx
 		d.finish()
@@ -181,7 +181,7 @@ func (d *dialing) Expire(*wheel.Timer) {
 		return
 	}
 	d.attempt++
-	d.e.dials.submit(d)
+	d.e.dialer.pool.submit(d)
 }
 
 // finish ends the dialing and gives its place to another connection.

@@ -402,8 +402,8 @@ func TestReconnectOverTime(t *testing.T) {
 	}
 	defer e.life.endServing()
 	var now int64
-	e.clock = func() time.Duration { return time.Duration(now) * time.Millisecond }
-	e.dials.max = 0 // whoever submits waits
+	e.test.clock = func() time.Duration { return time.Duration(now) * time.Millisecond }
+	e.dialer.pool.max = 0 // whoever submits waits
 	e.life.run()
 	w := newWorker(e, 0)
 	e.loops = []*worker{w}
@@ -418,13 +418,13 @@ func TestReconnectOverTime(t *testing.T) {
 	e.life.mu.Unlock()
 	tries := func(want int) {
 		t.Helper()
-		if got := len(e.dials.waiting); got != want {
+		if got := len(e.dialer.pool.waiting); got != want {
 			t.Fatalf("%d attempts, want %d", got, want)
 		}
-		for range e.dials.waiting {
+		for range e.dialer.pool.waiting {
 			e.gate.Arrived()
 		}
-		e.dials.waiting = nil
+		e.dialer.pool.waiting = nil
 	}
 	tries(1)
 	for attempt := 1; attempt <= 5; attempt++ {

@@ -40,8 +40,8 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 		}
 	}
 	e.life.mu.Lock()
-	before, early := e.life.stop(), e.early
-	e.early = nil
+	before, early := e.life.stop(), e.dialer.early
+	e.dialer.early = nil
 	e.gate.Close()
 	e.life.mu.Unlock()
 	switch before {
@@ -63,8 +63,8 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 func (e *Engine) stopUnused(early []*dialing) {
 	e.life.endServing()
 	e.life.endWork()
-	if e.listener != nil {
-		_ = e.listener.Close()
+	if e.acceptor.listener != nil {
+		_ = e.acceptor.listener.Close()
 	}
 	for _, w := range e.loops {
 		w.end()
@@ -81,8 +81,8 @@ func (e *Engine) stopUnused(early []*dialing) {
 // connection may be on its way into a loop once the loops end.
 func (e *Engine) stop(ctx context.Context) {
 	e.life.endServing()
-	if e.listener != nil {
-		_ = e.listener.Close()
+	if e.acceptor.listener != nil {
+		_ = e.acceptor.listener.Close()
 	}
 	e.life.servers.Wait()
 	e.gate.WaitArrived()

@@ -32,7 +32,7 @@ func (s *sim) dialOut() {
 	switch n := len(s.dials); {
 	case n > 0 && s.chance(50):
 		s.dials[s.r.IntN(n)].cancel()
-	case s.chance(500) && len(s.live())+len(s.e.dials.waiting) < s.cfg.connsMax:
+	case s.chance(500) && len(s.live())+len(s.e.dialer.pool.waiting) < s.cfg.connsMax:
 		d := &simDial{s: s, ctx: &simContext{Context: context.Background()}}
 		s.dials = append(s.dials, d)
 		least := time.Duration(s.pick(1, 500)) * time.Millisecond
@@ -44,7 +44,7 @@ func (s *sim) dialOut() {
 			s.failf("Dial says %v", err)
 			return
 		}
-		d.x = s.e.dials.waiting[len(s.e.dials.waiting)-1]
+		d.x = s.e.dialer.pool.waiting[len(s.e.dialer.pool.waiting)-1]
 		d.l = s.loops[slices.IndexFunc(s.loops, func(l *simLoop) bool { return l.w == d.x.w })]
 		s.tracef("the program dials")
 	default:
@@ -63,13 +63,13 @@ func (d *simDial) cancel() {
 
 // connect ends an attempt as a goroutine of the pool would.
 func (s *sim) connect() bool {
-	waiting := s.e.dials.waiting
+	waiting := s.e.dialer.pool.waiting
 	if len(waiting) == 0 {
 		return false
 	}
 	i := s.r.IntN(len(waiting))
 	x := waiting[i]
-	s.e.dials.waiting = slices.Delete(slices.Clone(waiting), i, i+1)
+	s.e.dialer.pool.waiting = slices.Delete(slices.Clone(waiting), i, i+1)
 	d := x.State.(*simDial)
 	defer s.e.gate.Arrived()
 	x.startClock()

@@ -83,14 +83,14 @@ func (s *sim) setUp() {
 		panic(err)
 	}
 	s.e = e
-	e.clock = func() time.Duration { return time.Duration(s.now) * time.Millisecond }
-	e.tired = func() bool {
+	e.test.clock = func() time.Duration { return time.Duration(s.now) * time.Millisecond }
+	e.test.tired = func() bool {
 		enough := s.chance(s.cfg.tired) && !s.goOn
 		s.goOn = false
 		return enough
 	}
-	e.loops = nil                                        // these are simulated
-	e.offload.max, e.dials.max, e.upgrades.max = 0, 0, 0 // all wait; see runJob and connect
+	e.loops = nil                                              // these are simulated
+	e.offload.max, e.dialer.pool.max, e.upgrades.max = 0, 0, 0 // all wait; see runJob and connect
 	e.life.run()
 	for range 1 + s.r.IntN(3) {
 		l := &simLoop{s: s}

@@ -91,7 +91,7 @@ func (c *Conn) QueuedBytes() int { return int(c.queued.Load()) }
 func (e *Engine) Stats() Stats {
 	admitted := e.gate.Counts()
 	s := Stats{Connections: admitted.Inside, Most: e.set.ConnectionsMax, Refused: admitted.Refused,
-		DialFailed: e.dialFailed.Load(), TakeoverBytes: int(e.takeover.used.Load())}
+		DialFailed: e.dialer.failed.Load(), TakeoverBytes: int(e.memory.takeover.used.Load())}
 	for _, w := range e.running() {
 		w.addTo(&s)
 	}

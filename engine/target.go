@@ -31,7 +31,7 @@ func (t *target) is(d *Dial) bool {
 // target returns that of d: the one before it if that is the same, as it is of
 // those who dial a crowd.
 func (e *Engine) target(d *Dial) (*target, error) {
-	if t := e.lastTarget.Load(); t != nil && t.is(d) {
+	if t := e.dialer.last.Load(); t != nil && t.is(d) {
 		return t, nil
 	}
 	t := &target{endpoint: e.main.towards(d), full: d.URL}
@@ -41,7 +41,7 @@ func (e *Engine) target(d *Dial) (*target, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	e.lastTarget.Store(t)
+	e.dialer.last.Store(t)
 	return t, nil
 }
 

@@ -494,8 +494,8 @@ func TestTimersAreInterrupted(t *testing.T) {
 	const timers, perTurn = 100, 10
 	e, w, l := crowd(t, 1)
 	now, ran, done := time.Duration(0), 0, 0
-	e.clock = func() time.Duration { return now }
-	e.tired = func() bool { done++; return done >= perTurn }
+	e.test.clock = func() time.Duration { return now }
+	e.test.tired = func() bool { done++; return done >= perTurn }
 	l.SetOn(true)
 	w.live.Store(true)
 	for range timers {

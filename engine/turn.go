@@ -55,7 +55,7 @@ func (w *worker) enough() bool {
 // look reads the clock. If the last things were slow, it does so sooner again.
 func (w *worker) look() (enough bool) {
 	p := &w.pace
-	if f := w.e.tired; f != nil {
+	if f := w.e.test.tired; f != nil {
 		return f()
 	}
 	now := w.e.elapsed()

@@ -134,7 +134,7 @@ func TestBatchIsInterrupted(t *testing.T) {
 	const messages, each = 300, 5 * time.Millisecond
 	e, w, l := crowd(t, 2)
 	var now time.Duration
-	e.clock = func() time.Duration { return now }
+	e.test.clock = func() time.Duration { return now }
 	var first []string
 	second := 0
 	e.main.handler.OnMessage = func(c *Conn, m Message) {

@@ -88,8 +88,8 @@ func (w *worker) on() bool { return w.live.Load() && w.loop.On() }
 
 // elapsed is the engine's time: since it was made.
 func (e *Engine) elapsed() time.Duration {
-	if e.clock != nil {
-		return e.clock()
+	if e.test.clock != nil {
+		return e.test.clock()
 	}
 	return time.Since(e.began)
 }
@@ -113,7 +113,7 @@ func (w *worker) setAlarm() {
 		return
 	}
 	w.alarmAt = due
-	if w.e.clock != nil {
+	if w.e.test.clock != nil {
 		return // who simulates the time looks at alarmAt and calls rang
 	}
 	after := time.Until(w.e.began.Add(time.Duration(due) * time.Millisecond))
