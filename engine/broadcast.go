@@ -41,7 +41,7 @@ func (e *Engine) Prepare(m Message) (*Prepared, error) {
 // gets it encoded anew.
 func (p *Prepared) Send(c *Conn) error {
 	switch b := p.b; {
-	case c.phase.Load() != phaseOpen:
+	case c.end.phase.Load() != phaseOpen:
 		return ErrClosed
 	case c.ep.e != b.e:
 		m := b.m

@@ -63,7 +63,7 @@ func (w *worker) relieve(excess int64) {
 	}
 	var holders []holder
 	for _, c := range w.conns {
-		if n := c.holds(); n > 0 && c.phase.Load() == phaseOpen {
+		if n := c.holds(); n > 0 && c.end.phase.Load() == phaseOpen {
 			holders = append(holders, holder{c, n})
 		}
 	}
@@ -80,12 +80,12 @@ func (w *worker) relieve(excess int64) {
 // holds is the memory of what the connection has in buffers. Of shared frames it
 // is told only if its peer takes no more: others have not had their turn.
 func (c *Conn) holds() int64 {
-	bytes := int64(c.out.Holds())
-	if c.congested {
-		bytes += int64(c.out.SharedBytes())
+	bytes := int64(c.out.queue.Holds())
+	if c.out.congested {
+		bytes += int64(c.out.queue.SharedBytes())
 	}
-	if c.rare != nil {
-		bytes += int64(len(c.rare.parked))
+	if c.extra != nil {
+		bytes += int64(len(c.extra.in.parked))
 	}
 	if b, ok := c.codec.(codec.Buffered); ok {
 		bytes += int64(b.Buffered())

@@ -2,10 +2,33 @@ package engine
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/protocol"
 )
+
+// ending is how far a connection is on its way to its end.
+type ending struct {
+	phase    atomic.Uint32 // a phase, changed by the loop only
+	posted   atomic.Uint32 // closePosted, closeNowPosted, abortPosted
+	opened   bool          // OnOpen was called, and OnClose is to follow
+	doomed   bool          // to be closed without further words
+	farewell bool          // the stream towards the peer is ended
+}
+
+// extraEnding is what few connections have of it at a time.
+type extraEnding struct {
+	closing *CloseError // how this side began to close
+	over    bool        // no answer to that is awaited
+	closed  bool        // the descriptor is, and the place is given back once functions of Go have returned
+	cause   error       // why the socket failed
+	ignored int         // bytes that came since this side began to close, or since the last look
+	looked  int64       // when linger first looked at that; 0: not yet
+	last    *CloseError // of a protocol without a closing handshake: how it is over when its stream ends
+	leaving *CloseError // closes the connection once functions of Go have returned
+	told    *CloseError // what OnClose is told then
+}
 
 func errSlow() *CloseError {
 	return &CloseError{Code: protocol.CloseTryAgainLater, Reason: "too much is waiting to be sent", Err: ErrBackpressure}
@@ -13,7 +36,7 @@ func errSlow() *CloseError {
 
 func (c *Conn) goingAway() *CloseError {
 	who := "server"
-	if c.dialled {
+	if c.origin == dialled {
 		who = "client"
 	}
 	return &CloseError{Code: protocol.CloseGoingAway, Reason: "the " + who + " is going away", Err: ErrStopped}
@@ -22,19 +45,19 @@ func (c *Conn) goingAway() *CloseError {
 // close begins to close from this side: the codec says its farewell behind
 // what is queued, and the peer's answer is awaited. It calls nothing back.
 func (c *Conn) close(info *CloseError) error {
-	if c.phase.Load() >= phaseClosing {
+	if c.end.phase.Load() >= phaseClosing {
 		return ErrClosed
 	}
-	if c.catchUp(); c.phase.Load() >= phaseClosing { // a policy closed it
+	if c.catchUp(); c.end.phase.Load() >= phaseClosing { // a policy closed it
 		return ErrClosed
 	}
-	c.seldom().closing = info
+	c.needExtra().end.closing = info
 	var await bool
-	c.say(func() { await = c.codec.Close(&c.w.env, info.Code, info.Reason) })
+	c.appendOutput(func() { await = c.codec.Close(&c.w.env, info.Code, info.Reason) })
 	c.enter(phaseClosing)
 	c.endTimers()
 	c.uncountTopics()
-	c.rare.over = !await
+	c.extra.end.over = !await
 	c.beginWait(c.ep.CloseTimeout)
 	c.w.mark(c)
 	return nil
@@ -43,8 +66,8 @@ func (c *Conn) close(info *CloseError) error {
 // closeNow is close, or follows it, and does not await the peer's answer.
 func (c *Conn) closeNow(info *CloseError) {
 	_ = c.close(info) // fails if it closes already
-	if c.phase.Load() == phaseClosing {
-		c.rare.over = true
+	if c.end.phase.Load() == phaseClosing {
+		c.extra.end.over = true
 		c.w.mark(c)
 	}
 }
@@ -53,7 +76,7 @@ func (c *Conn) closeNow(info *CloseError) {
 // wait are discarded and counted, one partly written is finished, and the close
 // frame follows it.
 func (c *Conn) closeSlow() {
-	if c.phase.Load() != phaseOpen {
+	if c.end.phase.Load() != phaseOpen {
 		return
 	}
 	c.missOut()
@@ -63,38 +86,38 @@ func (c *Conn) closeSlow() {
 		c.noteDiscarded(w.sent)
 		w.env.Out, w.sent = w.env.Out[:w.head], 0
 	}
-	before := c.out.Bytes()
-	c.noteDiscarded(c.out.Discard(&w.out, c.codec))
+	before := c.out.queue.Bytes()
+	c.noteDiscarded(c.out.queue.Discard(&w.out, c.codec))
 	c.recount(before)
 	_ = c.close(errSlow())
 }
 
-// end is called when the session is over, whoever closed it. What is queued is
-// still written; then the stream is ended, the peer's end awaited, and the
+// endSession is called when the session is over, whoever closed it. What is queued is
+// still written; then the stream is ended, the peer's endSession awaited, and the
 // descriptor closed.
-func (c *Conn) end(info *CloseError) {
-	if c.phase.Load() >= phaseEnding {
+func (c *Conn) endSession(info *CloseError) {
+	if c.end.phase.Load() >= phaseEnding {
 		return
 	}
 	c.enter(phaseEnding)
 	c.endTimers()
 	c.uncountTopics()
-	if !c.framed && !c.deciding() {
+	if !c.out.framed && !c.deciding() {
 		c.ep.e.gate.Opened(&c.pass)
 	}
 	c.beginWait(c.ep.CloseTimeout)
 	if c.dial != nil {
 		c.dial.ended(c, info)
 	}
-	c.finish(info)
+	c.reportEnd(info)
 	c.w.mark(c)
 }
 
-// doom closes the descriptor at the end of this turn, whatever is queued.
-func (c *Conn) doom(cause error) {
-	if !c.doomed {
-		c.doomed = true
-		c.seldom().cause = cause
+// cut closes the descriptor at the end of this turn, whatever is queued.
+func (c *Conn) cut(cause error) {
+	if !c.end.doomed {
+		c.end.doomed = true
+		c.needExtra().end.cause = cause
 	}
 	c.w.mark(c)
 }
@@ -102,46 +125,46 @@ func (c *Conn) doom(cause error) {
 // abort has the descriptor closed at the end of this turn, by a reset. Until
 // then nothing is sent or delivered any more.
 func (c *Conn) abort() {
-	switch phase := c.phase.Load(); {
+	switch phase := c.end.phase.Load(); {
 	case phase == phaseGone:
 		return
 	case phase < phaseClosing:
-		c.seldom().closing = &CloseError{Code: protocol.CloseAbnormal, Err: ErrAborted}
+		c.needExtra().end.closing = &CloseError{Code: protocol.CloseAbnormal, Err: ErrAborted}
 		c.enter(phaseClosing)
 		c.endTimers()
 	}
 	c.sock.ResetOnClose()
-	c.doom(ErrAborted)
+	c.cut(ErrAborted)
 }
 
 // attend is called at the end of a turn for a connection that was marked. It
 // is the one place that writes queues, ends streams and closes sockets, so
 // that none of this happens inside a callback.
 func (c *Conn) attend() {
-	phase := c.phase.Load()
+	phase := c.end.phase.Load()
 	if phase == phaseGone {
 		return
 	}
-	if !c.doomed {
+	if !c.end.doomed {
 		c.flush()
 	}
-	r := c.rare
+	r := c.extra
 	switch {
-	case c.doomed:
-		c.noteCut(r.cause)
-		c.end(c.abnormal(r.cause))
+	case c.end.doomed:
+		c.noteCut(r.end.cause)
+		c.endSession(c.abnormal(r.end.cause))
 		c.sock.Close()
-	case r != nil && r.over && phase == phaseClosing:
-		c.end(r.closing)
-	case phase == phaseEnding && !c.farewell:
-		c.sayFarewell()
+	case r != nil && r.end.over && phase == phaseClosing:
+		c.endSession(r.end.closing)
+	case phase == phaseEnding && !c.end.farewell:
+		c.endStream()
 	case phase == phaseOpen:
 		c.tellBacklog()
 	}
-	if c.halted && c.phase.Load() < phaseEnding && (c.paused == 0 || phase == phaseClosing) {
+	if c.in.halted && c.end.phase.Load() < phaseEnding && (c.in.paused == 0 || phase == phaseClosing) {
 		c.resume()
 	}
-	if c.paused&pausedTurn != 0 {
+	if c.in.paused&pausedTurn != 0 {
 		c.w.markLater(c)
 	}
 }
@@ -149,28 +172,28 @@ func (c *Conn) attend() {
 // noteCut counts what a drain had to cut before its own end.
 func (c *Conn) noteCut(cause error) {
 	w := c.w
-	if !w.draining || c.farewell || c.ep.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
+	if !w.draining || c.end.farewell || c.ep.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
 		return
 	}
 	w.cut++
-	w.unsent += int64(c.out.Bytes())
+	w.unsent += int64(c.out.queue.Bytes())
 }
 
 // tellBacklog lets the program know when the backlog crosses the watermarks.
 func (c *Conn) tellBacklog() {
-	bytes := c.out.Bytes()
+	bytes := c.out.queue.Bytes()
 	if bytes <= c.ep.SendBytesLow {
-		c.paused &^= pausedBacklog
+		c.in.paused &^= pausedBacklog
 	}
 	switch {
-	case !c.above && bytes > c.ep.SendBytesHigh:
-		c.above = true
+	case !c.out.backlogged && bytes > c.ep.SendBytesHigh:
+		c.out.backlogged = true
 		if f := c.h.OnBackpressure; f != nil {
 			c.w.calling(onBackpressure, c)
 			c.guard(func() { f(c) })
 		}
-	case c.above && bytes <= c.ep.SendBytesLow:
-		c.above = false
+	case c.out.backlogged && bytes <= c.ep.SendBytesLow:
+		c.out.backlogged = false
 		if f := c.h.OnDrain; f != nil {
 			c.w.calling(onDrain, c)
 			c.guard(func() { f(c) })
@@ -184,60 +207,60 @@ func (c *Conn) abnormal(cause error) *CloseError {
 	return &CloseError{Code: protocol.CloseAbnormal, Remote: remote, Err: cause}
 }
 
-// gone is told that the descriptor is about to be closed.
-func (c *Conn) gone(err error) {
+// closed is told that the descriptor is about to be closed.
+func (c *Conn) closed(err error) {
 	w := c.w
 	if !w.inTurn() { // the loop found the end, rather than attend
 		w.beginTurn()
 		defer w.endTurn()
 	}
-	if c.phase.Load() < phaseEnding {
-		if c.doomed { // and attend has not come to it
-			err = c.rare.cause
+	if c.end.phase.Load() < phaseEnding {
+		if c.end.doomed { // and attend has not come to it
+			err = c.extra.end.cause
 			c.noteCut(err)
 		}
-		c.end(c.abnormal(err))
+		c.endSession(c.abnormal(err))
 	}
 	c.enter(phaseGone)
-	w.wheel.Stop(&c.timer)
-	if r := c.rare; r != nil {
-		w.wheel.Stop(&r.life)
-		w.wheel.Stop(&r.idle)
-		if r.rates != nil {
-			w.wheel.Stop(&r.rates.next)
+	w.wheel.Stop(&c.live.timer)
+	if r := c.extra; r != nil {
+		w.wheel.Stop(&r.watch.life)
+		w.wheel.Stop(&r.watch.idle)
+		if r.in.rates != nil {
+			w.wheel.Stop(&r.in.rates.next)
 		}
 	}
 	if c.ep.e.life.work.Err() != nil {
-		w.unsent += int64(c.out.Bytes())
+		w.unsent += int64(c.out.queue.Bytes())
 	}
 	c.freeQueue()
 	c.guard(func() { c.codec.Release(&w.env) })
 	w.remove(c)
-	if c.rare != nil {
+	if c.extra != nil {
 		c.leaveTopics()
 	}
-	if c.rare != nil && c.rare.parked != nil {
-		w.env.Buffers.Put(c.rare.parked)
-		c.rare.parked = nil
+	if c.extra != nil && c.extra.in.parked != nil {
+		w.env.Buffers.Put(c.extra.in.parked)
+		c.extra.in.parked = nil
 	}
 	if len(w.conns) == 0 {
 		w.trim()
 	}
-	c.countOut()
+	c.endPlace()
 }
 
-// countOut gives the connection's place to another, once its functions off the
+// endPlace gives the connection's place to another, once its functions off the
 // loop have returned.
-func (c *Conn) countOut() {
+func (c *Conn) endPlace() {
 	if c.working() || c.deciding() {
-		c.seldom().gone = true
+		c.needExtra().end.closed = true
 		return
 	}
-	c.leave()
+	c.givePlaceBack()
 }
 
-// leave gives up the connection's place, or has the dialing make another.
-func (c *Conn) leave() {
+// givePlaceBack gives up the connection's place, or has the dialing make another.
+func (c *Conn) givePlaceBack() {
 	if c.dial != nil {
 		c.dial.lost()
 		return
@@ -245,27 +268,27 @@ func (c *Conn) leave() {
 	c.ep.e.gate.Leave(&c.pass)
 }
 
-// finish tells the program that the connection is over, if it knew it.
-func (c *Conn) finish(info *CloseError) {
+// reportEnd tells the program that the connection is over, if it knew it.
+func (c *Conn) reportEnd(info *CloseError) {
 	c.endContext()
-	if !c.opened {
+	if !c.end.opened {
 		return
 	}
-	c.opened = false
-	if r := c.rare; r != nil && r.closing != nil && info != r.closing {
-		mine := *r.closing // this side closed, whatever happened since
+	c.end.opened = false
+	if r := c.extra; r != nil && r.end.closing != nil && info != r.end.closing {
+		mine := *r.end.closing // this side closed, whatever happened since
 		if info.Err != nil {
 			mine.Err = info.Err
 		}
 		info = &mine
 	}
-	c.tellClosed(info)
+	c.callOnClose(info)
 }
 
-// tellClosed calls OnClose, once the functions of Go have returned.
-func (c *Conn) tellClosed(info *CloseError) {
+// callOnClose calls OnClose, once the functions of Go have returned.
+func (c *Conn) callOnClose(info *CloseError) {
 	if !c.beginClose() {
-		c.seldom().ended = info
+		c.needExtra().end.told = info
 		return
 	}
 	if f := c.h.OnClose; f != nil {
@@ -281,18 +304,18 @@ func (c *Conn) tellClosed(info *CloseError) {
 
 // afterClose follows OnClose, and the functions that it gave to Go.
 func (c *Conn) afterClose() {
-	r := c.rare
+	r := c.extra
 	if r == nil {
 		return
 	}
 	c.tellFollowers()
-	if r.gone {
-		c.leave()
+	if r.end.closed {
+		c.givePlaceBack()
 	}
 }
 
 // refuse answers the opening handshake with an HTTP error.
 func (c *Conn) refuse(e *codec.HandshakeError) {
-	c.say(func() { c.codec.(codec.Upgrader).Refuse(&c.w.env, e) })
-	c.end(nil)
+	c.appendOutput(func() { c.codec.(codec.Upgrader).Refuse(&c.w.env, e) })
+	c.endSession(nil)
 }

@@ -10,8 +10,6 @@ import (
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
-	"github.com/sockmill/sockmill/engine/internal/outq"
-	"github.com/sockmill/sockmill/engine/internal/wheel"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -24,76 +22,68 @@ type Conn struct {
 	ep    *endpoint
 	h     *Handler
 	codec codec.Codec
-	out   outq.Queue // what waits to be written
-	rare  *rare      // nil for nearly all
+	out   output
+	extra *extra // nil for nearly all
+	in    input
+	end   ending
+	live  liveness
 
-	paused     pauseReasons // why nothing is to be read
-	halted     bool         // nothing is read
-	marked     mark         // on which of the worker's lists it is
-	opened     bool         // OnOpen was due, so that OnClose is
-	framed     bool         // it was, once: output consists of frames
-	alive      bool         // something arrived since the last look
-	pinged     bool         // at the last look
-	unanswered bool         // nothing arrived since the ping of pingedAt
-	congested  bool         // the kernel did not take all: the socket is watched
-	above      bool         // OnBackpressure was told, OnDrain not yet
-	doomed     bool         // to be closed without further words
-	farewell   bool         // the stream towards the peer is ended
-	mounted    bool         // came through ServeHTTP
-	dialled    bool         // this side is the client
-	answered   bool         // Response tells the server's answer
-	asked      bool         // Request tells the client's request
-	pass       admit.Pass   // its place among all connections, and its client; nothing while the http.Server or a dialing holds it
+	origin origin
+	shown  shownHead
+	marked mark
+	pass   admit.Pass // its place among all connections, and its client; nothing while the http.Server or a dialing holds it
 
-	phase atomic.Uint32 // a phase, changed by the loop only
-	id    uint64
+	lists listed
 	ws    codec.Session // what codec is, unless Config.Codec made another
 	sock  loop.Socket
 	stats connStats
 
-	queued atomic.Int64  // bytes in the inbox and in out
-	posted atomic.Uint32 // closePosted, closeNowPosted, abortPosted
-	topics atomic.Int32  // subscriptions, those on their way included
-	index  int32         // in worker.conns
-	told   uint64        // see fanOuts
+	who  identity
+	dial *dialing // of a dialled connection, once it is open only if it is to be made again
+	off  atomic.Pointer[offLoop]
+}
 
-	pingedAt uint32 // when the first unanswered ping went out, in milliseconds of the loop's clock
-	timer    wheel.Timer
-
-	second, controls uint32 // control frames in the running second
-
+// identity is what a connection is known by.
+type identity struct {
+	id            uint64
 	remote, local net.Addr
 	subprotocol   unique.Handle[string] // zero: none
 	state         atomic.Pointer[any]   // nil: none
-	dial          *dialing              // of a dialled connection, once it is open only if it is to be made again
-	off           atomic.Pointer[offLoop]
 }
 
-// rare is what few connections have at a time.
-type rare struct {
-	head    []byte      // read before the connection came to its loop, or before start
-	proxy   bool        // a PROXY header may come first
-	parked  []byte      // arrived while reading was paused
-	since   int64       // when reading last paused
-	closing *CloseError // how this side began to close
-	over    bool        // there is no farewell to await
-	cause   error       // why the socket failed
-	ignored int         // bytes that came since this side began to close, or since the last look
-	looked  int64       // when linger first looked at that; 0: not yet
-	eof     bool        // the peer ended its stream
-	last    *CloseError // of a protocol without a closing handshake: how it is over then
-	stall   wheel.Timer // runs while a backlog makes no progress
-	life    wheel.Timer // runs if there is a LifetimeMax
-	idle    wheel.Timer // runs if there is an IdleTimeout
-	carried uint64      // messages in both directions, at its last look
-	looks   int         // at which nothing was new
-	rates   *rates      // what the peer sent lately, if there is a limit
-	topics  []membership
-	ended   *CloseError // what OnClose is told once functions of Go have returned
-	leaving *CloseError // closes the connection once they have
-	gone    bool        // the connection is, and gives up its place once they have
-	upgrade *Upgrade    // what Engine.Upgrade was given; later the handshake, while a function of Upgrade.Go decides it
+// listed is where a connection stands in the lists of its loop.
+type listed struct {
+	told   uint64       // see fanOuts
+	topics atomic.Int32 // subscriptions, those on their way included
+	index  int32        // in worker.conns
+}
 
+// origin says how a connection came about.
+type origin uint8
+
+const (
+	accepted origin = iota
+	mounted         // it came through Engine.Upgrade
+	dialled         // this side is the client
+)
+
+// shownHead is the head of the opening handshake that callbacks may see.
+type shownHead uint8
+
+const (
+	noHead shownHead = iota
+	requestHead
+	responseHead
+)
+
+// extra is what few connections have at a time.
+type extra struct {
+	in    extraInput
+	end   extraEnding
+	watch extraWatch
+
+	topics     []membership
+	upgrade    *Upgrade   // what Engine.Upgrade was given; later the handshake, while a function of Upgrade.Go decides it
 	followers  []Follower // are to be told of the end
 	holds      int        // that nobody has released
 	timers     *Timer     // of the program, armed
@@ -121,8 +111,8 @@ func newCodec(factory func() codec.Codec) (c codec.Codec, err error) {
 
 // bareConn makes a Conn without a codec.
 func bareConn(ep *endpoint, nc net.Conn) *Conn {
-	c := &Conn{ep: ep, h: ep.handler, id: ep.e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}
-	c.timer.Owner = (*owner)(c)
+	c := &Conn{ep: ep, h: ep.handler, who: identity{id: ep.e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}}
+	c.live.timer.Owner = (*owner)(c)
 	return c
 }
 
@@ -143,34 +133,34 @@ func newConn(ep *endpoint, nc net.Conn, m *mount) (c *Conn, err error) {
 		c.codec = &c.ws
 	}
 	if m != nil {
-		c.seldom().head, c.rare.upgrade = m.head, m.upgrade
-		c.mounted = true
+		c.needExtra().in.head, c.extra.upgrade = m.head, m.upgrade
+		c.origin = mounted
 	}
 	return c, nil
 }
 
-func (c *Conn) seldom() *rare {
-	if c.rare == nil {
-		c.rare = new(rare)
+func (c *Conn) needExtra() *extra {
+	if c.extra == nil {
+		c.extra = new(extra)
 	}
-	return c.rare
+	return c.extra
 }
 
 // ID is a number that no other connection of this engine has had.
-func (c *Conn) ID() uint64 { return c.id }
+func (c *Conn) ID() uint64 { return c.who.id }
 
 // RemoteAddr is the peer's address, of a connection through a proxy the
 // proxy's.
-func (c *Conn) RemoteAddr() net.Addr { return c.remote }
+func (c *Conn) RemoteAddr() net.Addr { return c.who.remote }
 
 // LocalAddr is this end's address.
-func (c *Conn) LocalAddr() net.Addr { return c.local }
+func (c *Conn) LocalAddr() net.Addr { return c.who.local }
 
 // Request is the opening handshake's request until OnOpen returns, then nil:
 // an idle connection keeps nothing of it. It is for that callback alone: on other
 // goroutines it is nil too.
 func (c *Conn) Request() *protocol.Request {
-	if !c.w.loop.On() || !c.asked {
+	if !c.w.loop.On() || c.shown != requestHead {
 		return nil
 	}
 	c.w.env.Shown = true
@@ -180,17 +170,17 @@ func (c *Conn) Request() *protocol.Request {
 // Subprotocol is what OnUpgrade chose, or the server that was dialled (RFC 6455
 // §1.9).
 func (c *Conn) Subprotocol() string {
-	if c.subprotocol == (unique.Handle[string]{}) {
+	if c.who.subprotocol == (unique.Handle[string]{}) {
 		return ""
 	}
-	return c.subprotocol.Value()
+	return c.who.subprotocol.Value()
 }
 
 // State is what OnUpgrade set in Upgrade.State, or Dial.State, or SetState after
 // them. Any goroutine may call it: what it refers to needs a lock of its own if
 // more than the connection's callbacks touch it.
 func (c *Conn) State() any {
-	if v := c.state.Load(); v != nil {
+	if v := c.who.state.Load(); v != nil {
 		return *v
 	}
 	return nil
@@ -199,10 +189,10 @@ func (c *Conn) State() any {
 // SetState sets what State returns. Any goroutine may call it.
 func (c *Conn) SetState(v any) {
 	if v == nil {
-		c.state.Store(nil)
+		c.who.state.Store(nil)
 		return
 	}
-	c.state.Store(&v)
+	c.who.state.Store(&v)
 }
 
 // Send sends a message. It copies the data, never blocks, and fails with
@@ -255,7 +245,7 @@ func (c *Conn) Close(code protocol.CloseCode, reason string) error {
 	if c.dial != nil {
 		c.dial.stop()
 	}
-	if c.phase.Load() > phaseOpen {
+	if c.end.phase.Load() > phaseOpen {
 		return ErrClosed
 	}
 	if c.w.loop.On() {
@@ -291,7 +281,7 @@ func (c *Conn) CloseNow(e *CloseError) error {
 		c.dial.stop()
 	}
 	switch {
-	case c.phase.Load() >= phaseEnding:
+	case c.end.phase.Load() >= phaseEnding:
 		return ErrClosed
 	case c.w.loop.On():
 		c.closeNow(info)
@@ -310,7 +300,7 @@ func (c *Conn) Abort() error {
 		c.dial.stop()
 	}
 	switch {
-	case c.phase.Load() == phaseGone:
+	case c.end.phase.Load() == phaseGone:
 		return ErrClosed
 	case c.w.loop.On():
 		c.abort()
@@ -330,7 +320,7 @@ const (
 func (c *Conn) postClose(do func()) error { return c.postOnce(closePosted, do) }
 
 func (c *Conn) postOnce(what uint32, do func()) error {
-	if c.posted.Or(what)&what != 0 {
+	if c.end.posted.Or(what)&what != 0 {
 		return ErrClosed
 	}
 	return c.w.post(post{c: c, do: do, own: true})

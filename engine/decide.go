@@ -59,14 +59,14 @@ const earlyBytesMax = loop.ReadBytesMax
 
 // deciding reports whether a function of Upgrade.Go has still to decide.
 func (c *Conn) deciding() bool {
-	return c.rare != nil && c.rare.upgrade != nil && c.rare.upgrade.decide != nil
+	return c.extra != nil && c.extra.upgrade != nil && c.extra.upgrade.decide != nil
 }
 
 // await leaves the handshake to the function of u, which keeps the request.
 func (c *Conn) await(u *Upgrade) {
 	w := c.w
 	w.request, w.env.Request = nil, protocol.Request{}
-	c.seldom().upgrade = u
+	c.needExtra().upgrade = u
 	c.park(w.in)
 	w.in = nil
 	c.pause(pausedUpgrade)
@@ -91,7 +91,7 @@ func (u *Upgrade) call(ctx context.Context) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			u.c.ep.e.log.Error("a function of Upgrade.Go panicked; the client gets 500", zap.Any("panic", v),
-				zap.Uint64("conn", u.c.id), zap.ByteString("stack", debug.Stack()))
+				zap.Uint64("conn", u.c.who.id), zap.ByteString("stack", debug.Stack()))
 			err = errInternal
 		}
 	}()
@@ -100,16 +100,16 @@ func (u *Upgrade) call(ctx context.Context) (err error) {
 
 // decided goes on with the handshake after the function of u has returned.
 func (c *Conn) decided(u *Upgrade, err error) {
-	w, r := c.w, c.rare
+	w, r := c.w, c.extra
 	r.upgrade = nil
-	switch phase := c.phase.Load(); {
-	case r.gone:
-		c.leave()
+	switch phase := c.end.phase.Load(); {
+	case r.end.closed:
+		c.givePlaceBack()
 		return
 	case phase >= phaseEnding: // end left this to us
 		c.ep.e.gate.Opened(&c.pass)
 		return
-	case phase != phaseOpening || c.doomed: // end is to come
+	case phase != phaseOpening || c.end.doomed: // end is to come
 		return
 	}
 	last := w.env.Request
@@ -117,14 +117,14 @@ func (c *Conn) decided(u *Upgrade, err error) {
 	c.guard(func() { c.answer(u, err) })
 	w.cur, w.env.Request = nil, last
 	c.uncork()
-	if c.unpause(pausedUpgrade); !c.halted {
+	if c.unpause(pausedUpgrade); !c.in.halted {
 		c.resume() // reading could not be paused
 	}
 }
 
 // early takes what the client sends before its handshake is decided.
 func (c *Conn) early(b []byte) {
-	if len(c.rare.parked)+len(b) > earlyBytesMax {
+	if len(c.extra.in.parked)+len(b) > earlyBytesMax {
 		c.refuse(&codec.HandshakeError{Status: 400, Reason: "too much was sent before the handshake was answered"})
 		return
 	}

@@ -288,7 +288,7 @@ func (d *dialing) enroll(nc net.Conn) error {
 
 func (d *dialing) newConn(nc net.Conn) *Conn {
 	c := bareConn(&d.target.endpoint, nc)
-	c.dial, c.dialled = d, true
+	c.dial, c.origin = d, dialled
 	c.ws.Init(&d.target.options)
 	c.codec = &c.ws
 	return c
@@ -296,14 +296,14 @@ func (d *dialing) newConn(nc net.Conn) *Conn {
 
 // Dialled reports whether Engine.Dial made the connection, rather than the
 // peer.
-func (c *Conn) Dialled() bool { return c.dialled }
+func (c *Conn) Dialled() bool { return c.origin == dialled }
 
 // Response is the server's answer to the opening handshake of a dialled
 // connection until OnOpen returns, else nil. It is for that callback alone, and
 // nil on other goroutines;
 // strings taken from it stay valid, but keep the whole head alive.
 func (c *Conn) Response() *protocol.Response {
-	if !c.w.loop.On() || !c.answered {
+	if !c.w.loop.On() || c.shown != responseHead {
 		return nil
 	}
 	return &c.w.env.Response

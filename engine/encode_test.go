@@ -44,7 +44,7 @@ func TestEncodeMovesItsBuffer(t *testing.T) {
 			}
 			want = append(want, bytes.Repeat(data, 100)...)
 		}
-		for !c.congested {
+		for !c.out.congested {
 			send(PolicyClose, 'f', 1000)
 			c.flush()
 		}
@@ -57,8 +57,8 @@ func TestEncodeMovesItsBuffer(t *testing.T) {
 			want = want[:before]
 			send(PolicyReplace, '0'+byte(n), 1+100*n)
 		}
-		if b := &c.w.env.Buffers; b.LentBytes() < c.out.Bytes() {
-			t.Errorf("%d bytes wait, %d are lent", c.out.Bytes(), b.LentBytes())
+		if b := &c.w.env.Buffers; b.LentBytes() < c.out.queue.Bytes() {
+			t.Errorf("%d bytes wait, %d are lent", c.out.queue.Bytes(), b.LentBytes())
 		}
 	})
 	got := make([]byte, len(want))

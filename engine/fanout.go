@@ -86,8 +86,8 @@ func (w *worker) fanOut(enough func() bool) {
 		for f.next < len(to) {
 			c := to[f.next]
 			f.next++
-			if c.told < number {
-				if c.told = number; x.reaches(c) {
+			if c.lists.told < number {
+				if c.lists.told = number; x.reaches(c) {
 					c.take(x.b, many)
 				}
 			}
@@ -99,7 +99,7 @@ func (w *worker) fanOut(enough func() bool) {
 }
 
 // reaches reports whether c, which is in the list of x, gets it.
-func (x *fanOut) reaches(c *Conn) bool { return c != x.b.but && (x.t != nil || !c.dialled) }
+func (x *fanOut) reaches(c *Conn) bool { return c != x.b.but && (x.t != nil || c.origin != dialled) }
 
 // take sends c what was published. What was dropped is counted. A user's codec
 // may panic.
@@ -126,10 +126,10 @@ func (c *Conn) missOut() {
 // due takes the next message that was published and is due to c, or returns nil.
 func (c *Conn) due() *broadcast {
 	f := &c.w.fans
-	for f.len() > 0 && c.told < f.last {
+	for f.len() > 0 && c.lists.told < f.last {
 		first := f.last - uint64(f.len()) + 1
-		c.told = max(c.told+1, first)
-		x := f.at(int(c.told - first))
+		c.lists.told = max(c.lists.told+1, first)
+		x := f.at(int(c.lists.told - first))
 		if x.reaches(c) && (x.t == nil || c.memberOf(x.t) >= 0) {
 			return x.b
 		}

@@ -28,7 +28,7 @@ func (c *Conn) forCallbacks() error {
 	switch {
 	case !c.w.on():
 		return errElsewhere
-	case c.phase.Load() != phaseOpen:
+	case c.end.phase.Load() != phaseOpen:
 		return ErrClosed
 	}
 	return nil
@@ -44,7 +44,7 @@ func (c *Conn) AfterClose(f Follower) error {
 	if err := c.forCallbacks(); err != nil {
 		return err
 	}
-	if r := c.seldom(); !slices.Contains(r.followers, f) {
+	if r := c.needExtra(); !slices.Contains(r.followers, f) {
 		r.followers = append(r.followers, f)
 	}
 	return nil
@@ -52,11 +52,11 @@ func (c *Conn) AfterClose(f Follower) error {
 
 // tellFollowers is called once, when all that OnClose began is done.
 func (c *Conn) tellFollowers() {
-	for _, f := range c.rare.followers {
+	for _, f := range c.extra.followers {
 		c.w.calling(onClosed, c)
 		c.guard(func() { f.Closed(c) })
 	}
-	c.rare.followers = nil
+	c.extra.followers = nil
 }
 
 // Hold pauses reading until release is called, for what the connection needs
@@ -85,7 +85,7 @@ func (c *Conn) Hold() (release func(f func()), err error) {
 	if err := c.forCallbacks(); err != nil {
 		return nil, err
 	}
-	c.seldom().holds++
+	c.needExtra().holds++
 	c.pause(pausedHeld)
 	var released atomic.Bool
 	return func(f func()) {
@@ -97,10 +97,10 @@ func (c *Conn) Hold() (release func(f func()), err error) {
 
 // released runs on the loop after a Hold.
 func (c *Conn) released(f func()) {
-	if c.rare.holds--; c.rare.holds == 0 {
+	if c.extra.holds--; c.extra.holds == 0 {
 		c.unpause(pausedHeld)
 	}
-	if f != nil && c.phase.Load() == phaseOpen && !c.doomed {
+	if f != nil && c.end.phase.Load() == phaseOpen && !c.end.doomed {
 		c.w.calling(onRelease, c)
 		c.guard(f)
 	}

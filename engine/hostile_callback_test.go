@@ -51,7 +51,7 @@ func panicking(s *siege) Handler {
 			case "/go":
 				_ = c.Go(m, func(context.Context, Message) { panic("on purpose, off the loop") })
 			case "/backpressure", "/drain":
-				for c.out.Bytes() < 1<<20 {
+				for c.out.queue.Bytes() < 1<<20 {
 					_ = c.SendBinary(chunk)
 				}
 			default:

@@ -44,7 +44,7 @@ func (s *siege) pushedBack(c *client) {
 		s.onLoop(conn, func() {
 			// After a pause the kernel may still take some: what waits may be
 			// less than the watermark, until it is the lower one.
-			if back = conn.halted && conn.out.Bytes() > conn.ep.SendBytesLow; back {
+			if back = conn.in.halted && conn.out.queue.Bytes() > conn.ep.SendBytesLow; back {
 				s.bounded(conn)
 			}
 		})
@@ -54,12 +54,12 @@ func (s *siege) pushedBack(c *client) {
 
 // bounded checks, on its loop, what a connection that is pushed back holds.
 func (s *siege) bounded(conn *Conn) {
-	held := conn.out.Holds()
-	if conn.rare != nil {
-		held += cap(conn.rare.parked)
+	held := conn.out.queue.Holds()
+	if conn.extra != nil {
+		held += cap(conn.extra.in.parked)
 	}
-	if conn.out.Bytes() > floodHigh+2*corkBytesMax || held > 4*floodHigh {
-		s.t.Errorf("%d bytes wait, in %d bytes of memory", conn.out.Bytes(), held)
+	if conn.out.queue.Bytes() > floodHigh+2*corkBytesMax || held > 4*floodHigh {
+		s.t.Errorf("%d bytes wait, in %d bytes of memory", conn.out.queue.Bytes(), held)
 	}
 }
 

@@ -25,7 +25,7 @@ func obeying(*siege) Handler {
 		case "go":
 			_ = c.Go(m, func(context.Context, Message) { <-c.Context().Done() })
 		case "flood":
-			for !c.congested {
+			for !c.out.congested {
 				_ = c.SendBinary(chunk)
 			}
 		default:

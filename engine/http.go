@@ -122,7 +122,7 @@ func (s *httpServer) Addr() net.Addr { return s.ep.e.Addr() }
 // loop for the http.Server, or the request is refused.
 func (c *Conn) plainHTTP(head []byte) {
 	s := c.ep.http
-	if s == nil || c.mounted { // what came from an http.Server never goes back: no ping-pong
+	if s == nil || c.origin == mounted { // what came from an http.Server never goes back: no ping-pong
 		c.refuse(c.ep.e.refusal(protocol.CheckUpgrade(&c.w.env.Request)))
 		return
 	}
@@ -136,14 +136,14 @@ func (c *Conn) plainHTTP(head []byte) {
 		c.refuseHandover()
 		return
 	}
-	handed := newHandedConn(s, nc, c.remote, append(head, c.w.in...))
+	handed := newHandedConn(s, nc, c.who.remote, append(head, c.w.in...))
 	c.w.in = nil
 	c.ep.e.gate.Opened(&c.pass)
 	handed.pass, _ = c.ep.e.gate.Move(&c.pass)
 	select {
 	case s.queue <- handed:
-		c.end(nil)
-		c.doom(nil) // closes the loop's descriptor; the stream lives on in the duplicate
+		c.endSession(nil)
+		c.cut(nil) // closes the loop's descriptor; the stream lives on in the duplicate
 	default:
 		c.pass, _ = c.ep.e.gate.Move(&handed.pass)
 		_ = nc.Close()

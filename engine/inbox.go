@@ -127,7 +127,7 @@ func (w *worker) carryOut(p *post) {
 		p.do()
 	case p.shared != nil && p.c != nil:
 		defer p.shared.release()
-		p.c.queued.Add(-int64(len(p.shared.plain)))
+		p.c.out.queued.Add(-int64(len(p.shared.plain)))
 		p.c.catchUp()
 		p.c.overtaken(p.c.sendShared(p.shared, false))
 	case p.shared != nil:
@@ -137,7 +137,7 @@ func (w *worker) carryOut(p *post) {
 		if p.message.data == nil {
 			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]
 		}
-		p.c.queued.Add(-int64(len(p.message.data)))
+		p.c.out.queued.Add(-int64(len(p.message.data)))
 		if err := p.c.send(p.message); !p.message.op.Control() {
 			p.c.overtaken(err)
 		}
@@ -154,7 +154,7 @@ func (p *post) lose() {
 	if p.c == nil {
 		return
 	}
-	p.c.queued.Add(-int64(n))
+	p.c.out.queued.Add(-int64(n))
 	if !p.message.op.Control() {
 		p.c.overtaken(ErrClosed)
 	}

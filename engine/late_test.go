@@ -168,12 +168,12 @@ func TestLateEndOfStream(t *testing.T) {
 	x.answer(codec.Close)
 	_ = one(t, x.closed, "OnClose")
 	x.await("the farewell", func() (said bool) {
-		x.onLoop(x.conn, func() { said = x.conn.farewell })
+		x.onLoop(x.conn, func() { said = x.conn.end.farewell })
 		return said
 	})
 	x.heldUp(2*lingerTimeout, func() { _ = x.Conn.Close() })
 	x.await("the end", func() bool { return x.Stats().Connections == 0 })
-	if x.conn.doomed {
+	if x.conn.end.doomed {
 		t.Error("cut, though the peer had ended its stream")
 	}
 }
@@ -184,7 +184,7 @@ func TestLateReader(t *testing.T) {
 	before, size := uint64(0), 0
 	x.onLoop(x.conn, func() {
 		before = x.conn.Stats().BytesOut
-		for !x.conn.congested || x.conn.out.Bytes() < 1<<20 {
+		for !x.conn.out.congested || x.conn.out.queue.Bytes() < 1<<20 {
 			if err := x.conn.SendBinary(make([]byte, 64<<10)); err != nil {
 				t.Error(err)
 				return

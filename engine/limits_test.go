@@ -121,12 +121,12 @@ func TestSecondLook(t *testing.T) {
 	_ = s.dial("/", nil)
 	c := <-conns
 	s.onLoop(c, func() {
-		c.alive, c.unanswered = false, true
-		c.pingedAt = uint32(c.w.now() - c.ep.PongTimeout.Milliseconds())
-		if c.lookForLife(); c.doomed {
+		c.live.alive, c.live.unanswered = false, true
+		c.live.pingedAt = uint32(c.w.now() - c.ep.PongTimeout.Milliseconds())
+		if c.lookForLife(); c.end.doomed {
 			t.Error("cut at the first look")
 		}
-		if c.lookForLife(); !c.doomed {
+		if c.lookForLife(); !c.end.doomed {
 			t.Error("not cut at the second look")
 		}
 	})
@@ -186,7 +186,7 @@ func TestSlowReaderIsPushedBack(t *testing.T) {
 			}
 		}()
 		s.await("pushing back", func() (back bool) {
-			s.onLoop(conn, func() { back = conn.halted })
+			s.onLoop(conn, func() { back = conn.in.halted })
 			return back
 		})
 		other := s.dial("/", nil)
@@ -194,7 +194,7 @@ func TestSlowReaderIsPushedBack(t *testing.T) {
 			other.send(protocol.OpText, "x")
 			other.expect("x")
 		}
-		if got := conn.queued.Load(); got > 64<<10+corkBytesMax+size+100 {
+		if got := conn.out.queued.Load(); got > 64<<10+corkBytesMax+size+100 {
 			t.Errorf("%d bytes are queued", got)
 		}
 		for i := range messages {
@@ -239,7 +239,7 @@ func TestFloodedPeerIsClosed(t *testing.T) {
 			case "elsewhere":
 				flood(c)
 			case "broadcast":
-				for c.phase.Load() == phaseOpen {
+				for c.end.phase.Load() == phaseOpen {
 					if err := s.Broadcast(Message{Data: make([]byte, 32<<10)}); err != nil {
 						t.Fatal(err)
 					}
@@ -253,7 +253,7 @@ func TestFloodedPeerIsClosed(t *testing.T) {
 				t.Errorf("OnClose: %v", e)
 			}
 			s.await("it to be gone", func() bool { return s.Stats().Connections == 0 })
-			if got := c.queued.Load(); got != 0 {
+			if got := c.out.queued.Load(); got != 0 {
 				t.Errorf("%d bytes are still counted", got)
 			}
 			_ = s.end()

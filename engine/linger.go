@@ -20,18 +20,18 @@ const (
 	lingerBytesMin = 4 << 10
 )
 
-// streamEnded is told that the peer has ended its stream. Who reads on gets what
+// peerEnded is told that the peer has ended its stream. Who reads on gets what
 // is queued; a protocol without a closing handshake may have a last message.
-func (c *Conn) streamEnded() {
+func (c *Conn) peerEnded() {
 	c.w.beginTurn()
-	switch phase := c.phase.Load(); {
+	switch phase := c.end.phase.Load(); {
 	case phase == phaseOpen && c.ep.raw:
 		c.endOfStream()
-	case phase == phaseClosing && !c.out.Empty():
-		c.end(c.abnormal(io.EOF))
+	case phase == phaseClosing && !c.out.queue.Empty():
+		c.endSession(c.abnormal(io.EOF))
 		fallthrough
 	case phase == phaseEnding:
-		c.seldom().eof = true
+		c.needExtra().in.eof = true
 	}
 	c.w.endTurn()
 }
@@ -39,15 +39,15 @@ func (c *Conn) streamEnded() {
 // endOfStream ends a connection whose protocol has no closing handshake: at once,
 // or, if its last message made reading pause, when it resumes.
 func (c *Conn) endOfStream() {
-	if r := c.seldom(); !r.eof {
-		r.eof, r.last = true, &CloseError{Code: protocol.CloseNormal, Remote: true}
+	if r := c.needExtra(); !r.in.eof {
+		r.in.eof, r.end.last = true, &CloseError{Code: protocol.CloseNormal, Remote: true}
 		c.w.cur = c
 		c.guard(c.lastEvent)
 		c.w.cur = nil
 		c.uncork()
 	}
-	if !c.halted && !c.doomed && c.phase.Load() == phaseOpen {
-		c.end(c.rare.last)
+	if !c.in.halted && !c.end.doomed && c.end.phase.Load() == phaseOpen {
+		c.endSession(c.extra.end.last)
 	}
 }
 
@@ -63,29 +63,29 @@ func (c *Conn) lastEvent() {
 				poison.Fill(ev.Data)
 			}
 		case codec.Close:
-			c.rare.last = c.w.env.Closed
+			c.extra.end.last = c.w.env.Closed
 		}
 	} else if b, ok := c.codec.(codec.Buffered); ok && b.Buffered() > 0 {
-		c.rare.last = &CloseError{Code: protocol.CloseAbnormal, Remote: true, Err: io.ErrUnexpectedEOF}
+		c.extra.end.last = &CloseError{Code: protocol.CloseAbnormal, Remote: true, Err: io.ErrUnexpectedEOF}
 	}
 }
 
-// sayFarewell ends our stream once everything is written. If the peer has ended
+// endStream ends our stream once everything is written. If the peer has ended
 // its own, reading pauses until then, or the loop would close the descriptor over
 // what is still queued. A client waits for the server to end the stream first
 // (RFC 6455 §7.1.1).
-func (c *Conn) sayFarewell() {
-	if !c.out.Empty() {
-		if c.halted = c.rare != nil && c.rare.eof && c.sock.Pause(); !c.halted {
+func (c *Conn) endStream() {
+	if !c.out.queue.Empty() {
+		if c.in.halted = c.extra != nil && c.extra.in.eof && c.sock.Pause(); !c.in.halted {
 			c.sock.Resume()
 		}
 		return
 	}
-	c.farewell, c.halted = true, false
+	c.end.farewell, c.in.halted = true, false
 	wait := c.ep.CloseTimeout
-	if !c.dialled {
+	if c.origin != dialled {
 		if err := c.sock.CloseWrite(); err != nil {
-			c.doom(err)
+			c.cut(err)
 			return
 		}
 		wait = lingerTimeout
@@ -97,42 +97,42 @@ func (c *Conn) sayFarewell() {
 // ignore discards input that comes while the connection ends. Closing the
 // descriptor with unread input would reset the stream, and a peer in the midst
 // of sending would not come to read our last words.
-func (c *Conn) ignore(n int) { c.seldom().ignored += n }
+func (c *Conn) ignore(n int) { c.needExtra().end.ignored += n }
 
 // beginWait gives a peer time while the connection ends, and more if it is in the
 // midst of sending then: see linger.
 func (c *Conn) beginWait(d time.Duration) {
-	if r := c.rare; r != nil {
-		r.ignored, r.looked = 0, 0
+	if r := c.extra; r != nil {
+		r.end.ignored, r.end.looked = 0, 0
 	}
-	c.w.arm(&c.timer, d)
+	c.w.arm(&c.live.timer, d)
 }
 
 // linger is called when a peer has not done in time what the end waits for: read
 // what is queued, or end its stream. If it is in the midst of sending, it gets
 // more time, up to DiscardTimeout; then, or else, it is cut.
 func (c *Conn) linger() {
-	r, now := c.seldom(), c.w.now()
-	if r.looked == 0 {
-		r.looked = now
+	r, now := c.needExtra(), c.w.now()
+	if r.end.looked == 0 {
+		r.end.looked = now
 	}
-	left := c.ep.DiscardTimeout - time.Duration(now-r.looked)*time.Millisecond
-	if r.ignored < lingerBytesMin || left <= 0 {
-		c.doom(ErrTimeout)
+	left := c.ep.DiscardTimeout - time.Duration(now-r.end.looked)*time.Millisecond
+	if r.end.ignored < lingerBytesMin || left <= 0 {
+		c.cut(ErrTimeout)
 		return
 	}
-	r.ignored = 0
-	c.w.arm(&c.timer, min(max(lingerTimeout, c.ep.CloseTimeout), left))
+	r.end.ignored = 0
+	c.w.arm(&c.live.timer, min(max(lingerTimeout, c.ep.CloseTimeout), left))
 }
 
 // noAnswer is called when the peer has not answered our close frame in time. If
 // it is in the midst of sending, the session is over, and the stream is ended
 // so that the peer still gets to read the close frame.
 func (c *Conn) noAnswer() {
-	if !c.out.Empty() || c.seldom().ignored < lingerBytesMin {
+	if !c.out.queue.Empty() || c.needExtra().end.ignored < lingerBytesMin {
 		c.linger()
 		return
 	}
 	c.noteCut(ErrTimeout)
-	c.end(c.abnormal(ErrTimeout))
+	c.endSession(c.abnormal(ErrTimeout))
 }

@@ -73,7 +73,7 @@ func (c *Conn) offLoop() *offLoop {
 		}
 		made := newOffLoop(stage)
 		swapped := c.off.CompareAndSwap(o, made)
-		if !swapped || c.phase.Load() >= phaseEnding { // it ended meanwhile
+		if !swapped || c.end.phase.Load() >= phaseEnding { // it ended meanwhile
 			made.end()
 		}
 		if swapped {
@@ -160,7 +160,7 @@ func (c *Conn) runFirst() {
 
 // readNoMore pauses reading until the functions have returned.
 func (c *Conn) readNoMore() {
-	if c.phase.Load() == phaseOpen {
+	if c.end.phase.Load() == phaseOpen {
 		c.pause(pausedOffload)
 		_ = c.sock.WatchHangup() // for Context: while reading is paused nothing else would show it
 	}
@@ -182,7 +182,7 @@ func (c *Conn) call(j job) (failed *CloseError) {
 	defer func() {
 		if v := recover(); v != nil {
 			c.ep.e.log.Error("a function of Go panicked; its connection is closed", zap.Any("panic", v),
-				zap.Uint64("conn", c.id), zap.ByteString("stack", debug.Stack()))
+				zap.Uint64("conn", c.who.id), zap.ByteString("stack", debug.Stack()))
 			failed = &CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: fmt.Errorf("%w: %v", errPanic, v)}
 		}
 	}()
@@ -198,18 +198,18 @@ func (c *Conn) returned(failed *CloseError) {
 	if failed != nil {
 		_ = c.close(failed)
 	}
-	r := c.seldom()
-	switch info := r.ended; {
+	r := c.needExtra()
+	switch info := r.end.told; {
 	case more:
 		c.ep.e.offload.submit(c)
-	case c.phase.Load() < phaseEnding:
-		if r.leaving != nil {
-			_ = c.close(r.leaving)
+	case c.end.phase.Load() < phaseEnding:
+		if r.end.leaving != nil {
+			_ = c.close(r.end.leaving)
 		}
 		c.unpause(pausedOffload)
 	case info != nil:
-		r.ended = nil
-		c.tellClosed(info)
+		r.end.told = nil
+		c.callOnClose(info)
 	default:
 		c.afterClose()
 	}
@@ -270,8 +270,8 @@ func (c *Conn) endClose() bool {
 // goAway closes the connection once its functions of Go have returned; until
 // then nothing more is read.
 func (c *Conn) goAway(info *CloseError) {
-	if c.phase.Load() == phaseOpen && c.working() {
-		c.seldom().leaving = info
+	if c.end.phase.Load() == phaseOpen && c.working() {
+		c.needExtra().end.leaving = info
 		c.readNoMore()
 		return
 	}

@@ -16,8 +16,8 @@ func (o *owner) Opened(l *loop.Loop) { (*Conn)(o).enrolled(l) }
 func (o *owner) Readable(b []byte)   { (*Conn)(o).readable(b) }
 func (o *owner) Writable()           { (*Conn)(o).writable() }
 func (o *owner) HungUp()             { (*Conn)(o).hungUp() }
-func (o *owner) Ended()              { (*Conn)(o).streamEnded() }
-func (o *owner) Closed(err error)    { (*Conn)(o).gone(err) }
+func (o *owner) Ended()              { (*Conn)(o).peerEnded() }
+func (o *owner) Closed(err error)    { (*Conn)(o).closed(err) }
 
 // Expire implements wheel.Expirer.
 func (o *owner) Expire(t *wheel.Timer) { (*Conn)(o).expire(t) }
@@ -36,7 +36,7 @@ func (c *Conn) hungUp() {
 	_ = c.Context() // made by now, so that it stays ended for functions yet to begin
 	c.endContext()
 	if c.deciding() {
-		c.doom(io.EOF)
+		c.cut(io.EOF)
 	}
 	c.w.mark(c)
 	c.w.endTurn()

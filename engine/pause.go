@@ -28,7 +28,7 @@ func (c *Conn) ResumeReading() error {
 // onLoop runs f on the connection's loop, at once if this is it.
 func (c *Conn) onLoop(f func()) error {
 	switch {
-	case c.phase.Load() != phaseOpen:
+	case c.end.phase.Load() != phaseOpen:
 		return ErrClosed
 	case c.w.loop.On():
 		f()
@@ -41,39 +41,39 @@ func (c *Conn) onLoop(f func()) error {
 // pause adds a reason not to read. Where reading cannot be paused, it goes on,
 // and the bounds of what is queued close the connection.
 func (c *Conn) pause(why pauseReasons) {
-	if c.phase.Load() != phaseOpen && why != pausedUpgrade {
+	if c.end.phase.Load() != phaseOpen && why != pausedUpgrade {
 		return
 	}
-	if !c.halted {
-		if c.halted = c.sock.Pause(); !c.halted {
+	if !c.in.halted {
+		if c.in.halted = c.sock.Pause(); !c.in.halted {
 			return
 		}
-		c.seldom().since = c.w.now()
+		c.needExtra().in.since = c.w.now()
 	}
-	c.paused |= why
+	c.in.paused |= why
 }
 
 // unpause takes a reason away; the connection is attended to and, if it was the
 // last, resumes.
 func (c *Conn) unpause(why pauseReasons) {
-	c.paused &^= why
+	c.in.paused &^= why
 	c.w.mark(c)
 }
 
 // resume reads again, and first takes what arrived while reading was paused.
 func (c *Conn) resume() {
-	r := c.seldom()
-	c.halted = false
-	if c.w.now() > r.since {
-		c.alive = true // it may have answered meanwhile: its time begins anew
+	r := c.needExtra()
+	c.in.halted = false
+	if c.w.now() > r.in.since {
+		c.live.alive = true // it may have answered meanwhile: its time begins anew
 	}
 	c.sock.Resume()
-	if r.parked == nil {
+	if r.in.parked == nil {
 		return
 	}
-	parked := r.parked
-	r.parked = nil
-	if c.phase.Load() < phaseEnding {
+	parked := r.in.parked
+	r.in.parked = nil
+	if c.end.phase.Load() < phaseEnding {
 		c.receive(parked)
 	}
 	c.w.env.Buffers.Put(parked)

@@ -22,7 +22,7 @@ func congest(t *testing.T, s *server, conns <-chan *Conn) (*client, *Conn, int) 
 	c := <-conns
 	filler := 0
 	s.onLoop(c, func() {
-		for !c.congested {
+		for !c.out.congested {
 			if err := c.send(outgoing{op: protocol.OpBinary, policy: PolicyClose, data: make([]byte, 64<<10)}); err != nil {
 				t.Error(err)
 				return
@@ -90,7 +90,7 @@ func TestPolicies(t *testing.T) {
 					}
 				}
 				s.onLoop(c, func() { // from now on, room for ten messages
-					c.ep.SendBytesMax = c.out.Bytes() + 10*(len(text(0))+4+outq.RemovableBytes)
+					c.ep.SendBytesMax = c.out.queue.Bytes() + 10*(len(text(0))+4+outq.RemovableBytes)
 					if from == "loop" {
 						send()
 					}
@@ -111,7 +111,7 @@ func TestPolicies(t *testing.T) {
 				if fmt.Sprint(got) != fmt.Sprint(want) {
 					t.Errorf("received %d messages, want %d", len(got), len(want))
 				}
-				s.await("an empty queue", func() bool { return c.queued.Load() == 0 })
+				s.await("an empty queue", func() bool { return c.out.queued.Load() == 0 })
 				st := c.Stats()
 				if from == "loop" && refused != tt.refused {
 					t.Errorf("%d refused, want %d", refused, tt.refused)
@@ -156,7 +156,7 @@ func TestNotSentBytesMax(t *testing.T) {
 		}
 		c := <-conns
 		s.onLoop(c, func() {
-			for i := 0; !c.congested || i%100 != 0; i++ { // positions of player 7, of which only the latest matters
+			for i := 0; !c.out.congested || i%100 != 0; i++ { // positions of player 7, of which only the latest matters
 				_ = c.Send(Message{Type: Text, Data: fmt.Appendf(nil, "%01000d", i), Policy: PolicyReplace, Key: "player 7"})
 				c.flush()
 			}
@@ -184,7 +184,7 @@ func TestReplaceAmongDroppable(t *testing.T) {
 	s := serve(t, Config{Loops: 1, SendBytesHigh: 1 << 30, SendBytesMax: 1 << 30}, Handler{OnOpen: func(c *Conn) { conns <- c }})
 	cl, c, filler := congest(t, s, conns)
 	s.onLoop(c, func() {
-		c.ep.SendBytesMax = c.out.Bytes() + 10_000
+		c.ep.SendBytesMax = c.out.queue.Bytes() + 10_000
 		for range 100 {
 			_ = c.Send(Message{Type: Text, Data: make([]byte, 1000), Policy: PolicyDropOldest})
 		}

@@ -96,26 +96,26 @@ func (c *Conn) ClientAddr() netip.Addr {
 	if client := c.pass.Client(); client.IsValid() {
 		return client
 	}
-	return hostAddr(c.remote)
+	return hostAddr(c.who.remote)
 }
 
 // fromProxy takes the first bytes of a trusted proxy until they show whether
 // there is a PROXY header. What follows it goes the way of all input.
 func (c *Conn) fromProxy(b []byte) {
-	r := c.rare
-	r.head = append(r.head, b...)
-	said, n, more, err := protocol.ParseProxied(r.head)
+	r := c.extra
+	r.in.head = append(r.in.head, b...)
+	said, n, more, err := protocol.ParseProxied(r.in.head)
 	switch {
 	case err != nil:
 		c.ep.e.log.Debug("a trusted proxy sent a malformed PROXY header", zap.Error(err))
-		c.doom(err)
+		c.cut(err)
 		return
-	case more && len(r.head) < c.ep.HandshakeBytesMax:
+	case more && len(r.in.head) < c.ep.HandshakeBytesMax:
 		return
 	}
-	head := r.head[n:]
-	r.head, r.proxy = nil, false
-	if c.identify(said.Source.Addr()); c.phase.Load() >= phaseEnding {
+	head := r.in.head[n:]
+	r.in.head, r.in.proxy = nil, false
+	if c.identify(said.Source.Addr()); c.end.phase.Load() >= phaseEnding {
 		return
 	}
 	c.start()
@@ -138,7 +138,7 @@ func (c *Conn) turnAway(e *codec.HandshakeError) {
 		c.refuse(e)
 		return
 	}
-	c.doom(e)
+	c.cut(e)
 }
 
 // forwarded finds the client in the fields that proxies add: the last address

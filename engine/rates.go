@@ -18,10 +18,10 @@ type rates struct {
 // count stands in Conn.
 func (c *Conn) spendControl() {
 	second := uint32(c.w.now() / 1000)
-	if c.second != second {
-		c.second, c.controls = second, 0
+	if c.in.second != second {
+		c.in.second, c.in.controls = second, 0
 	}
-	if c.controls++; int(c.controls) >= c.ep.ControlFramesPerSecond {
+	if c.in.controls++; int(c.in.controls) >= c.ep.ControlFramesPerSecond {
 		c.slowDown()
 	}
 }
@@ -40,17 +40,17 @@ func (c *Conn) spend(messages, bytes int) {
 }
 
 func (c *Conn) rates() *rates {
-	r := c.seldom()
-	if r.rates == nil {
-		r.rates = new(rates)
+	r := c.needExtra()
+	if r.in.rates == nil {
+		r.in.rates = new(rates)
 	}
-	return r.rates
+	return r.in.rates
 }
 
 // slowDown stops reading until the second is over: TCP makes the peer wait,
 // nothing is lost and nobody is closed.
 func (c *Conn) slowDown() {
-	if c.paused&pausedRate == 0 {
+	if c.in.paused&pausedRate == 0 {
 		c.noteRateLimited()
 	}
 	c.pause(pausedRate)

@@ -14,27 +14,44 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
+// input is the state of what a connection reads.
+type input struct {
+	second, controls uint32       // control frames in the running second
+	paused           pauseReasons // why nothing is to be read
+	halted           bool         // nothing is read
+}
+
+// extraInput is what few connections have beside it.
+type extraInput struct {
+	head   []byte // read before the connection came to its loop, or before start
+	parked []byte // arrived while reading was paused
+	proxy  bool   // a PROXY header may come first
+	eof    bool   // the peer ended its stream
+	since  int64  // when reading last paused
+	rates  *rates // what the peer sent lately, if there is a limit
+}
+
 // enrolled is told that the connection has come to its loop.
 func (c *Conn) enrolled(l *loop.Loop) {
 	w := l.Driver().(*worker)
 	w.beginTurn()
 	c.w = w
 	w.add(c)
-	if c.dialled {
-		w.arm(&c.timer, c.dial.arrived(c))
+	if c.origin == dialled {
+		w.arm(&c.live.timer, c.dial.arrived(c))
 	} else {
-		w.arm(&c.timer, c.ep.HandshakeTimeout)
+		w.arm(&c.live.timer, c.ep.HandshakeTimeout)
 	}
 	switch {
-	case c.dialled: // to a trusted proxy, maybe: that is no client
+	case c.origin == dialled: // to a trusted proxy, maybe: that is no client
 		c.guard(c.start)
-	case c.rare != nil && c.rare.head != nil:
-		head := c.rare.head
-		c.rare.head = nil
+	case c.extra != nil && c.extra.in.head != nil:
+		head := c.extra.in.head
+		c.extra.in.head = nil
 		c.guard(c.start)
 		c.arrived(head)
-	case c.ep.proxies.trustPeer(c.remote):
-		c.seldom().proxy = true
+	case c.ep.proxies.trustPeer(c.who.remote):
+		c.needExtra().in.proxy = true
 	default:
 		c.guard(c.start)
 	}
@@ -65,21 +82,21 @@ func (c *Conn) start() {
 
 func (c *Conn) arrived(b []byte) {
 	c.noteRead(len(b))
-	c.alive = true
+	c.live.alive = true
 	if c.ep.BytesPerSecond < limit.Unbounded {
 		c.spend(0, len(b))
 	}
-	phase := c.phase.Load()
+	phase := c.end.phase.Load()
 	if phase >= phaseClosing {
 		c.ignore(len(b))
 	}
 	switch {
 	case phase >= phaseEnding:
-	case c.rare != nil && c.rare.proxy:
+	case c.extra != nil && c.extra.in.proxy:
 		c.fromProxy(b)
 	case c.deciding():
 		c.early(b)
-	case c.halted:
+	case c.in.halted:
 		c.park(b)
 	default:
 		c.receive(b)
@@ -94,7 +111,7 @@ func (c *Conn) receive(in []byte) {
 	if done := c.decode(); !done {
 		done = c.decode() // the rest, with the connection closing: no callback follows
 		if !done {
-			c.doom(errPanic)
+			c.cut(errPanic)
 		}
 	}
 	w.cur, w.in = nil, nil
@@ -110,8 +127,8 @@ func (c *Conn) receive(in []byte) {
 func (c *Conn) decode() (done bool) {
 	defer c.recoverPanic()
 	w := c.w
-	for c.phase.Load() < phaseEnding && !c.doomed {
-		if c.halted && c.phase.Load() == phaseOpen && len(w.in) > 0 {
+	for c.end.phase.Load() < phaseEnding && !c.end.doomed {
+		if c.in.halted && c.end.phase.Load() == phaseOpen && len(w.in) > 0 {
 			c.park(w.in)
 			w.in = nil // and once more, so that the codec gives back what it lent
 		}
@@ -153,7 +170,7 @@ func (c *Conn) decode() (done bool) {
 		case codec.Open:
 			c.open()
 		case codec.Close:
-			c.end(w.env.Closed)
+			c.endSession(w.env.Closed)
 		}
 		if len(w.in) > 0 && w.enough() {
 			c.pause(pausedTurn)
@@ -169,27 +186,27 @@ func (c *Conn) park(b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	r, buffers := c.seldom(), &c.w.env.Buffers
-	if r.parked == nil {
-		r.parked = buffers.Get(len(b))
+	r, buffers := c.needExtra(), &c.w.env.Buffers
+	if r.in.parked == nil {
+		r.in.parked = buffers.Get(len(b))
 	}
-	r.parked = append(buffers.Grow(r.parked, len(b)), b...)
+	r.in.parked = append(buffers.Grow(r.in.parked, len(b)), b...)
 }
 
 // open makes the connection one that the program knows.
 func (c *Conn) open() {
-	if c.dialled {
-		c.subprotocol = unique.Make(c.w.env.Response.Fields.Get("Sec-WebSocket-Protocol"))
+	if c.origin == dialled {
+		c.who.subprotocol = unique.Make(c.w.env.Response.Fields.Get("Sec-WebSocket-Protocol"))
 		c.dial.succeeded(c)
-		c.answered = true
-		defer func() { c.answered = false }() // also if OnOpen panics
+		c.shown = responseHead
+		defer func() { c.shown = noHead }() // also if OnOpen panics
 	}
 	c.enter(phaseOpen)
-	c.opened, c.framed = true, true
+	c.end.opened, c.out.framed = true, true
 	c.ep.e.gate.Opened(&c.pass)
 	c.limitLife()
 	c.lookForTraffic()
-	c.w.arm(&c.timer, c.ep.PingInterval/2)
+	c.w.arm(&c.live.timer, c.ep.PingInterval/2)
 	if f := c.h.OnOpen; f != nil {
 		c.w.calling(onOpen, c)
 		f(c)
@@ -213,17 +230,17 @@ func (c *Conn) recoverPanic() {
 }
 
 func (c *Conn) panicked(v any) {
-	c.ep.e.logPanic(v, c.id)
+	c.ep.e.logPanic(v, c.who.id)
 	_, upgrader := c.codec.(codec.Upgrader)
 	err := fmt.Errorf("%w: %v", errPanic, v)
-	switch phase := c.phase.Load(); {
+	switch phase := c.end.phase.Load(); {
 	case phase >= phaseEnding:
-	case phase == phaseOpening && c.dialled:
-		c.doom(err)
+	case phase == phaseOpening && c.origin == dialled:
+		c.cut(err)
 	case phase == phaseOpening && upgrader:
 		c.refuse(&codec.HandshakeError{Status: 500, Reason: "internal server error"})
 	case c.ep.Codec != nil: // what panicked may be the codec: it is not asked again
-		c.doom(err)
+		c.cut(err)
 	case phase == phaseOpen:
 		_ = c.close(&CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: err})
 	}

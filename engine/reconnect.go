@@ -33,8 +33,8 @@ func (d *dialing) cancelled() {
 	switch c := d.conn; {
 	case d.waiting:
 		d.finish()
-	case c != nil && c.phase.Load() == phaseOpening:
-		c.doom(context.Cause(d.ctx))
+	case c != nil && c.end.phase.Load() == phaseOpening:
+		c.cut(context.Cause(d.ctx))
 	}
 }
 
@@ -44,9 +44,9 @@ func (d *dialing) arrived(c *Conn) time.Duration {
 	d.conn, d.failure = c, nil
 	switch {
 	case d.ctx.Err() != nil: // cancelled came before
-		c.doom(context.Cause(d.ctx))
+		c.cut(context.Cause(d.ctx))
 	case d.over.Load():
-		c.doom(ErrClosed)
+		c.cut(ErrClosed)
 	}
 	if d.deadline == 0 {
 		return limit.Longest
@@ -68,10 +68,10 @@ func (d *dialing) succeeded(c *Conn) {
 // ended is told how the session of the connection ended.
 func (d *dialing) ended(c *Conn, info *CloseError) {
 	switch {
-	case !c.opened:
+	case !c.end.opened:
 		d.failure = failureOf(info)
-		c.doom(nil) // there is nothing more to say
-	case info.Remote && info.Code == protocol.CloseNormal && (c.rare == nil || c.rare.closing == nil):
+		c.cut(nil) // there is nothing more to say
+	case info.Remote && info.Code == protocol.CloseNormal && (c.extra == nil || c.extra.end.closing == nil):
 		d.over.Store(true)
 	}
 }

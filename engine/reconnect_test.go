@@ -43,7 +43,7 @@ func TestReconnect(t *testing.T) {
 					_ = c.Close(protocol.CloseNormal, "")
 				}
 			},
-			OnMessage: func(c *Conn, m Message) { c.doom(nil) },
+			OnMessage: func(c *Conn, m Message) { c.cut(nil) },
 		})
 		p := pure(t, Config{Loops: n}, Handler{})
 		var mu sync.Mutex

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/engine/internal/outq"
@@ -12,6 +13,15 @@ const (
 	corkBytesMax = 64 << 10 // the cork is written when it holds this much, else at the end of the batch
 	corkKeepMax  = 1 << 20  // a cork that grew above is not kept
 )
+
+// output is the state of what a connection writes.
+type output struct {
+	queue      outq.Queue   // what waits to be written
+	queued     atomic.Int64 // bytes in the inbox and in queue
+	congested  bool         // the kernel did not take all: the socket is watched
+	backlogged bool         // OnBackpressure was called, OnDrain not yet
+	framed     bool         // the opening handshake is over: what is written consists of frames
+}
 
 // outgoing is a message or ping on its way.
 type outgoing struct {
@@ -24,7 +34,7 @@ type outgoing struct {
 
 // dispatch sends on the loop or through its inbox.
 func (c *Conn) dispatch(m outgoing) error {
-	if c.phase.Load() != phaseOpen {
+	if c.end.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
 	if m.policy == 0 {
@@ -37,10 +47,10 @@ func (c *Conn) dispatch(m outgoing) error {
 		return ErrBackpressure
 	}
 	n := int64(len(m.data))
-	c.queued.Add(n)
+	c.out.queued.Add(n)
 	err := c.w.postData(post{c: c, message: m}, m.data)
 	if err != nil {
-		c.queued.Add(-n)
+		c.out.queued.Add(-n)
 		c.notTaken(m.op, err)
 	}
 	return err
@@ -52,12 +62,12 @@ func (c *Conn) dispatchShared(b *broadcast) error {
 		return ErrBackpressure
 	}
 	n := int64(len(b.plain))
-	c.queued.Add(n)
+	c.out.queued.Add(n)
 	b.refs.Add(1)
 	err := c.w.post(post{c: c, shared: b})
 	if err != nil {
 		b.release()
-		c.queued.Add(-n)
+		c.out.queued.Add(-n)
 		c.notTaken(b.m.op, err)
 	}
 	return err
@@ -66,7 +76,7 @@ func (c *Conn) dispatchShared(b *broadcast) error {
 // dropOffLoop carries out a policy off the loop if too much waits already. For
 // the policies that make room the loop does, if its inbox has some.
 func (c *Conn) dropOffLoop(p Policy) bool {
-	if c.queued.Load() < int64(c.ep.SendBytesMax) || p != PolicyClose && p != PolicyDropNewest {
+	if c.out.queued.Load() < int64(c.ep.SendBytesMax) || p != PolicyClose && p != PolicyDropNewest {
 		return false
 	}
 	if p == PolicyClose {
@@ -86,7 +96,7 @@ func (c *Conn) notTaken(op protocol.Opcode, err error) {
 // corking reports whether the caller answers c in the midst of its own batch,
 // which is when most messages are sent.
 func (c *Conn) corking() bool {
-	return c.phase.Load() == phaseOpen && c.w.loop.On() && c.w.cur == c && !c.congested && c.w.fans.len() == 0
+	return c.end.phase.Load() == phaseOpen && c.w.loop.On() && c.w.cur == c && !c.out.congested && c.w.fans.len() == 0
 }
 
 // cork encodes a message behind what answers the batch already.
@@ -116,11 +126,11 @@ func (c *Conn) send(m outgoing) error {
 // decoded, else into its queue, which is written at the end of this turn. Of a
 // congested connection the policy of the message is asked.
 func (c *Conn) sendNow(m outgoing) error {
-	if c.phase.Load() != phaseOpen {
+	if c.end.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
 	w := c.w
-	if c.congested && !m.op.Control() {
+	if c.out.congested && !m.op.Control() {
 		done, err := c.sendCongested(m)
 		if done {
 			return err
@@ -134,11 +144,11 @@ func (c *Conn) sendNow(m outgoing) error {
 
 // enqueue encodes a message or ping behind what waits.
 func (c *Conn) enqueue(m outgoing) error {
-	before, messages := c.out.Bytes(), 1
+	before, messages := c.out.queue.Bytes(), 1
 	if m.op.Control() {
 		messages = 0
 	}
-	err := c.out.Append(&c.w.out, m.room(), messages, func(dst []byte) ([]byte, error) {
+	err := c.out.queue.Append(&c.w.out, m.room(), messages, func(dst []byte) ([]byte, error) {
 		return c.codec.Encode(&c.w.env, dst, m.op, m.data, m.plain)
 	})
 	if err == nil {
@@ -153,17 +163,17 @@ func (c *Conn) enqueue(m outgoing) error {
 // sent like any other. What may be removed later is not compressed: to inflate
 // what follows, the peer would need it.
 func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
-	w, before, key := c.w, c.out.Bytes(), ""
+	w, before, key := c.w, c.out.queue.Bytes(), ""
 	if m.policy == PolicyReplace {
 		key = m.key
 	}
 	plainly := func(dst []byte) ([]byte, error) { return c.codec.Encode(&w.env, dst, m.op, m.data, true) }
-	verdict, removed := c.out.Decide(&w.out, outq.Policy(m.policy), key, c.ep.SendBytesMax)
+	verdict, removed := c.out.queue.Decide(&w.out, outq.Policy(m.policy), key, c.ep.SendBytesMax)
 	if removed > 0 {
 		c.noteDropped(removed)
 		c.recount(before)
 	}
-	before = c.out.Bytes()
+	before = c.out.queue.Bytes()
 	switch verdict {
 	case outq.Send:
 		return false, nil
@@ -176,15 +186,15 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 		c.noteDropped(1)
 		err = ErrBackpressure
 	case outq.TakePlace:
-		if err = c.out.ReplaceKey(&w.out, m.room(), key, plainly); err == nil {
+		if err = c.out.queue.ReplaceKey(&w.out, m.room(), key, plainly); err == nil {
 			c.noteReplaced()
 		}
 	case outq.SendRemovable:
 		if w.cur == c {
 			c.uncork() // what was sent before goes before
-			before = c.out.Bytes()
+			before = c.out.queue.Bytes()
 		}
-		err = c.out.AppendRemovable(&w.out, m.room(), key, plainly)
+		err = c.out.queue.AppendRemovable(&w.out, m.room(), key, plainly)
 	}
 	if err == nil || verdict == outq.Drop {
 		c.noteSent(1)
@@ -196,9 +206,9 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 // room is what a message takes in a frame, if it is not compressed.
 func (m *outgoing) room() int { return len(m.data) + protocol.HeaderBytesMax }
 
-// say lets the codec append to the output of c, whichever connection's batch
+// appendOutput lets the codec append to the output of c, whichever connection's batch
 // is under way.
-func (c *Conn) say(f func()) {
+func (c *Conn) appendOutput(f func()) {
 	w := c.w
 	if w.cur == c {
 		f()
@@ -231,47 +241,47 @@ func (c *Conn) uncork() {
 	messages, head := w.sent, w.head
 	w.sent, w.head = 0, 0
 	c.noteSent(messages)
-	if !c.framed { // an HTTP answer
+	if !c.out.framed { // an HTTP answer
 		head = len(out)
 	}
-	if !c.doomed && (c.congested || !c.out.Empty()) {
+	if !c.end.doomed && (c.out.congested || !c.out.queue.Empty()) {
 		c.enqueueRemainder(out, head, 0, messages)
-		if !c.congested && !c.doomed { // a fan-out that waits for its turn leaves with it
+		if !c.out.congested && !c.end.doomed { // a fan-out that waits for its turn leaves with it
 			c.flush()
 		}
 		return
 	}
 	n := 0
 	var err error
-	if !c.doomed {
+	if !c.end.doomed {
 		n, err = c.sock.Write(out)
 	}
 	switch {
 	case err != nil:
-		c.doom(err)
+		c.cut(err)
 		fallthrough
-	case c.doomed:
+	case c.end.doomed:
 		c.noteDiscarded(messages)
 	case n == len(out):
 		c.noteWritten(n, messages)
 	default:
-		c.congested = true
+		c.out.congested = true
 		c.enqueueRemainder(out, head, n, messages)
 	}
 }
 
 // enqueueRemainder queues what the kernel did not take of out: see outq.
 func (c *Conn) enqueueRemainder(out []byte, head, done, messages int) {
-	before := c.out.Bytes()
-	written := c.out.Remainder(&c.w.out, c.codec, out, head, done, messages)
+	before := c.out.queue.Bytes()
+	written := c.out.queue.Remainder(&c.w.out, c.codec, out, head, done, messages)
 	c.noteWritten(done, written)
 	c.grew(before)
 }
 
 // enqueueFrames copies whole control frames behind what waits.
 func (c *Conn) enqueueFrames(b []byte) {
-	before := c.out.Bytes()
-	c.out.Copy(&c.w.out, b, 0)
+	before := c.out.queue.Bytes()
+	c.out.queue.Copy(&c.w.out, b, 0)
 	c.grew(before)
 }
 
@@ -281,10 +291,10 @@ func (c *Conn) enqueueFrames(b []byte) {
 func (c *Conn) grew(before int) {
 	c.recount(before)
 	c.w.mark(c)
-	if c.out.Bytes() >= min(corkBytesMax, c.ep.SendBytesMax) && !c.congested && !c.doomed {
+	if c.out.queue.Bytes() >= min(corkBytesMax, c.ep.SendBytesMax) && !c.out.congested && !c.end.doomed {
 		c.flush()
 	}
-	if !c.out.Alone() {
+	if !c.out.queue.Alone() {
 		c.pushBack()
 	}
 }
@@ -292,43 +302,43 @@ func (c *Conn) grew(before int) {
 // pushBack pauses the reading of a connection for which too much waits, so that
 // TCP makes its peer wait too.
 func (c *Conn) pushBack() {
-	if c.out.Bytes() > c.ep.SendBytesHigh {
+	if c.out.queue.Bytes() > c.ep.SendBytesHigh {
 		c.pause(pausedBacklog)
 	}
 }
 
 // recount keeps the count of queued bytes, when out has changed.
-func (c *Conn) recount(before int) { c.queued.Add(int64(c.out.Bytes() - before)) }
+func (c *Conn) recount(before int) { c.out.queued.Add(int64(c.out.queue.Bytes() - before)) }
 
 // flush writes what is queued until the kernel is full, then has the socket
 // watched.
 func (c *Conn) flush() {
-	if c.congested && c.sock.AwaitsWritable() {
+	if c.out.congested && c.sock.AwaitsWritable() {
 		return
 	}
 	w := c.w
-	for !c.out.Empty() {
-		w.pieces = c.out.Pieces(w.pieces[:0], loop.PiecesMax)
+	for !c.out.queue.Empty() {
+		w.pieces = c.out.queue.Pieces(w.pieces[:0], loop.PiecesMax)
 		total := 0
 		for _, p := range w.pieces {
 			total += len(p)
 		}
 		n, err := c.sock.WriteV(w.pieces)
 		clear(w.pieces)
-		before := c.out.Bytes()
-		c.noteWritten(n, c.out.Wrote(&w.out, n))
+		before := c.out.queue.Bytes()
+		c.noteWritten(n, c.out.queue.Wrote(&w.out, n))
 		c.recount(before)
-		if c.congested = n < total; c.congested && err == nil {
+		if c.out.congested = n < total; c.out.congested && err == nil {
 			err = c.sock.Watch()
 		}
 		if err != nil {
-			c.doom(err)
+			c.cut(err)
 			return
 		}
-		if n > 0 && c.phase.Load() >= phaseClosing {
+		if n > 0 && c.end.phase.Load() >= phaseClosing {
 			c.beginWait(c.ep.CloseTimeout) // the close frame has only now come so far
 		}
-		if c.congested {
+		if c.out.congested {
 			c.stall(n > 0)
 			c.pushBack()
 			return
@@ -339,23 +349,23 @@ func (c *Conn) flush() {
 
 // decongest ends the watch over the socket: nothing waits any more.
 func (c *Conn) decongest() {
-	c.congested = false
-	if c.rare != nil {
-		c.w.wheel.Stop(&c.rare.stall)
+	c.out.congested = false
+	if c.extra != nil {
+		c.w.wheel.Stop(&c.extra.watch.stall)
 	}
 }
 
 // freeQueue gives back what still waits when the descriptor is closed. Its
 // messages are dropped, but for those that left with a part of a chunk.
 func (c *Conn) freeQueue() {
-	before, messages := c.out.Bytes(), c.out.Messages()
+	before, messages := c.out.queue.Bytes(), c.out.queue.Messages()
 	if messages > 0 {
 		written := 0
-		c.guard(func() { written = c.out.Written(c.codec) })
+		c.guard(func() { written = c.out.queue.Written(c.codec) })
 		c.noteWritten(0, written)
 		c.noteDiscarded(messages - written)
 	}
-	c.out.Free(&c.w.out)
+	c.out.queue.Free(&c.w.out)
 	c.recount(before)
 	c.decongest()
 }

@@ -5,13 +5,13 @@ import "github.com/sockmill/sockmill/engine/internal/outq"
 // sendShared sends a message that many connections share. If it is one of many,
 // their turn to be written to comes later.
 func (c *Conn) sendShared(b *broadcast, many bool) error {
-	if c.phase.Load() != phaseOpen {
+	if c.end.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
-	if c.dialled { // what others share is not masked (RFC 6455 §5.1)
+	if c.origin == dialled { // what others share is not masked (RFC 6455 §5.1)
 		return c.sendNow(b.m)
 	}
-	if c.congested {
+	if c.out.congested {
 		if done, err := c.sendCongested(b.m); done {
 			return err
 		}
@@ -31,8 +31,8 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 	if many {
 		w.markLater(c)
 	}
-	before := c.out.Bytes()
-	c.out.Share(&w.out, s)
+	before := c.out.queue.Bytes()
+	c.out.queue.Share(&w.out, s)
 	c.noteSent(1)
 	c.grew(before)
 	return nil

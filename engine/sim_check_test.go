@@ -46,8 +46,8 @@ func (s *sim) checkStats(l *simLoop) {
 	open := 0
 	for _, c := range s.conns {
 		if c.l == l {
-			waiting += uint64(c.c.out.Messages())
-			if c.c.phase.Load() == phaseOpen {
+			waiting += uint64(c.c.out.queue.Messages())
+			if c.c.end.phase.Load() == phaseOpen {
 				open++
 			}
 		}
@@ -79,11 +79,11 @@ func (s *sim) checkGate() {
 		if c.d != nil {
 			continue
 		}
-		aborted := c.c.phase.Load() == phaseClosing && !c.c.framed && c.c.marked == markedLater
-		if c.c.phase.Load() == phaseOpening || c.c.deciding() || aborted {
+		aborted := c.c.end.phase.Load() == phaseClosing && !c.c.out.framed && c.c.marked == markedLater
+		if c.c.end.phase.Load() == phaseOpening || c.c.deciding() || aborted {
 			half++
 		}
-		if c.c.phase.Load() != phaseGone || c.c.working() || c.c.deciding() {
+		if c.c.end.phase.Load() != phaseGone || c.c.working() || c.c.deciding() {
 			came++
 			of[c.c.ClientAddr()]++
 		}
@@ -101,7 +101,7 @@ func (s *sim) checkGate() {
 
 func (c *simConn) check(inInbox int64) {
 	s, k, cc := c.s, c.sock, c.c
-	phase := cc.phase.Load()
+	phase := cc.end.phase.Load()
 	if phase >= phaseClosing && c.closingAt < 0 {
 		c.closingAt = s.now
 	}
@@ -112,7 +112,7 @@ func (c *simConn) check(inInbox int64) {
 	if later && !c.l.awake {
 		s.failf("%v: waits for a turn that does not come", c)
 	}
-	if cc.doomed {
+	if cc.end.doomed {
 		c.checkTimeout()
 	}
 	if c.closedNow && phase < phaseEnding && !later {
@@ -123,46 +123,46 @@ func (c *simConn) check(inInbox int64) {
 		s.failf("%v: %+v, but read %d and %d, written %d, delivered %d", c, st, k.received, c.head, k.sent, c.messages)
 	}
 	queued := c.checkQueue()
-	if got := cc.queued.Load(); got != int64(queued)+inInbox {
+	if got := cc.out.queued.Load(); got != int64(queued)+inInbox {
 		s.failf("%v: %d bytes count as queued; the queue has %d, the inbox %d", c, got, queued, inInbox)
 	}
 	if k.closed != (phase == phaseGone) {
 		s.failf("%v: in phase %d, closed %v", c, phase, k.closed)
 	}
-	if cc.opened != (c.opens > c.closes && phase < phaseEnding) {
-		s.failf("%v: opened %v in phase %d; OnOpen %d, OnClose %d", c, cc.opened, phase, c.opens, c.closes)
+	if cc.end.opened != (c.opens > c.closes && phase < phaseEnding) {
+		s.failf("%v: opened %v in phase %d; OnOpen %d, OnClose %d", c, cc.end.opened, phase, c.opens, c.closes)
 	}
 	if phase == phaseGone {
 		return
 	}
-	if k.reading == cc.halted {
-		s.failf("%v: the kernel reads %v, halted %v", c, k.reading, cc.halted)
+	if k.reading == cc.in.halted {
+		s.failf("%v: the kernel reads %v, halted %v", c, k.reading, cc.in.halted)
 	}
-	wanted := cc.paused != 0
+	wanted := cc.in.paused != 0
 	if phase >= phaseClosing {
-		wanted = phase == phaseEnding && !cc.farewell && cc.rare != nil && cc.rare.eof
+		wanted = phase == phaseEnding && !cc.end.farewell && cc.extra != nil && cc.extra.in.eof
 	}
-	if phase == phaseOpening && cc.deciding() && !cc.halted && !s.cfg.noPause {
+	if phase == phaseOpening && cc.deciding() && !cc.in.halted && !s.cfg.noPause {
 		s.failf("%v: reads on while its handshake is decided", c)
 	}
-	if cc.halted != wanted && !later {
-		s.failf("%v: halted %v in phase %d, for the reasons %b", c, cc.halted, phase, cc.paused)
+	if cc.in.halted != wanted && !later {
+		s.failf("%v: halted %v in phase %d, for the reasons %b", c, cc.in.halted, phase, cc.in.paused)
 	}
-	if phase == phaseOpen && !later && cc.above != (queued > s.e.set.SendBytesLow && (cc.above || queued > s.e.set.SendBytesHigh)) {
-		s.failf("%v: OnBackpressure or OnDrain is missing: above %v with %d", c, cc.above, queued)
+	if phase == phaseOpen && !later && cc.out.backlogged != (queued > s.e.set.SendBytesLow && (cc.out.backlogged || queued > s.e.set.SendBytesHigh)) {
+		s.failf("%v: OnBackpressure or OnDrain is missing: above %v with %d", c, cc.out.backlogged, queued)
 	}
-	if phase == phaseOpen && cc.congested && queued > s.e.set.SendBytesHigh && !cc.halted && !s.cfg.noPause && !later {
+	if phase == phaseOpen && cc.out.congested && queued > s.e.set.SendBytesHigh && !cc.in.halted && !s.cfg.noPause && !later {
 		s.failf("%v: reads on with %d bytes waiting", c, queued)
 	}
-	if again := cc.timer.Again(); again != k.looks {
+	if again := cc.live.timer.Again(); again != k.looks {
 		k.looks, k.lookAt = again, s.now
 	}
-	if !cc.timer.Armed() && !later {
+	if !cc.live.timer.Armed() && !later {
 		s.failf("%v: no timer runs in phase %d", c, phase)
 	}
-	if r := cc.rare; r != nil {
-		if r.stall.Armed() != cc.congested && !later {
-			s.failf("%v: congested %v, but the stall timer %v", c, cc.congested, r.stall.Armed())
+	if r := cc.extra; r != nil {
+		if r.watch.stall.Armed() != cc.out.congested && !later {
+			s.failf("%v: congested %v, but the stall timer %v", c, cc.out.congested, r.watch.stall.Armed())
 		}
 		if n := c.parked(); n > 2*loop.ReadBytesMax || cc.deciding() && n > earlyBytesMax {
 			s.failf("%v: %d bytes are parked", c, n)
@@ -172,28 +172,28 @@ func (c *simConn) check(inInbox int64) {
 
 // parked is how many bytes wait for reading to resume.
 func (c *simConn) parked() int {
-	if c.c.rare == nil {
+	if c.c.extra == nil {
 		return 0
 	}
-	return len(c.c.rare.parked)
+	return len(c.c.extra.in.parked)
 }
 
 // checkQueue asserts that a queue is what its accounts say, is watched, and has
 // its bound, and returns its bytes.
 func (c *simConn) checkQueue() int {
 	s, k, cc := c.s, c.sock, c.c
-	bytes := cc.out.Bytes()
-	if cc.out.Empty() {
-		if k.progressAt = s.now; cc.congested {
+	bytes := cc.out.queue.Bytes()
+	if cc.out.queue.Empty() {
+		if k.progressAt = s.now; cc.out.congested {
 			s.failf("%v: congested without a queue", c)
 		}
 		return 0
 	}
-	if err := cc.out.Audit(); err != nil {
+	if err := cc.out.queue.Audit(); err != nil {
 		s.failf("%v: %v", c, err)
 	}
-	if write, _ := k.l.Awaited(&cc.sock); (!cc.congested || !write) && cc.marked != markedLater {
-		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.congested, write)
+	if write, _ := k.l.Awaited(&cc.sock); (!cc.out.congested || !write) && cc.marked != markedLater {
+		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.out.congested, write)
 	}
 	if bytes > s.e.set.SendBytesMax+corkBytesMax+2*(s.cfg.bytesMax+200) { // one above the bound, one above the cork's
 		s.failf("%v: the queue holds %d bytes, its bound is %d", c, bytes, s.e.set.SendBytesMax)
@@ -205,7 +205,7 @@ func (c *simConn) checkQueue() int {
 // the time that Config grants.
 func (c *simConn) checkTimeout() {
 	s, k, cfg := c.s, c.sock, c.s.e.set
-	if r := c.c.rare; r == nil || !errors.Is(r.cause, ErrTimeout) || c.judged {
+	if r := c.c.extra; r == nil || !errors.Is(r.end.cause, ErrTimeout) || c.judged {
 		return
 	}
 	c.judged = true
@@ -253,13 +253,13 @@ func (c *simConn) checkOpen() {
 	s, p, cc := c.s, c.peer, c.c
 	st := cc.Stats()
 	switch {
-	case p.deaf || p.lossy || !p.honest || cc.phase.Load() != phaseOpen || p.closing:
+	case p.deaf || p.lossy || !p.honest || cc.end.phase.Load() != phaseOpen || p.closing:
 	case p.seen != len(p.sent) || p.pinged != len(p.pings) || p.heard != len(p.pongs) || p.ponged != len(p.pings):
 		s.failf("%v: of %d messages, %d pings, %d pongs the server saw %d, %d, %d; %d pings were answered",
 			c, len(p.sent), len(p.pings), len(p.pongs), p.seen, p.pinged, p.heard, p.ponged)
 	case p.delivered != st.MessagesOut:
 		s.failf("%v: %d messages arrived of %d", c, p.delivered, st.MessagesOut)
-	case !cc.out.Empty() || cc.halted || cc.above || cc.queued.Load() != 0 || cc.working() || cc.deciding() || cc.rare != nil && cc.rare.parked != nil:
+	case !cc.out.queue.Empty() || cc.in.halted || cc.out.backlogged || cc.out.queued.Load() != 0 || cc.working() || cc.deciding() || cc.extra != nil && cc.extra.in.parked != nil:
 		s.failf("%v: something is left at rest", c)
 	}
 	c.checkCounts()
@@ -268,7 +268,7 @@ func (c *simConn) checkOpen() {
 // checkCounts asserts that each message sent is found in one of the counters, or
 // waits.
 func (c *simConn) checkCounts() {
-	waiting := uint64(c.c.out.Messages())
+	waiting := uint64(c.c.out.queue.Messages())
 	if st := c.c.Stats(); st.MessagesOut+st.Dropped+st.Replaced+waiting != c.counted {
 		c.s.failf("%v: %d messages were sent, %d wait, %+v", c, c.counted, waiting, st)
 	}
@@ -278,18 +278,18 @@ func (c *simConn) checkCounts() {
 func (c *simConn) checkGone() {
 	s, cc := c.s, c.c
 	switch {
-	case cc.phase.Load() != phaseGone || !c.sock.closed:
-		s.failf("%v: still there in phase %d", c, cc.phase.Load())
+	case cc.end.phase.Load() != phaseGone || !c.sock.closed:
+		s.failf("%v: still there in phase %d", c, cc.end.phase.Load())
 	case c.accepted != c.returned || cc.working():
 		s.failf("%v: of %d functions of Go %d ran", c, c.accepted, c.returned)
 	case c.opens != c.closes:
 		s.failf("%v: OnOpen %d, OnClose %d", c, c.opens, c.closes)
-	case !cc.out.Empty() || cc.timer.Armed() || cc.rare != nil && (cc.rare.parked != nil || cc.rare.stall.Armed()):
+	case !cc.out.queue.Empty() || cc.live.timer.Armed() || cc.extra != nil && (cc.extra.in.parked != nil || cc.extra.watch.stall.Armed()):
 		s.failf("%v: something is left of it", c)
 	case !reflect.ValueOf(&cc.ws).Elem().FieldByName("part").IsNil():
 		s.failf("%v: its codec keeps something", c)
-	case cc.queued.Load() != 0:
-		s.failf("%v: %d bytes count as queued", c, cc.queued.Load())
+	case cc.out.queued.Load() != 0:
+		s.failf("%v: %d bytes count as queued", c, cc.out.queued.Load())
 	}
 	c.checkCounts()
 }

@@ -125,7 +125,7 @@ func (d *simDial) failed(e *DialError) {
 	switch c := d.last; {
 	case !d.l.on && !s.stopped || s.calling > 0:
 		s.failf("OnFailure runs elsewhere than on its loop, or inside a call of the program's")
-	case c != nil && (c.opens != c.closes || c.c.phase.Load() != phaseGone):
+	case c != nil && (c.opens != c.closes || c.c.end.phase.Load() != phaseGone):
 		s.failf("%v: OnFailure while it is there", c)
 	case e.Retry > 0 != (d.x.Reconnect && d.ctx.err == nil && s.e.life.serving.Err() == nil) && !d.x.over.Load():
 		s.failf("%v: another attempt follows, or none", e)

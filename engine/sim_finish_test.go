@@ -46,7 +46,7 @@ func (s *sim) finish() {
 	s.calm = true
 	for _, c := range s.conns {
 		c.sock.inMax, c.sock.outMax = 100_000, 100_000
-		if c.c.phase.Load() == phaseOpen {
+		if c.c.end.phase.Load() == phaseOpen {
 			c.api("ResumeReading", c.c.ResumeReading)
 		}
 	}
@@ -109,7 +109,7 @@ func (s *sim) outlive() {
 		for _, c := range s.conns {
 			if !c.sock.closed {
 				alive = true
-				if c.peer.deaf || c.c.phase.Load() == phaseOpen { // would answer pings for ever
+				if c.peer.deaf || c.c.end.phase.Load() == phaseOpen { // would answer pings for ever
 					c.peer.mute()
 				}
 			}
@@ -125,7 +125,7 @@ func (s *sim) outlive() {
 			return
 		case next == deadline:
 			c := s.live()[0]
-			s.failf("some connections never end, %v among them: in phase %d, paused for %b, congested %v", c, c.c.phase.Load(), c.c.paused, c.c.congested)
+			s.failf("some connections never end, %v among them: in phase %d, paused for %b, congested %v", c, c.c.end.phase.Load(), c.c.in.paused, c.c.out.congested)
 		}
 		s.advance(max(next-s.now, 0))
 	}

@@ -93,15 +93,15 @@ func (s *sim) elsewhere() {
 // api calls a method that may be refused only because the connection is not
 // open, or because a message that was published before closes it first.
 func (c *simConn) api(name string, f func() error) {
-	open, closing := c.c.phase.Load() == phaseOpen, name == "Close" && c.c.posted.Load()&closePosted != 0
+	open, closing := c.c.end.phase.Load() == phaseOpen, name == "Close" && c.c.end.posted.Load()&closePosted != 0
 	behind := c.here() == 1 && c.l.w.fans.len() > 0
 	c.s.tracef("%v: the program calls %s", c, name)
 	c.s.calling++
 	err := f()
 	c.s.calling--
 	switch {
-	case err == nil && (open || name == "Close" && c.c.phase.Load() == phaseClosing):
-	case errors.Is(err, ErrClosed) && (!open || closing || behind && c.c.phase.Load() > phaseOpen):
+	case err == nil && (open || name == "Close" && c.c.end.phase.Load() == phaseClosing):
+	case errors.Is(err, ErrClosed) && (!open || closing || behind && c.c.end.phase.Load() > phaseOpen):
 	case err == nil && name == "Close": // in the handshake
 	default:
 		c.s.failf("%v: %s says %v", c, name, err)
@@ -111,7 +111,7 @@ func (c *simConn) api(name string, f func() error) {
 // closeNow calls CloseNow.
 func (c *simConn) closeNow() {
 	s, cc := c.s, c.c
-	over, twice, open := cc.phase.Load() >= phaseEnding, cc.posted.Load()&closeNowPosted != 0, cc.phase.Load() == phaseOpen
+	over, twice, open := cc.end.phase.Load() >= phaseEnding, cc.end.posted.Load()&closeNowPosted != 0, cc.end.phase.Load() == phaseOpen
 	s.calling++
 	err := cc.CloseNow(&CloseError{Code: 4001, Reason: "at once", Err: errOnPurpose})
 	s.calling--
@@ -127,7 +127,7 @@ func (c *simConn) closeNow() {
 // abort calls Abort.
 func (c *simConn) abort() {
 	s, cc := c.s, c.c
-	gone, over, twice := cc.phase.Load() == phaseGone, cc.doomed, cc.posted.Load()&abortPosted != 0
+	gone, over, twice := cc.end.phase.Load() == phaseGone, cc.end.doomed, cc.end.posted.Load()&abortPosted != 0
 	s.calling++
 	err := cc.Abort()
 	s.calling--
@@ -172,7 +172,7 @@ func (c *simConn) send(data []byte) {
 	}
 	x.key = m.Key
 	c.add(on, x)
-	open, queued, behind := c.c.phase.Load() == phaseOpen, c.c.queued.Load(), on == 1 && c.l.w.fans.len() > 0
+	open, queued, behind := c.c.end.phase.Load() == phaseOpen, c.c.out.queued.Load(), on == 1 && c.l.w.fans.len() > 0
 	s.calling++
 	err := c.c.Send(m)
 	s.calling--
@@ -188,7 +188,7 @@ func (c *simConn) send(data []byte) {
 			s.failf("%v: refused with %d bytes waiting", c, queued)
 		}
 		x.refused = true
-	case errors.Is(err, ErrClosed) && (!open || behind && c.c.phase.Load() > phaseOpen):
+	case errors.Is(err, ErrClosed) && (!open || behind && c.c.end.phase.Load() > phaseOpen):
 		x.refused = true
 	default:
 		s.failf("%v: Send says %v", c, err)
@@ -223,7 +223,7 @@ const simTopics = 2
 
 // join subscribes to a topic, or ends that.
 func (c *simConn) join(topic int) {
-	if !c.c.w.loop.On() || c.c.phase.Load() != phaseOpen {
+	if !c.c.w.loop.On() || c.c.end.phase.Load() != phaseOpen {
 		return // whom a message is for would be nobody's to say
 	}
 	name, f := "Subscribe", c.c.Subscribe
@@ -250,7 +250,7 @@ func (s *sim) publish(topic int) {
 		}
 		to := func() {
 			for _, c := range s.conns {
-				if c.l == l && c != but && c.c.phase.Load() == phaseOpen && (topic < 0 && c.d == nil || topic >= 0 && c.member[topic]) {
+				if c.l == l && c != but && c.c.end.phase.Load() == phaseOpen && (topic < 0 && c.d == nil || topic >= 0 && c.member[topic]) {
 					one := *x
 					c.add(from, &one)
 					c.counted++

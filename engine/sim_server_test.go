@@ -289,7 +289,7 @@ func (s *sim) onBacklog(cc *Conn, above bool) {
 func (c *simConn) offload(m Message) {
 	s := c.s
 	want, number := string(m.Data), c.accepted
-	open, afterClose := c.c.phase.Load() == phaseOpen, c.telling
+	open, afterClose := c.c.end.phase.Load() == phaseOpen, c.telling
 	ordered := open && c.here() == 1
 	err := c.c.Go(m, func(ctx context.Context, m Message) {
 		if c.active || c.telling || c.closes > 0 && !afterClose || c.returned != number {
@@ -315,7 +315,7 @@ func (c *simConn) offload(m Message) {
 			}
 		}
 		hung := c.sock.closed || c.sock.hung
-		r := c.c.rare
+		r := c.c.extra
 		switch {
 		case string(m.Data) != want:
 			s.failf("%v: the message of Go changed", c)
@@ -323,7 +323,7 @@ func (c *simConn) offload(m Message) {
 			s.failf("%v: the context of the connection outlives it", c)
 		case (ctx.Err() != nil) != s.stopped:
 			s.failf("%v: the context of Go has ended: %v", c, ctx.Err())
-		case open && r != nil && r.leaving != nil && r.leaving == r.closing:
+		case open && r != nil && r.end.leaving != nil && r.end.leaving == r.end.closing:
 			s.failf("%v: is sent away before a function of Go has returned", c)
 		}
 		if !s.stopped {
@@ -362,7 +362,7 @@ func (c *simConn) decide(u *Upgrade) error {
 		if got := fmt.Sprintf("%+v", asked); got != want || u.Request != asked {
 			s.failf("%v: the request of Upgrade.Go changed from %s to %s", c, want, got)
 		}
-		if over := c.sock.closed || c.sock.hung || c.c.phase.Load() != phaseOpening; over != (ctx.Err() != nil) {
+		if over := c.sock.closed || c.sock.hung || c.c.end.phase.Load() != phaseOpening; over != (ctx.Err() != nil) {
 			s.failf("%v: the handshake is over: %v, its context says %v", c, over, ctx.Err())
 		}
 		if c.opens > 0 {

@@ -54,7 +54,7 @@ func (c *simConn) session() {
 	s := c.s
 	s.calling++
 	defer func() { s.calling-- }()
-	open := c.c.phase.Load() == phaseOpen
+	open := c.c.end.phase.Load() == phaseOpen
 	switch has := c.resuming || c.state != nil && !c.state.over; {
 	case has && s.chance(300):
 		c.endSession()
@@ -90,8 +90,8 @@ func (c *simConn) session() {
 func (c *simConn) given(x *simState) {
 	s := c.s
 	s.called(c.c, "the function of Resume")
-	if !c.resuming || x.holder != nil || x.over || c.c.phase.Load() != phaseOpen {
-		s.failf("%v: is given a state that %v holds, over %v, resuming %v, phase %d", c, x.holder, x.over, c.resuming, c.c.phase.Load())
+	if !c.resuming || x.holder != nil || x.over || c.c.end.phase.Load() != phaseOpen {
+		s.failf("%v: is given a state that %v holds, over %v, resuming %v, phase %d", c, x.holder, x.over, c.resuming, c.c.end.phase.Load())
 	}
 	c.resuming, c.state, x.holder = false, x, c
 	switch {

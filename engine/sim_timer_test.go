@@ -14,7 +14,7 @@ type simTimer struct {
 // elsewhere.
 func (c *simConn) timer() {
 	s := c.s
-	if c.c.phase.Load() < phaseOpen { // nobody knows it yet
+	if c.c.end.phase.Load() < phaseOpen { // nobody knows it yet
 		return
 	}
 	s.calling++
@@ -58,8 +58,8 @@ func (c *simConn) delay(x *simTimer) time.Duration {
 func (c *simConn) ticked(x *simTimer, t *Tick) {
 	s := c.s
 	s.called(c.c, "a timer")
-	if c.c.phase.Load() != phaseOpen {
-		s.failf("%v: a timer in phase %d", c, c.c.phase.Load())
+	if c.c.end.phase.Load() != phaseOpen {
+		s.failf("%v: a timer in phase %d", c, c.c.end.phase.Load())
 	}
 	if x.due < 0 || x.due > s.now {
 		s.failf("%v: a timer is called that is due at %d", c, x.due)
@@ -111,7 +111,7 @@ func (c *simConn) post() {
 // checkTimers asserts, at rest, that what was due was called.
 func (c *simConn) checkTimers() {
 	for _, x := range c.timers {
-		if c.c.phase.Load() == phaseOpen && x.period == 0 && x.due >= 0 && x.due <= c.s.now-2 {
+		if c.c.end.phase.Load() == phaseOpen && x.period == 0 && x.due >= 0 && x.due <= c.s.now-2 {
 			c.s.failf("%v: a timer was not called that was due at %d", c, x.due)
 		}
 	}

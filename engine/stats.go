@@ -83,7 +83,7 @@ func (c *Conn) Stats() ConnStats {
 // QueuedBytes is how many bytes wait to be written to the peer, those that wait
 // in the loop's inbox included: 0 if the kernel has taken all that was sent. Any
 // goroutine may call it.
-func (c *Conn) QueuedBytes() int { return int(c.queued.Load()) }
+func (c *Conn) QueuedBytes() int { return int(c.out.queued.Load()) }
 
 // Stats returns the counters of the engine. It costs the same however many
 // connections there are. Bytes and messages are those of each loop at the end of
@@ -213,11 +213,11 @@ func (c *Conn) noteRateLimited() {
 
 // enter changes the phase.
 func (c *Conn) enter(phase uint32) {
-	was := c.phase.Swap(phase)
+	was := c.end.phase.Swap(phase)
 	switch {
 	case phase == phaseOpen:
 		c.w.stats.opened.add(1)
-		c.told = c.w.fans.last
+		c.lists.told = c.w.fans.last
 	case was == phaseOpen:
 		c.w.stats.ended.add(1)
 		c.missOut()

@@ -112,8 +112,8 @@ func (t *target) locateTCP(u *url.URL, wrong func(string) error) error {
 	return nil
 }
 
-// taken are the fields that the handshake itself decides.
-var taken = []string{"Host", "Upgrade", "Connection", "Content-Length", "Transfer-Encoding"}
+// handshakeFields are the fields that the handshake itself decides.
+var handshakeFields = []string{"Host", "Upgrade", "Connection", "Content-Length", "Transfer-Encoding"}
 
 // check asks of the request what a server would ask of it, so that a mistake
 // shows at once.
@@ -122,7 +122,7 @@ func (t *target) check() error {
 		switch {
 		case !protocol.ValidField(f):
 			return fmt.Errorf("engine: Dial.Header: the field %q has a malformed name or value", f.Name)
-		case slices.ContainsFunc(taken, func(name string) bool { return strings.EqualFold(name, f.Name) }),
+		case slices.ContainsFunc(handshakeFields, func(name string) bool { return strings.EqualFold(name, f.Name) }),
 			len(f.Name) > 14 && strings.EqualFold(f.Name[:14], "Sec-WebSocket-"):
 			return fmt.Errorf("engine: Dial.Header: the field %q belongs to the handshake", f.Name)
 		}

@@ -12,12 +12,30 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
+// liveness is what is known of a peer that may be gone: see lookForLife.
+type liveness struct {
+	alive      bool        // something arrived since the last look
+	pinged     bool        // at the last look
+	unanswered bool        // nothing arrived since the ping of pingedAt
+	pingedAt   uint32      // when the first unanswered ping went out, in milliseconds of the loop's clock
+	timer      wheel.Timer // what it is for follows from the phase
+}
+
+// extraWatch is what few connections are watched for beside that.
+type extraWatch struct {
+	stall   wheel.Timer // runs while a backlog makes no progress
+	life    wheel.Timer // runs if there is a LifetimeMax
+	idle    wheel.Timer // runs if there is an IdleTimeout
+	carried uint64      // messages in both directions, at its last look
+	looks   int         // at which nothing was new
+}
+
 // stall watches over a congested connection: as long as its peer takes nothing,
 // the time runs.
 func (c *Conn) stall(progress bool) {
-	r := c.seldom()
-	if r.stall.Owner = (*owner)(c); progress || !r.stall.Armed() {
-		c.w.arm(&r.stall, c.ep.WriteStallTimeout)
+	r := c.needExtra()
+	if r.watch.stall.Owner = (*owner)(c); progress || !r.watch.stall.Armed() {
+		c.w.arm(&r.watch.stall, c.ep.WriteStallTimeout)
 	}
 }
 
@@ -25,26 +43,26 @@ func (c *Conn) stall(progress bool) {
 // follows from the phase. Few have others beside it. Every timer that cuts looks twice.
 func (c *Conn) expire(t *wheel.Timer) {
 	defer c.recoverPanic()
-	if r := c.rare; r != nil {
+	if r := c.extra; r != nil {
 		switch t {
-		case &r.stall:
+		case &r.watch.stall:
 			if !c.w.looksAgain(t) {
-				c.doom(ErrTimeout)
+				c.cut(ErrTimeout)
 			}
 			return
-		case &r.idle:
+		case &r.watch.idle:
 			c.lookForTraffic()
 			return
-		case &r.life:
+		case &r.watch.life:
 			c.goAway(&CloseError{Code: protocol.CloseGoingAway, Reason: "this connection has lived long enough: reconnect"})
 			return
 		}
-		if r.rates != nil && t == &r.rates.next {
+		if r.in.rates != nil && t == &r.in.rates.next {
 			c.unpause(pausedRate)
 			return
 		}
 	}
-	switch phase := c.phase.Load(); {
+	switch phase := c.end.phase.Load(); {
 	case phase == phaseOpen:
 		c.lookForLife()
 	case c.w.looksAgain(t):
@@ -64,10 +82,10 @@ func (c *Conn) limitLife() {
 	if limit.Endless(longest) {
 		return
 	}
-	r := c.seldom()
-	r.life.Owner = (*owner)(c)
+	r := c.needExtra()
+	r.watch.life.Owner = (*owner)(c)
 	jitter := time.Duration(c.w.env.Random() % uint64(longest/10+1))
-	c.w.arm(&r.life, longest-jitter)
+	c.w.arm(&r.watch.life, longest-jitter)
 }
 
 // idleLooks is how often a connection is looked at in an IdleTimeout.
@@ -77,35 +95,35 @@ const idleLooks = 4
 // Config.IdleTimeout. While we do not read, its time stands still.
 func (c *Conn) lookForTraffic() {
 	longest := c.ep.IdleTimeout
-	if limit.Endless(longest) || c.phase.Load() != phaseOpen {
+	if limit.Endless(longest) || c.end.phase.Load() != phaseOpen {
 		return
 	}
-	r, s := c.seldom(), c.Stats()
-	r.idle.Owner = (*owner)(c)
+	r, s := c.needExtra(), c.Stats()
+	r.watch.idle.Owner = (*owner)(c)
 	n := 1 + s.MessagesIn + s.MessagesOut + s.Dropped + s.Replaced
 	switch {
-	case c.halted: // the time begins at the next look
-		r.carried, r.looks = 0, 0
-	case n != r.carried:
-		r.carried, r.looks = n, 0
-	case r.looks+1 < idleLooks:
-		r.looks++
+	case c.in.halted: // the time begins at the next look
+		r.watch.carried, r.watch.looks = 0, 0
+	case n != r.watch.carried:
+		r.watch.carried, r.watch.looks = n, 0
+	case r.watch.looks+1 < idleLooks:
+		r.watch.looks++
 	default:
-		if !c.w.looksAgain(&r.idle) {
+		if !c.w.looksAgain(&r.watch.idle) {
 			_ = c.close(&CloseError{Code: protocol.CloseGoingAway, Reason: "no message for too long", Err: ErrTimeout})
 		}
 		return
 	}
-	c.w.arm(&r.idle, longest/idleLooks)
+	c.w.arm(&r.watch.idle, longest/idleLooks)
 }
 
 func (c *Conn) handshakeTimeout() {
-	if _, ok := c.codec.(codec.Upgrader); !ok || c.dialled {
-		c.doom(ErrTimeout)
+	if _, ok := c.codec.(codec.Upgrader); !ok || c.origin == dialled {
+		c.cut(ErrTimeout)
 		return
 	}
 	if c.deciding() {
-		c.ep.e.log.Warn("a function of Upgrade.Go did not decide within Config.HandshakeTimeout; the client gets 503", zap.Uint64("conn", c.id))
+		c.ep.e.log.Warn("a function of Upgrade.Go did not decide within Config.HandshakeTimeout; the client gets 503", zap.Uint64("conn", c.who.id))
 		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server did not decide in time, try again later"})
 		return
 	}
@@ -180,41 +198,41 @@ func (e *Engine) lastLook(ctx context.Context) {
 // PongTimeout ends between two of them, there is one more look then. While we do
 // not read, pings go out, for the proxies on the way, but nobody is cut.
 func (c *Conn) lookForLife() {
-	due, now := c.timer.Due(), c.w.now()
+	due, now := c.live.timer.Due(), c.w.now()
 	half, patience := (c.ep.PingInterval / 2).Milliseconds(), c.ep.PongTimeout.Milliseconds()
 	next := due + half
 	if next <= now {
 		next = now + half
 	}
-	paused := c.halted // a ping may pause reading for the rest of the turn
+	paused := c.in.halted // a ping may pause reading for the rest of the turn
 	if paused {
-		c.unanswered = false
+		c.live.unanswered = false
 	}
-	switch over := c.unanswered && int64(uint32(due)-c.pingedAt) >= patience; {
-	case over && !c.alive:
-		if !c.w.looksAgain(&c.timer) {
-			c.doom(ErrTimeout)
+	switch over := c.live.unanswered && int64(uint32(due)-c.live.pingedAt) >= patience; {
+	case over && !c.live.alive:
+		if !c.w.looksAgain(&c.live.timer) {
+			c.cut(ErrTimeout)
 		}
 		return
 	case over && patience%half > 0: // the look in between
-		c.alive, c.unanswered = false, false
+		c.live.alive, c.live.unanswered = false, false
 		next = due + half - patience%half
-	case c.alive:
-		c.alive, c.pinged, c.unanswered = false, false, false
-	case c.pinged:
-		c.pinged = false
+	case c.live.alive:
+		c.live.alive, c.live.pinged, c.live.unanswered = false, false, false
+	case c.live.pinged:
+		c.live.pinged = false
 	default:
-		c.pinged = true
+		c.live.pinged = true
 		err := c.send(outgoing{op: protocol.OpPing})
-		if c.phase.Load() != phaseOpen { // what was published before closed it: the timer is for that now
+		if c.end.phase.Load() != phaseOpen { // what was published before closed it: the timer is for that now
 			return
 		}
-		if err == nil && !c.unanswered && !paused {
-			c.unanswered, c.pingedAt = true, uint32(now)
+		if err == nil && !c.live.unanswered && !paused {
+			c.live.unanswered, c.live.pingedAt = true, uint32(now)
 		}
 	}
-	if c.unanswered {
-		next = min(next, now+patience-int64(uint32(now)-c.pingedAt))
+	if c.live.unanswered {
+		next = min(next, now+patience-int64(uint32(now)-c.live.pingedAt))
 	}
-	c.w.wheel.Arm(&c.timer, next)
+	c.w.wheel.Arm(&c.live.timer, next)
 }

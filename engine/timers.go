@@ -134,7 +134,7 @@ func (t *Timer) carryOut() {
 	if t.early {
 		t.early, t.due = false, t.w.e.elapsed()+t.delay
 	}
-	if t.c != nil && t.c.phase.Load() != phaseOpen {
+	if t.c != nil && t.c.end.phase.Load() != phaseOpen {
 		t.armed = false
 	}
 	armed, due := t.armed, t.due
@@ -191,7 +191,7 @@ func (t *Timer) fire() {
 	}
 	conn := uint64(0)
 	if t.c != nil {
-		conn = t.c.id
+		conn = t.c.who.id
 	}
 	t.w.callingAt(onTimer, conn)
 	defer t.called()
@@ -236,10 +236,10 @@ func (c *Conn) link(t *Timer) bool {
 	if t.linked {
 		return true
 	}
-	r := c.seldom()
+	r := c.needExtra()
 	if r.timerCount == timersPerConnMax {
 		c.ep.e.log.Error("a connection has too many timers and is closed: stop those that are not needed, or use one for all",
-			zap.Uint64("conn", c.id), zap.Int("max", timersPerConnMax))
+			zap.Uint64("conn", c.who.id), zap.Int("max", timersPerConnMax))
 		_ = c.close(&CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: errTimers})
 		return false
 	}
@@ -252,7 +252,7 @@ func (c *Conn) link(t *Timer) bool {
 }
 
 func (c *Conn) unlink(t *Timer) {
-	r := c.rare
+	r := c.extra
 	if r.timerCount--; t.newer != nil {
 		t.newer.earlier = t.earlier
 	} else {
@@ -266,8 +266,8 @@ func (c *Conn) unlink(t *Timer) {
 
 // endTimers disarms all timers of a connection that is no longer open.
 func (c *Conn) endTimers() {
-	for c.rare != nil && c.rare.timers != nil {
-		t := c.rare.timers
+	for c.extra != nil && c.extra.timers != nil {
+		t := c.extra.timers
 		t.mu.Lock()
 		t.armed = false
 		t.mu.Unlock()

@@ -375,7 +375,7 @@ func TestTimersDieWithTheirConnection(t *testing.T) {
 				},
 				OnMessage: func(*Conn, Message) { panic(errOnPurpose) },
 				OnClose: func(c *Conn, e *CloseError) {
-					if c.rare.timers != nil || c.rare.timerCount != 0 {
+					if c.extra.timers != nil || c.extra.timerCount != 0 {
 						t.Error("timers are left")
 					}
 					over = true
@@ -476,8 +476,8 @@ func TestTooManyTimers(t *testing.T) {
 	cl := s.dial("/", nil)
 	c := <-opened
 	s.onLoop(c, func() {
-		if n := s.loops[0].wheel.Len(); c.phase.Load() != phaseOpen || n != timersPerConnMax+1 {
-			t.Errorf("in phase %d, %d timers", c.phase.Load(), n)
+		if n := s.loops[0].wheel.Len(); c.end.phase.Load() != phaseOpen || n != timersPerConnMax+1 {
+			t.Errorf("in phase %d, %d timers", c.end.phase.Load(), n)
 		}
 	})
 	cl.send(protocol.OpText, "x")

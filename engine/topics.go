@@ -36,16 +36,16 @@ func (c *Conn) Subscribe(topic string) error {
 	if topic == "" || len(topic) > topicBytesMax {
 		return fmt.Errorf("engine: a topic is a name of 1 to %d bytes, not of %d", topicBytesMax, len(topic))
 	}
-	if c.phase.Load() != phaseOpen {
+	if c.end.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
-	if c.topics.Add(1) > int32(c.ep.TopicsPerConnectionMax) && !c.subscribed(topic) {
-		c.topics.Add(-1)
+	if c.lists.topics.Add(1) > int32(c.ep.TopicsPerConnectionMax) && !c.subscribed(topic) {
+		c.lists.topics.Add(-1)
 		return ErrTopics
 	}
 	err := c.onLoop(func() { c.subscribe(topic) })
 	if err != nil {
-		c.topics.Add(-1)
+		c.lists.topics.Add(-1)
 	}
 	return err
 }
@@ -112,8 +112,8 @@ func (c *Conn) member(name string) int {
 
 // memberOf is member for a topic that may have ended.
 func (c *Conn) memberOf(t *topic) int {
-	if c.rare != nil {
-		for i, m := range c.rare.topics {
+	if c.extra != nil {
+		for i, m := range c.extra.topics {
 			if m.t == t {
 				return i
 			}
@@ -125,8 +125,8 @@ func (c *Conn) memberOf(t *topic) int {
 func (c *Conn) subscribe(name string) {
 	w := c.w
 	c.catchUp() // what was published to the topic before is not for c
-	if c.phase.Load() != phaseOpen || c.member(name) >= 0 {
-		c.topics.Add(-1)
+	if c.end.phase.Load() != phaseOpen || c.member(name) >= 0 {
+		c.lists.topics.Add(-1)
 		return
 	}
 	t := w.topics[name]
@@ -139,7 +139,7 @@ func (c *Conn) subscribe(name string) {
 		w.topics[t.name] = t
 		w.mu.Unlock()
 	}
-	r := c.seldom()
+	r := c.needExtra()
 	r.topics = append(r.topics, membership{t, int32(len(t.members)), true})
 	t.members = append(t.members, c)
 	t.count.Add(1)
@@ -148,13 +148,13 @@ func (c *Conn) subscribe(name string) {
 func (c *Conn) unsubscribe(name string) {
 	c.catchUp()
 	if i := c.member(name); i >= 0 {
-		c.rare.topics[i].uncount()
-		m := c.rare.topics[i]
-		last := len(c.rare.topics) - 1
-		c.rare.topics[i] = c.rare.topics[last]
-		c.rare.topics[last] = membership{}
-		c.rare.topics = c.rare.topics[:last]
-		c.topics.Add(-1)
+		c.extra.topics[i].uncount()
+		m := c.extra.topics[i]
+		last := len(c.extra.topics) - 1
+		c.extra.topics[i] = c.extra.topics[last]
+		c.extra.topics[last] = membership{}
+		c.extra.topics = c.extra.topics[:last]
+		c.lists.topics.Add(-1)
 		m.t.leave(c.w, m.at)
 	}
 }
@@ -170,9 +170,9 @@ func (m *membership) uncount() {
 // uncountTopics is called when the connection is no longer open. It stays a
 // member until it is gone: members must not change under a delivery.
 func (c *Conn) uncountTopics() {
-	if c.rare != nil {
-		for i := range c.rare.topics {
-			c.rare.topics[i].uncount()
+	if c.extra != nil {
+		for i := range c.extra.topics {
+			c.extra.topics[i].uncount()
 		}
 	}
 }
@@ -180,11 +180,11 @@ func (c *Conn) uncountTopics() {
 // leaveTopics ends all subscriptions.
 func (c *Conn) leaveTopics() {
 	c.uncountTopics()
-	for _, m := range c.rare.topics {
+	for _, m := range c.extra.topics {
 		m.t.leave(c.w, m.at)
 	}
-	c.topics.Add(-int32(len(c.rare.topics)))
-	c.rare.topics = nil
+	c.lists.topics.Add(-int32(len(c.extra.topics)))
+	c.extra.topics = nil
 }
 
 // leave takes out the member at a place, where the last one moves.
@@ -203,7 +203,7 @@ func (t *topic) leave(w *worker, at int32) {
 		return
 	}
 	if at != last {
-		places := moved.rare.topics
+		places := moved.extra.topics
 		for i := range places {
 			if places[i].t == t {
 				places[i].at = at

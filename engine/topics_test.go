@@ -196,7 +196,7 @@ func TestTopicsPerConnection(t *testing.T) {
 	if err := errors.Join(c.Unsubscribe("a"), c.Unsubscribe("a")); err != nil {
 		t.Fatal(err)
 	}
-	s.await("a place", func() bool { return c.topics.Load() == 1 })
+	s.await("a place", func() bool { return c.lists.topics.Load() == 1 })
 	if err := c.Subscribe("c"); err != nil {
 		t.Errorf("with a place: %v", err)
 	}
@@ -243,7 +243,7 @@ func TestTopicsModel(t *testing.T) {
 					t.Fatalf("%s has %d members and %d subscribers, not %d", name, len(got), n, len(members))
 				}
 				for i, c := range got {
-					if at := c.member(name); !members[c] || at < 0 || int(c.rare.topics[at].at) != i {
+					if at := c.member(name); !members[c] || at < 0 || int(c.extra.topics[at].at) != i {
 						t.Fatalf("%s: member %d is wrong", name, i)
 					}
 				}
@@ -256,8 +256,8 @@ func TestTopicsModel(t *testing.T) {
 					n++
 				}
 			}
-			if int(c.topics.Load()) != n {
-				t.Errorf("a connection counts %d subscriptions, not %d", c.topics.Load(), n)
+			if int(c.lists.topics.Load()) != n {
+				t.Errorf("a connection counts %d subscriptions, not %d", c.lists.topics.Load(), n)
 			}
 			c.leaveTopics()
 		}
@@ -288,9 +288,9 @@ func TestFanOutIsOneWriteForEach(t *testing.T) {
 		OnMessage: func(c *Conn, m Message) {
 			before := other.Stats().BytesOut
 			check := func(what string, alone bool, chunks int) {
-				n := len(other.out.Pieces(nil, loop.PiecesMax))
-				if other.out.Alone() != alone || n != chunks || other.Stats().BytesOut != before {
-					t.Errorf("%s: alone %v, %d chunks, %d bytes written", what, other.out.Alone(), n, other.Stats().BytesOut-before)
+				n := len(other.out.queue.Pieces(nil, loop.PiecesMax))
+				if other.out.queue.Alone() != alone || n != chunks || other.Stats().BytesOut != before {
+					t.Errorf("%s: alone %v, %d chunks, %d bytes written", what, other.out.queue.Alone(), n, other.Stats().BytesOut-before)
 				}
 			}
 			_ = c.ep.e.Broadcast(m)

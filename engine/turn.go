@@ -156,7 +156,7 @@ func (w *worker) attendLater() {
 	for n := w.later.len(); n > 0; n-- {
 		c := w.later.pop()
 		c.marked = unmarked
-		c.paused &^= pausedTurn
+		c.in.paused &^= pausedTurn
 		c.attend()
 		if w.called(); w.enough() {
 			return

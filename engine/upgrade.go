@@ -14,8 +14,8 @@ import (
 // upgrade answers a valid opening handshake.
 func (c *Conn) upgrade() {
 	r := &c.w.env.Request
-	if c.ep.proxies.trustPeer(c.remote) {
-		if c.identify(c.ep.proxies.forwarded(r.Fields)); c.phase.Load() >= phaseEnding {
+	if c.ep.proxies.trustPeer(c.who.remote) {
+		if c.identify(c.ep.proxies.forwarded(r.Fields)); c.end.phase.Load() >= phaseEnding {
 			return
 		}
 	}
@@ -25,8 +25,8 @@ func (c *Conn) upgrade() {
 		return
 	}
 	var u *Upgrade
-	if c.rare != nil { // what Engine.Upgrade was given
-		u, c.rare.upgrade = c.rare.upgrade, nil
+	if c.extra != nil { // what Engine.Upgrade was given
+		u, c.extra.upgrade = c.extra.upgrade, nil
 	}
 	f := c.h.OnUpgrade
 	switch {
@@ -39,7 +39,7 @@ func (c *Conn) upgrade() {
 	case u == nil:
 		u = new(Upgrade)
 	}
-	u.c, u.Request, u.RemoteAddr, u.ClientAddr = c, c.w.show(), c.remote, c.ClientAddr()
+	u.c, u.Request, u.RemoteAddr, u.ClientAddr = c, c.w.show(), c.who.remote, c.ClientAddr()
 	err := f(u)
 	if err == nil && u.decide != nil {
 		c.await(u)
@@ -69,19 +69,19 @@ func (c *Conn) answer(u *Upgrade, err error) {
 		return
 	}
 	if c.SetState(u.State); u.Subprotocol != "" {
-		c.subprotocol = unique.Make(u.Subprotocol)
+		c.who.subprotocol = unique.Make(u.Subprotocol)
 	}
 	if u.Handler != nil {
 		c.h = u.Handler
 	}
 	c.w.head = len(c.w.env.Out)
-	c.asked = true
-	defer func() { c.asked = false }() // also if OnOpen panics
+	c.shown = requestHead
+	defer func() { c.shown = noHead }() // also if OnOpen panics
 	c.open()
 }
 
-// short cuts what a peer wrote to what a log line can bear; a log may keep it.
-func short(s string) string { return strings.Clone(s[:min(len(s), 256)]) }
+// forLog cuts what a peer wrote to what a log line can bear; a log may keep it.
+func forLog(s string) string { return strings.Clone(s[:min(len(s), 256)]) }
 
 // checkOrigin keeps other sites' pages from using the cookies of this one
 // (RFC 6455 §10.2).
@@ -107,7 +107,7 @@ func (c *Conn) checkOrigin(r *protocol.Request) *codec.HandshakeError {
 		}
 	}
 	ep.e.log.Warn("a handshake is refused for its origin; Config.Origins lists those to allow",
-		zap.String("origin", short(origin)), zap.String("host", short(r.Host)))
+		zap.String("origin", forLog(origin)), zap.String("host", forLog(r.Host)))
 	return &codec.HandshakeError{Status: 403, Reason: "this origin is not allowed" + c.originHint(origin, r.Host)}
 }
 
@@ -115,9 +115,9 @@ func (c *Conn) checkOrigin(r *protocol.Request) *codec.HandshakeError {
 // then get 403 until the proxy passes Host on. A peer from elsewhere could be the
 // browser of anybody, who need not learn how a proxy calls this server.
 func (c *Conn) originHint(origin, host string) string {
-	if peer := hostAddr(c.remote); !c.ep.proxies.exempt(peer) && !peer.IsPrivate() {
+	if peer := hostAddr(c.who.remote); !c.ep.proxies.exempt(peer) && !peer.IsPrivate() {
 		return ""
 	}
 	return fmt.Sprintf(": Origin is %+q, Host is %+q; a proxy in between has to pass Host on as it came, or Config.Origins has to list the origin",
-		short(origin), short(host))
+		forLog(origin), forLog(host))
 }

@@ -136,12 +136,12 @@ func TestOriginHint(t *testing.T) {
 		"127.0.0.1": told, "::1": told, "::ffff:127.0.0.1": told, "172.18.0.3": told, "fd00::1": told, "203.0.113.7": told,
 		"203.0.113.8": "", "2001:db8::1": "", "fe80::1": "",
 	} {
-		c := &Conn{ep: ep, remote: &net.TCPAddr{IP: net.ParseIP(peer)}}
+		c := &Conn{ep: ep, who: identity{remote: &net.TCPAddr{IP: net.ParseIP(peer)}}}
 		if got := c.originHint("http://aé\"", "b:80"); got != want {
 			t.Errorf("%s: %s", peer, got)
 		}
 	}
-	c := &Conn{ep: ep, remote: &net.UnixAddr{}}
+	c := &Conn{ep: ep, who: identity{remote: &net.UnixAddr{}}}
 	if c.originHint(strings.Repeat("a", 5000), "b") == "" || len(c.originHint(strings.Repeat("a", 5000), "b")) > 1000 {
 		t.Error("a unix socket is local; what the peer wrote is cut")
 	}

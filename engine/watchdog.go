@@ -40,7 +40,7 @@ const (
 var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post", "release of Hold", "Closed"}
 
 // calling notes which callback comes next. Mostly it is the same again.
-func (w *worker) calling(callback uint32, c *Conn) { w.callingAt(callback, c.id) }
+func (w *worker) calling(callback uint32, c *Conn) { w.callingAt(callback, c.who.id) }
 
 // callingAt is calling for a connection by its number; 0 is none.
 func (w *worker) callingAt(callback uint32, conn uint64) {

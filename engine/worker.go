@@ -134,10 +134,10 @@ func (w *worker) rang() {
 // add and remove keep the list of connections.
 func (w *worker) add(c *Conn) {
 	w.mu.Lock()
-	c.index = int32(len(w.conns))
+	c.lists.index = int32(len(w.conns))
 	w.conns = append(w.conns, c)
 	w.mu.Unlock()
-	if c.dialled {
+	if c.origin == dialled {
 		w.stats.dialled.add(1)
 	} else {
 		w.stats.accepted.add(1)
@@ -151,8 +151,8 @@ func (w *worker) remove(c *Conn) {
 		moved.catchUp()
 	}
 	w.mu.Lock()
-	w.conns[c.index], w.conns[last] = moved, nil
-	moved.index = c.index
+	w.conns[c.lists.index], w.conns[last] = moved, nil
+	moved.lists.index = c.lists.index
 	w.conns = w.conns[:last]
 	w.mu.Unlock()
 	w.stats.closed.add(1)
@@ -177,7 +177,7 @@ func (w *worker) snapshot() []*Conn {
 	defer w.mu.Unlock()
 	open := make([]*Conn, 0, len(w.conns))
 	for _, c := range w.conns {
-		if c.phase.Load() == phaseOpen {
+		if c.end.phase.Load() == phaseOpen {
 			open = append(open, c)
 		}
 	}
