@@ -121,7 +121,7 @@ func TestSecondLook(t *testing.T) {
 	_ = s.dial("/", nil)
 	c := <-conns
 	s.onLoop(c, func() {
-		c.live.alive, c.live.unanswered = false, true
+		c.live.state = pending
 		c.live.pingedAt = uint32(c.w.now() - c.ep.PongTimeout.Milliseconds())
 		if c.lookForLife(); c.end.doomed {
 			t.Error("cut at the first look")

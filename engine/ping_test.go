@@ -10,9 +10,9 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// pinged is one peer on a server whose time passes in steps, with the times at
+// pingedConn is one peer on a server whose time passes in steps, with the times at
 // which the server pinged it.
-type pinged struct {
+type pingedConn struct {
 	*server
 	*client
 	conn  *Conn
@@ -21,8 +21,8 @@ type pinged struct {
 	sent  uint64
 }
 
-func newPinged(t *testing.T, cfg Config) *pinged {
-	conns, x := make(chan *Conn, 1), &pinged{pongs: make(chan struct{}, 1)}
+func newPinged(t *testing.T, cfg Config) *pingedConn {
+	conns, x := make(chan *Conn, 1), &pingedConn{pongs: make(chan struct{}, 1)}
 	cfg.Loops, cfg.CloseTimeout = 1, patience
 	x.server = serveAt(t, new(testClock), cfg, Handler{
 		OnOpen:    func(c *Conn) { conns <- c },
@@ -38,7 +38,7 @@ func newPinged(t *testing.T, cfg Config) *pinged {
 
 // step lets time pass, and the peer answer a ping. It reports whether the
 // connection is still there.
-func (x *pinged) step(d time.Duration, answers bool) bool {
+func (x *pingedConn) step(d time.Duration, answers bool) bool {
 	x.pass(d - time.Millisecond)
 	x.pass(time.Millisecond) // a second look comes a millisecond after the first
 	x.await("the end of the turn", func() bool { return !x.conn.w.inTurn() })
@@ -59,7 +59,7 @@ func (x *pinged) step(d time.Duration, answers bool) bool {
 }
 
 // heard waits until the server has read what the peer sent.
-func (x *pinged) heard() { one(x.server.t, x.pongs, "what the peer sent") }
+func (x *pingedConn) heard() { one(x.server.t, x.pongs, "what the peer sent") }
 
 func every(period, until time.Duration) (times []time.Duration) {
 	for at := period; at <= until; at += period {
@@ -135,20 +135,22 @@ func TestPingAfterSilence(t *testing.T) {
 // TestPingWhileReadingIsPaused: the pings go on, for the proxies on the way, and
 // nobody is cut.
 func TestPingWhileReadingIsPaused(t *testing.T) {
-	x := newPinged(t, Config{})
-	x.onLoop(x.conn, func() { _ = x.conn.PauseReading() })
-	for range 400 {
-		if !x.step(500*time.Millisecond, false) {
-			t.Fatal("cut")
+	for _, timeout := range []time.Duration{time.Second, 20 * time.Second, 60 * time.Second} {
+		x := newPinged(t, Config{PongTimeout: timeout})
+		x.onLoop(x.conn, func() { _ = x.conn.PauseReading() })
+		for range 400 {
+			if !x.step(500*time.Millisecond, false) {
+				t.Fatal("cut")
+			}
 		}
-	}
-	if want := every(25*time.Second, 200*time.Second); !slices.Equal(x.pings, want) {
-		t.Errorf("pings at %v, want %v", x.pings, want)
-	}
-	x.onLoop(x.conn, func() { _ = x.conn.ResumeReading() })
-	if !x.step(20*time.Second, false) {
-		t.Fatal("cut, though its time begins anew")
-	}
-	for x.step(500*time.Millisecond, false) {
+		if want := every(25*time.Second, 200*time.Second); !slices.Equal(x.pings, want) {
+			t.Errorf("PongTimeout %v: pings at %v, want %v", timeout, x.pings, want)
+		}
+		x.onLoop(x.conn, func() { _ = x.conn.ResumeReading() })
+		if !x.step(20*time.Second, false) {
+			t.Fatal("cut, though its time begins anew")
+		}
+		for x.step(500*time.Millisecond, false) {
+		}
 	}
 }

@@ -82,7 +82,7 @@ func (c *Conn) start() {
 
 func (c *Conn) arrived(b []byte) {
 	c.noteRead(len(b))
-	c.live.alive = true
+	c.live.state = heard
 	if c.ep.BytesPerSecond < limit.Unbounded {
 		c.spend(0, len(b))
 	}

@@ -12,15 +12,6 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// liveness is what is known of a peer that may be gone: see lookForLife.
-type liveness struct {
-	alive      bool        // something arrived since the last look
-	pinged     bool        // at the last look
-	unanswered bool        // nothing arrived since the ping of pingedAt
-	pingedAt   uint32      // when the first unanswered ping went out, in milliseconds of the loop's clock
-	timer      wheel.Timer // what it is for follows from the phase
-}
-
 // extraWatch is what few connections are watched for beside that.
 type extraWatch struct {
 	stall   wheel.Timer // runs while a backlog makes no progress
@@ -188,51 +179,4 @@ func (e *Engine) lastLook(ctx context.Context) {
 	case <-e.gate.Empty():
 	case <-time.After(secondLook):
 	}
-}
-
-// lookForLife pings a peer of which nothing arrived for PingInterval, again and
-// again at that period while it is silent, and cuts it PongTimeout after the
-// first ping without an answer; whatever arrives is one. No clock is read when
-// something arrives: the looks are half of PingInterval apart, and a peer of
-// which nothing arrived between two of them is pinged, at every second look. If
-// PongTimeout ends between two of them, there is one more look then. While we do
-// not read, pings go out, for the proxies on the way, but nobody is cut.
-func (c *Conn) lookForLife() {
-	due, now := c.live.timer.Due(), c.w.now()
-	half, patience := (c.ep.PingInterval / 2).Milliseconds(), c.ep.PongTimeout.Milliseconds()
-	next := due + half
-	if next <= now {
-		next = now + half
-	}
-	paused := c.in.halted // a ping may pause reading for the rest of the turn
-	if paused {
-		c.live.unanswered = false
-	}
-	switch over := c.live.unanswered && int64(uint32(due)-c.live.pingedAt) >= patience; {
-	case over && !c.live.alive:
-		if !c.w.looksAgain(&c.live.timer) {
-			c.cut(ErrTimeout)
-		}
-		return
-	case over && patience%half > 0: // the look in between
-		c.live.alive, c.live.unanswered = false, false
-		next = due + half - patience%half
-	case c.live.alive:
-		c.live.alive, c.live.pinged, c.live.unanswered = false, false, false
-	case c.live.pinged:
-		c.live.pinged = false
-	default:
-		c.live.pinged = true
-		err := c.send(outgoing{op: protocol.OpPing})
-		if c.end.phase.Load() != phaseOpen { // what was published before closed it: the timer is for that now
-			return
-		}
-		if err == nil && !c.live.unanswered && !paused {
-			c.live.unanswered, c.live.pingedAt = true, uint32(now)
-		}
-	}
-	if c.live.unanswered {
-		next = min(next, now+patience-int64(uint32(now)-c.live.pingedAt))
-	}
-	c.w.wheel.Arm(&c.live.timer, next)
 }
