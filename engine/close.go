@@ -10,12 +10,20 @@ import (
 
 // ending is how far a connection is on its way to its end.
 type ending struct {
-	phase    atomic.Uint32 // a phase, changed by the loop only
-	posted   atomic.Uint32 // closePosted, closeNowPosted, abortPosted
-	opened   bool          // OnOpen was called, and OnClose is to follow
-	doomed   bool          // to be closed without further words
-	farewell bool          // the stream towards the peer is ended
+	phase  atomic.Uint32 // a phase, changed by the loop only
+	posted atomic.Uint32 // closePosted, closeNowPosted, abortPosted
+	opened bool          // OnOpen was called, and OnClose is to follow
+	stream streamState
 }
+
+// streamState is what became of the stream towards the peer.
+type streamState uint8
+
+const (
+	streamOpen  streamState = iota
+	streamEnded             // everything was written, and the stream was ended
+	streamCut               // nothing more is written: the descriptor is closed at the end of this turn
+)
 
 // extraEnding is what few connections have of it at a time.
 type extraEnding struct {
@@ -115,8 +123,11 @@ func (c *Conn) endSession(info *CloseError) {
 
 // cut closes the descriptor at the end of this turn, whatever is queued.
 func (c *Conn) cut(cause error) {
-	if !c.end.doomed {
-		c.end.doomed = true
+	if c.end.stream == streamOpen { // else the peer has got everything
+		c.noteCut(cause)
+	}
+	if c.end.stream != streamCut {
+		c.end.stream = streamCut
 		c.needExtra().end.cause = cause
 	}
 	c.w.mark(c)
@@ -145,18 +156,17 @@ func (c *Conn) attend() {
 	if phase == phaseGone {
 		return
 	}
-	if !c.end.doomed {
+	if c.end.stream != streamCut {
 		c.flush()
 	}
 	r := c.extra
 	switch {
-	case c.end.doomed:
-		c.noteCut(r.end.cause)
+	case c.end.stream == streamCut:
 		c.endSession(c.abnormal(r.end.cause))
 		c.sock.Close()
 	case r != nil && r.end.over && phase == phaseClosing:
 		c.endSession(r.end.closing)
-	case phase == phaseEnding && !c.end.farewell:
+	case phase == phaseEnding && c.end.stream == streamOpen:
 		c.endStream()
 	case phase == phaseOpen:
 		c.tellBacklog()
@@ -172,7 +182,7 @@ func (c *Conn) attend() {
 // noteCut counts what a drain had to cut before its own end.
 func (c *Conn) noteCut(cause error) {
 	w := c.w
-	if !w.draining || c.end.farewell || c.ep.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
+	if !w.draining || c.ep.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
 		return
 	}
 	w.cut++
@@ -215,9 +225,8 @@ func (c *Conn) closed(err error) {
 		defer w.endTurn()
 	}
 	if c.end.phase.Load() < phaseEnding {
-		if c.end.doomed { // and attend has not come to it
+		if c.end.stream == streamCut { // and attend has not come to it
 			err = c.extra.end.cause
-			c.noteCut(err)
 		}
 		c.endSession(c.abnormal(err))
 	}

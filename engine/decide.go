@@ -109,7 +109,7 @@ func (c *Conn) decided(u *Upgrade, err error) {
 	case phase >= phaseEnding: // end left this to us
 		c.ep.e.gate.Opened(&c.pass)
 		return
-	case phase != phaseOpening || c.end.doomed: // end is to come
+	case phase != phaseOpening || c.end.stream == streamCut: // end is to come
 		return
 	}
 	last := w.env.Request

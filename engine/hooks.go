@@ -100,7 +100,7 @@ func (c *Conn) released(f func()) {
 	if c.extra.holds--; c.extra.holds == 0 {
 		c.unpause(pausedHeld)
 	}
-	if f != nil && c.end.phase.Load() == phaseOpen && !c.end.doomed {
+	if f != nil && c.end.phase.Load() == phaseOpen && c.end.stream != streamCut {
 		c.w.calling(onRelease, c)
 		c.guard(f)
 	}

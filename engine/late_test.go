@@ -168,12 +168,12 @@ func TestLateEndOfStream(t *testing.T) {
 	x.answer(codec.Close)
 	_ = one(t, x.closed, "OnClose")
 	x.await("the farewell", func() (said bool) {
-		x.onLoop(x.conn, func() { said = x.conn.end.farewell })
+		x.onLoop(x.conn, func() { said = x.conn.end.stream == streamEnded })
 		return said
 	})
 	x.heldUp(2*lingerTimeout, func() { _ = x.Conn.Close() })
 	x.await("the end", func() bool { return x.Stats().Connections == 0 })
-	if x.conn.end.doomed {
+	if x.conn.end.stream == streamCut {
 		t.Error("cut, though the peer had ended its stream")
 	}
 }

@@ -123,10 +123,10 @@ func TestSecondLook(t *testing.T) {
 	s.onLoop(c, func() {
 		c.live.state = pending
 		c.live.pingedAt = uint32(c.w.now() - c.ep.PongTimeout.Milliseconds())
-		if c.lookForLife(); c.end.doomed {
+		if c.lookForLife(); c.end.stream == streamCut {
 			t.Error("cut at the first look")
 		}
-		if c.lookForLife(); !c.end.doomed {
+		if c.lookForLife(); c.end.stream != streamCut {
 			t.Error("not cut at the second look")
 		}
 	})

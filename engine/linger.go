@@ -46,7 +46,7 @@ func (c *Conn) endOfStream() {
 		c.w.cur = nil
 		c.uncork()
 	}
-	if !c.in.halted && !c.end.doomed && c.end.phase.Load() == phaseOpen {
+	if !c.in.halted && c.end.stream != streamCut && c.end.phase.Load() == phaseOpen {
 		c.endSession(c.extra.end.last)
 	}
 }
@@ -81,7 +81,7 @@ func (c *Conn) endStream() {
 		}
 		return
 	}
-	c.end.farewell, c.in.halted = true, false
+	c.end.stream, c.in.halted = streamEnded, false
 	wait := c.ep.CloseTimeout
 	if c.origin != dialled {
 		if err := c.sock.CloseWrite(); err != nil {

@@ -127,7 +127,7 @@ func (c *Conn) receive(in []byte) {
 func (c *Conn) decode() (done bool) {
 	defer c.recoverPanic()
 	w := c.w
-	for c.end.phase.Load() < phaseEnding && !c.end.doomed {
+	for c.end.phase.Load() < phaseEnding && c.end.stream != streamCut {
 		if c.in.halted && c.end.phase.Load() == phaseOpen && len(w.in) > 0 {
 			c.park(w.in)
 			w.in = nil // and once more, so that the codec gives back what it lent

@@ -244,23 +244,23 @@ func (c *Conn) uncork() {
 	if !c.out.framed { // an HTTP answer
 		head = len(out)
 	}
-	if !c.end.doomed && (c.out.congested || !c.out.queue.Empty()) {
+	if c.end.stream != streamCut && (c.out.congested || !c.out.queue.Empty()) {
 		c.enqueueRemainder(out, head, 0, messages)
-		if !c.out.congested && !c.end.doomed { // a fan-out that waits for its turn leaves with it
+		if !c.out.congested && c.end.stream != streamCut { // a fan-out that waits for its turn leaves with it
 			c.flush()
 		}
 		return
 	}
 	n := 0
 	var err error
-	if !c.end.doomed {
+	if c.end.stream != streamCut {
 		n, err = c.sock.Write(out)
 	}
 	switch {
 	case err != nil:
 		c.cut(err)
 		fallthrough
-	case c.end.doomed:
+	case c.end.stream == streamCut:
 		c.noteDiscarded(messages)
 	case n == len(out):
 		c.noteWritten(n, messages)
@@ -291,7 +291,7 @@ func (c *Conn) enqueueFrames(b []byte) {
 func (c *Conn) grew(before int) {
 	c.recount(before)
 	c.w.mark(c)
-	if c.out.queue.Bytes() >= min(corkBytesMax, c.ep.SendBytesMax) && !c.out.congested && !c.end.doomed {
+	if c.out.queue.Bytes() >= min(corkBytesMax, c.ep.SendBytesMax) && !c.out.congested && c.end.stream != streamCut {
 		c.flush()
 	}
 	if !c.out.queue.Alone() {

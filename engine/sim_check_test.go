@@ -112,7 +112,7 @@ func (c *simConn) check(inInbox int64) {
 	if later && !c.l.awake {
 		s.failf("%v: waits for a turn that does not come", c)
 	}
-	if cc.end.doomed {
+	if cc.end.stream == streamCut {
 		c.checkTimeout()
 	}
 	if c.closedNow && phase < phaseEnding && !later {
@@ -140,7 +140,7 @@ func (c *simConn) check(inInbox int64) {
 	}
 	wanted := cc.in.paused != 0
 	if phase >= phaseClosing {
-		wanted = phase == phaseEnding && !cc.end.farewell && cc.extra != nil && cc.extra.in.eof
+		wanted = phase == phaseEnding && cc.end.stream == streamOpen && cc.extra != nil && cc.extra.in.eof
 	}
 	if phase == phaseOpening && cc.deciding() && !cc.in.halted && !s.cfg.noPause {
 		s.failf("%v: reads on while its handshake is decided", c)

@@ -127,7 +127,7 @@ func (c *simConn) closeNow() {
 // abort calls Abort.
 func (c *simConn) abort() {
 	s, cc := c.s, c.c
-	gone, over, twice := cc.end.phase.Load() == phaseGone, cc.end.doomed, cc.end.posted.Load()&abortPosted != 0
+	gone, over, twice := cc.end.phase.Load() == phaseGone, cc.end.stream == streamCut, cc.end.posted.Load()&abortPosted != 0
 	s.calling++
 	err := cc.Abort()
 	s.calling--
