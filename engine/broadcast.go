@@ -150,7 +150,7 @@ func (b *broadcast) spread(topic string) (err error) {
 			continue
 		}
 		b.refs.Add(1)
-		if e := w.post(post{shared: b, topic: topic}); e != nil {
+		if e := w.post(post{kind: fanOutPost, shared: b, topic: topic}); e != nil {
 			b.release()
 			err = e
 		}

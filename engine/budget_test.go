@@ -139,7 +139,7 @@ func TestStatsOfAnInbox(t *testing.T) {
 	}
 	send(nil)
 	for len(w.inbox.posts) < inboxPostsMax {
-		if err := w.post(post{do: func() {}, program: true}); err != nil {
+		if err := w.post(post{kind: programPost, do: func() {}}); err != nil {
 			t.Fatal(err)
 		}
 	}

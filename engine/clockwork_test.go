@@ -76,7 +76,7 @@ func (k *clockwork) turn() {
 		moved = false
 		for _, g := range k.sims {
 			if at := g.w.alarmAt; at != 0 && at <= k.now.Milliseconds() {
-				_ = g.w.post(post{do: g.w.rang, own: true})
+				_ = g.w.post(post{kind: ownPost, do: g.w.rang})
 			}
 			if g.awake {
 				g.awake, moved = false, true
@@ -107,7 +107,7 @@ func (s *server) pass(d time.Duration) {
 	s.clock.now.Add(int64(d))
 	for _, w := range s.running() {
 		done := make(chan struct{})
-		if w.post(post{do: func() { w.rang(); close(done) }, own: true}) != nil {
+		if w.post(post{kind: ownPost, do: func() { w.rang(); close(done) }}) != nil {
 			continue // it has ended
 		}
 		select {

@@ -323,5 +323,5 @@ func (c *Conn) postOnce(what uint32, do func()) error {
 	if c.end.posted.Or(what)&what != 0 {
 		return ErrClosed
 	}
-	return c.w.post(post{c: c, do: do, own: true})
+	return c.w.post(post{kind: ownPost, c: c, do: do})
 }

@@ -82,7 +82,7 @@ func (u *Upgrade) run() {
 	if ctx := c.Context(); ctx.Err() == nil {
 		err = u.call(ctx)
 	}
-	if c.w.post(post{do: func() { c.decided(u, err) }, own: true}) != nil {
+	if c.w.post(post{kind: ownPost, do: func() { c.decided(u, err) }}) != nil {
 		c.decided(u, err) // the loop has ended: nothing runs beside this
 	}
 }

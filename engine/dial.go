@@ -240,7 +240,7 @@ func (d *dialing) try() {
 		err = d.enroll(nc)
 	}
 	if err != nil { // the loop outlives what is arriving
-		_ = d.w.post(post{do: func() { d.failed(err) }, own: true})
+		_ = d.w.post(post{kind: ownPost, do: func() { d.failed(err) }})
 	}
 }
 

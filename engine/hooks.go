@@ -90,7 +90,7 @@ func (c *Conn) Hold() (release func(f func()), err error) {
 	var released atomic.Bool
 	return func(f func()) {
 		if !released.Swap(true) {
-			_ = c.w.post(post{c: c, do: func() { c.released(f) }, own: true}) // fails after the end, when c is gone
+			_ = c.w.post(post{kind: ownPost, c: c, do: func() { c.released(f) }}) // fails after the end, when c is gone
 		}
 	}, nil
 }

@@ -19,15 +19,33 @@ const (
 
 // post is one thing that another goroutine asks of a loop.
 type post struct {
-	c       *Conn
-	message outgoing   // to send to c, if it has an opcode; its data may lie in the arena
+	kind    postKind
+	c       *Conn      // whose it is; nil: nobody's
+	do      func()     // of the first four kinds
+	message outgoing   // of messagePost; its data may lie in the arena
 	at, n   int32      // where in the arena
-	shared  *broadcast // or one to send to c if that is set, else to topic, else to every connection
-	topic   string
-	do      func() // or anything else
-	own     bool   // the engine's, at most a few for each connection: always taken
-	program bool   // the program's: its panic is logged, and it does not outlive the loop
+	shared  *broadcast // of the last two kinds
+	topic   string     // of fanOutPost; empty: it goes to every connection
 }
+
+// postKind says what a post is.
+type postKind uint8
+
+const (
+	taskPost    postKind = iota // the engine does something for a caller
+	ownPost                     // the engine does something for itself: at most a few for each connection, always taken
+	timerPost                   // a timer of the program is set: one for each, always taken
+	programPost                 // the program does something
+	messagePost                 // a message goes to a connection
+	sharedPost                  // a message that others get too goes to a connection
+	fanOutPost                  // one goes to all, or to a topic
+)
+
+// alwaysTaken reports whether a post is taken when the inbox is full.
+func (k postKind) alwaysTaken() bool { return k == ownPost || k == timerPost }
+
+// outlivesLoop reports whether a post is still carried out when its loop has ended.
+func (k postKind) outlivesLoop() bool { return k == taskPost || k == ownPost }
 
 const postBytes = int64(unsafe.Sizeof(post{}))
 
@@ -61,7 +79,7 @@ func (w *worker) postData(p post, payload []byte) error {
 	case b.closed:
 		b.mu.Unlock()
 		return ErrStopped
-	case !p.own && (b.bytes.Load()-postBytes*int64(len(b.posts)) >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
+	case !p.kind.alwaysTaken() && (b.bytes.Load()-postBytes*int64(len(b.posts)) >= inboxBytesMax || len(b.posts) >= inboxPostsMax):
 		b.mu.Unlock()
 		return ErrBackpressure
 	case p.shared != nil:
@@ -119,21 +137,21 @@ func (b *inbox) take() bool {
 
 func (w *worker) carryOut(p *post) {
 	defer w.recoverPost(p)
-	switch {
-	case p.do != nil:
-		if p.program {
-			w.callingAt(onPost, 0)
-		}
+	switch p.kind {
+	case taskPost, ownPost:
 		p.do()
-	case p.shared != nil && p.c != nil:
+	case timerPost, programPost:
+		w.callingAt(onPost, 0)
+		p.do()
+	case sharedPost:
 		defer p.shared.release()
 		p.c.out.queued.Add(-int64(len(p.shared.plain)))
 		p.c.catchUp()
 		p.c.overtaken(p.c.sendShared(p.shared, false))
-	case p.shared != nil:
+	case fanOutPost:
 		defer p.shared.release()
 		w.deliver(p.shared, p.topic)
-	default:
+	case messagePost:
 		if p.message.data == nil {
 			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]
 		}

@@ -47,11 +47,11 @@ func newLate(t *testing.T, cfg Config) *late {
 func (s *server) heldUp(d time.Duration, meanwhile func()) {
 	s.t.Helper()
 	w, held, release := s.running()[0], make(chan struct{}), make(chan struct{})
-	_ = w.post(post{do: func() { close(held); <-release }, own: true})
+	_ = w.post(post{kind: ownPost, do: func() { close(held); <-release }})
 	one(s.t, held, "the loop")
 	meanwhile()
 	s.clock.now.Add(int64(d))
-	_ = w.post(post{do: w.rang, own: true})
+	_ = w.post(post{kind: ownPost, do: w.rang})
 	close(release)
 }
 

@@ -39,7 +39,7 @@ func (l *Loop) Post(f func()) error {
 	if f == nil {
 		panic("engine: Loop.Post was given no function")
 	}
-	return l.w.post(post{do: f, program: true})
+	return l.w.post(post{kind: programPost, do: f})
 }
 
 // After has f called on this loop, once, when d has passed: see Timer.

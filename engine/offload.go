@@ -131,7 +131,7 @@ func (c *Conn) Go(m Message, f func(ctx context.Context, m Message)) error {
 		if c.readNoMore(); first {
 			c.ep.e.offload.submit(c)
 		}
-	} else if first && c.w.post(post{do: c.runFirst, own: true}) != nil {
+	} else if first && c.w.post(post{kind: ownPost, do: c.runFirst}) != nil {
 		c.runFirst() // the loop has ended: nothing runs beside this
 	}
 	return nil
@@ -173,7 +173,7 @@ func (c *Conn) callFirst() {
 	j := o.jobs[0]
 	o.mu.Unlock()
 	failed := c.call(j)
-	if c.w.post(post{do: func() { c.returned(failed) }, own: true}) != nil {
+	if c.w.post(post{kind: ownPost, do: func() { c.returned(failed) }}) != nil {
 		c.returned(failed) // the loop has ended: nothing runs beside this
 	}
 }

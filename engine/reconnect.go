@@ -17,7 +17,7 @@ import (
 // or awaited.
 func (d *dialing) watch() {
 	if d.unwatch == nil && d.ctx.Done() != nil {
-		d.unwatch = context.AfterFunc(d.ctx, func() { _ = d.w.post(post{do: d.cancelled, own: true}) })
+		d.unwatch = context.AfterFunc(d.ctx, func() { _ = d.w.post(post{kind: ownPost, do: d.cancelled}) })
 	}
 }
 
@@ -196,7 +196,7 @@ func (d *dialing) finish() {
 // stop says that no attempt is to follow. Any goroutine may call it.
 func (d *dialing) stop() {
 	if d.over.CompareAndSwap(false, true) {
-		_ = d.w.post(post{own: true, do: func() {
+		_ = d.w.post(post{kind: ownPost, do: func() {
 			if d.waiting {
 				d.finish()
 			}

@@ -32,7 +32,7 @@ func (c *Conn) dispatch(m outgoing) error {
 	}
 	n := int64(len(m.data))
 	c.out.queued.Add(n)
-	err := c.w.postData(post{c: c, message: m}, m.data)
+	err := c.w.postData(post{kind: messagePost, c: c, message: m}, m.data)
 	if err != nil {
 		c.out.queued.Add(-n)
 		c.notTaken(m.op, err)
@@ -48,7 +48,7 @@ func (c *Conn) dispatchShared(b *broadcast) error {
 	n := int64(len(b.plain))
 	c.out.queued.Add(n)
 	b.refs.Add(1)
-	err := c.w.post(post{c: c, shared: b})
+	err := c.w.post(post{kind: sharedPost, c: c, shared: b})
 	if err != nil {
 		b.release()
 		c.out.queued.Add(-n)

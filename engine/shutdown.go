@@ -89,7 +89,7 @@ func (e *Engine) stop(ctx context.Context) {
 	var drained sync.WaitGroup // after that no loop hands a connection to the http.Server
 	for _, w := range e.loops {
 		drained.Add(1)
-		if w.post(post{do: func() { defer drained.Done(); w.drain() }, own: true}) != nil { // the loop has ended
+		if w.post(post{kind: ownPost, do: func() { defer drained.Done(); w.drain() }}) != nil { // the loop has ended
 			drained.Done()
 		}
 	}

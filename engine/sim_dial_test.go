@@ -57,7 +57,7 @@ func (d *simDial) cancel() {
 	if d.ctx.err == nil && d.x != nil {
 		d.s.tracef("the context of a Dial ends")
 		d.ctx.err = context.Canceled
-		_ = d.x.w.post(post{do: d.x.cancelled, own: true})
+		_ = d.x.w.post(post{kind: ownPost, do: d.x.cancelled})
 	}
 }
 
@@ -84,7 +84,7 @@ func (s *sim) connect() bool {
 		return true
 	}
 	s.tracef("an attempt of Dial fails: %v", err)
-	_ = x.w.post(post{do: func() { x.failed(err) }, own: true})
+	_ = x.w.post(post{kind: ownPost, do: func() { x.failed(err) }})
 	return true
 }
 

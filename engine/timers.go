@@ -124,7 +124,7 @@ func (t *Timer) apply() {
 	}
 	t.mu.Unlock()
 	if first {
-		_ = t.w.post(post{do: t.settle, own: true, program: true}) // one for each timer; fails after the end, when no timer runs
+		_ = t.w.post(post{kind: timerPost, do: t.settle}) // one for each timer; fails after the end, when no timer runs
 	}
 }
 

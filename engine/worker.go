@@ -118,7 +118,7 @@ func (w *worker) setAlarm() {
 	}
 	after := time.Until(w.e.began.Add(time.Duration(due) * time.Millisecond))
 	if w.alarm == nil {
-		w.alarm = time.AfterFunc(after, func() { _ = w.post(post{do: w.rang, own: true}) })
+		w.alarm = time.AfterFunc(after, func() { _ = w.post(post{kind: ownPost, do: w.rang}) })
 	} else {
 		w.alarm.Reset(after)
 	}
@@ -193,7 +193,7 @@ func (w *worker) end() (cut int, unsent int64) {
 	w.live.Store(false)
 	for _, p := range w.inbox.close() {
 		switch {
-		case p.do != nil && !p.program: // the end of a function of Go
+		case p.kind.outlivesLoop(): // the end of a function of Go
 			p.do()
 		case p.do == nil:
 			p.lose()
