@@ -21,21 +21,28 @@ type memory struct {
 	takeover budget       // of Config.DeflateTakeoverBytes
 }
 
+// accounts are what a loop told the engine last.
+type accounts struct {
+	held   int64 // bytes in buffers
+	shared int64 // bytes of shared frames in queues
+	grew   bool  // one of the two did, then
+}
+
 // account tells the engine what the loop's buffers hold, if that has changed, and
 // makes room if it grew and the budget is spent.
 func (w *worker) account() {
-	if w.tellHeld(); !w.grew || w.e.overspent() <= 0 {
+	if w.tellHeld(); !w.accounts.grew || w.e.overspent() <= 0 {
 		return
 	}
 	w.e.memory.relief.Lock() // what one loop gives back, no other needs to give
 	defer w.e.memory.relief.Unlock()
-	for before := w.held + 1; w.held < before; { // a shared frame is free when nobody holds it
+	for before := w.accounts.held + 1; w.accounts.held < before; { // a shared frame is free when nobody holds it
 		excess := w.e.overspent()
 		if excess <= 0 {
 			return
 		}
-		before = w.held
-		w.relieve(min(excess, max(w.held, 0)+w.shares))
+		before = w.accounts.held
+		w.relieve(min(excess, max(w.accounts.held, 0)+w.accounts.shared))
 		w.tellHeld()
 	}
 }
@@ -45,11 +52,11 @@ func (w *worker) account() {
 func (w *worker) tellHeld() {
 	held := int64(w.env.Buffers.LentBytes()+w.out.LentBytes()) + w.inbox.held() + w.fans.held()
 	shares := int64(w.out.SharedBytes())
-	w.grew = held > w.held || shares > w.shares
-	if held != w.held {
-		w.e.memory.buffered.Add(held - w.held)
+	w.accounts.grew = held > w.accounts.held || shares > w.accounts.shared
+	if held != w.accounts.held {
+		w.e.memory.buffered.Add(held - w.accounts.held)
 	}
-	w.held, w.shares = held, shares
+	w.accounts.held, w.accounts.shared = held, shares
 }
 
 // overspent is by how much the budget is overspent.

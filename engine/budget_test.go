@@ -30,7 +30,7 @@ func TestBudgetCountsSharedFrames(t *testing.T) {
 		for range 2 {
 			for _, w := range s.loops {
 				for over := make(chan bool, 1); ; {
-					if err := w.post(post{do: func() { over <- w.fans.len() == 0 && w.later.len() == 0 }}); err != nil {
+					if err := w.post(post{do: func() { over <- w.fans.len() == 0 && w.turn.later.len() == 0 }}); err != nil {
 						t.Fatal(err)
 					}
 					if <-over {

@@ -75,7 +75,7 @@ func (k *clockwork) turn() {
 	for moved := true; moved; {
 		moved = false
 		for _, g := range k.sims {
-			if at := g.w.alarmAt; at != 0 && at <= k.now.Milliseconds() {
+			if at := g.w.time.alarmAt; at != 0 && at <= k.now.Milliseconds() {
 				_ = g.w.post(post{kind: ownPost, do: g.w.rang})
 			}
 			if g.awake {

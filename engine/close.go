@@ -89,10 +89,10 @@ func (c *Conn) closeSlow() {
 	}
 	c.missOut()
 	w := c.w
-	if w.cur == c && len(w.env.Out) > w.head {
-		c.noteSent(w.sent)
-		c.noteDiscarded(w.sent)
-		w.env.Out, w.sent = w.env.Out[:w.head], 0
+	if w.batch.conn == c && len(w.env.Out) > w.batch.head {
+		c.noteSent(w.batch.sent)
+		c.noteDiscarded(w.batch.sent)
+		w.env.Out, w.batch.sent = w.env.Out[:w.batch.head], 0
 	}
 	before := c.out.queue.Bytes()
 	c.noteDiscarded(c.out.queue.Discard(&w.out, c.codec))
@@ -182,11 +182,11 @@ func (c *Conn) attend() {
 // noteCut counts what a drain had to cut before its own end.
 func (c *Conn) noteCut(cause error) {
 	w := c.w
-	if !w.draining || c.ep.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
+	if !w.drains.begun || c.ep.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
 		return
 	}
-	w.cut++
-	w.unsent += int64(c.out.queue.Bytes())
+	w.drains.cut++
+	w.drains.unsent += int64(c.out.queue.Bytes())
 }
 
 // tellBacklog lets the program know when the backlog crosses the watermarks.
@@ -231,16 +231,16 @@ func (c *Conn) closed(err error) {
 		c.endSession(c.abnormal(err))
 	}
 	c.enter(phaseGone)
-	w.wheel.Stop(&c.live.timer)
+	w.time.wheel.Stop(&c.live.timer)
 	if r := c.extra; r != nil {
-		w.wheel.Stop(&r.watch.life)
-		w.wheel.Stop(&r.watch.idle)
+		w.time.wheel.Stop(&r.watch.life)
+		w.time.wheel.Stop(&r.watch.idle)
 		if r.in.rates != nil {
-			w.wheel.Stop(&r.in.rates.next)
+			w.time.wheel.Stop(&r.in.rates.next)
 		}
 	}
 	if c.ep.e.life.work.Err() != nil {
-		w.unsent += int64(c.out.queue.Bytes())
+		w.drains.unsent += int64(c.out.queue.Bytes())
 	}
 	c.freeQueue()
 	c.guard(func() { c.codec.Release(&w.env) })

@@ -65,10 +65,10 @@ func (c *Conn) deciding() bool {
 // await leaves the handshake to the function of u, which keeps the request.
 func (c *Conn) await(u *Upgrade) {
 	w := c.w
-	w.request, w.env.Request = nil, protocol.Request{}
+	w.scratch.request, w.env.Request = nil, protocol.Request{}
 	c.needExtra().upgrade = u
-	c.park(w.in)
-	w.in = nil
+	c.park(w.batch.in)
+	w.batch.in = nil
 	c.pause(pausedUpgrade)
 	_ = c.Context()          // made now, so that a hang-up before the function runs finds it
 	_ = c.sock.WatchHangup() // for ctx: while reading is paused nothing else would show it
@@ -113,9 +113,9 @@ func (c *Conn) decided(u *Upgrade, err error) {
 		return
 	}
 	last := w.env.Request
-	w.cur, w.env.Request = c, *u.Request
+	w.batch.conn, w.env.Request = c, *u.Request
 	c.guard(func() { c.answer(u, err) })
-	w.cur, w.env.Request = nil, last
+	w.batch.conn, w.env.Request = nil, last
 	c.uncork()
 	if c.unpause(pausedUpgrade); !c.in.halted {
 		c.resume() // reading could not be paused

@@ -150,8 +150,8 @@ func (s *server) balanced() {
 		if n := w.env.Buffers.Lent(); n != 0 {
 			s.t.Errorf("%d buffers were not given back", n)
 		}
-		if len(w.conns) != 0 || w.wheel.Len() != 0 {
-			s.t.Errorf("%d connections and %d timers are left", len(w.conns), w.wheel.Len())
+		if len(w.conns) != 0 || w.time.wheel.Len() != 0 {
+			s.t.Errorf("%d connections and %d timers are left", len(w.conns), w.time.wheel.Len())
 		}
 	}
 }

@@ -19,7 +19,7 @@ func TestFanOutLeavesTheLoopToOthers(t *testing.T) {
 		_ = c.ep.e.Broadcast(m)
 		c.w.attendDirty()
 		for _, want := range []int{people - 1, people - 1 - perTurn} { // the sender's own leaves with its batch
-			if n := c.w.later.len(); n != want {
+			if n := c.w.turn.later.len(); n != want {
 				t.Errorf("%d wait, not %d", n, want)
 			}
 			done = 0

@@ -214,9 +214,9 @@ func (s *siege) calm() {
 			b.mu.Lock()
 			waiting := int(b.bytes.Load()) + len(b.posts)
 			b.mu.Unlock()
-			if lent := w.env.Buffers.Lent(); lent+len(w.conns)+w.wheel.Len()+len(w.env.Out)+waiting != 0 {
+			if lent := w.env.Buffers.Lent(); lent+len(w.conns)+w.time.wheel.Len()+len(w.env.Out)+waiting != 0 {
 				s.t.Errorf("left on a loop: %d buffers lent, %d connections, %d timers, %d bytes of output, %d in the inbox",
-					lent, len(w.conns), w.wheel.Len(), len(w.env.Out), waiting)
+					lent, len(w.conns), w.time.wheel.Len(), len(w.env.Out), waiting)
 			}
 		}})
 		<-done

@@ -126,7 +126,7 @@ func (c *Conn) plainHTTP(head []byte) {
 		c.refuse(c.ep.e.refusal(protocol.CheckUpgrade(&c.w.env.Request)))
 		return
 	}
-	if c.w.draining {
+	if c.w.drains.begun {
 		_ = c.close(c.goingAway())
 		return
 	}
@@ -136,8 +136,8 @@ func (c *Conn) plainHTTP(head []byte) {
 		c.refuseHandover()
 		return
 	}
-	handed := newHandedConn(s, nc, c.who.remote, append(head, c.w.in...))
-	c.w.in = nil
+	handed := newHandedConn(s, nc, c.who.remote, append(head, c.w.batch.in...))
+	c.w.batch.in = nil
 	c.ep.e.gate.Opened(&c.pass)
 	handed.pass, _ = c.ep.e.gate.Move(&c.pass)
 	select {

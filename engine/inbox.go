@@ -95,7 +95,7 @@ func (w *worker) postData(p post, payload []byte) error {
 	b.bytes.Add(postBytes + int64(len(payload)))
 	b.posts = append(b.posts, p)
 	b.mu.Unlock()
-	if w.live.Load() && (!w.loop.On() || !w.taking) {
+	if w.live.Load() && (!w.loop.On() || !w.turn.takesPosts) {
 		w.loop.Wake()
 	}
 	return nil

@@ -41,9 +41,9 @@ func (c *Conn) peerEnded() {
 func (c *Conn) endOfStream() {
 	if r := c.needExtra(); !r.in.eof {
 		r.in.eof, r.end.last = true, &CloseError{Code: protocol.CloseNormal, Remote: true}
-		c.w.cur = c
+		c.w.batch.conn = c
 		c.guard(c.lastEvent)
-		c.w.cur = nil
+		c.w.batch.conn = nil
 		c.uncork()
 	}
 	if !c.in.halted && c.end.stream != streamCut && c.end.phase.Load() == phaseOpen {

@@ -65,5 +65,5 @@ func (c *Conn) lookForLife() {
 	if (l.state == pinged || l.state == pending) && !paused {
 		next = min(next, now+patience-int64(uint32(now)-l.pingedAt))
 	}
-	c.w.wheel.Arm(&l.timer, next)
+	c.w.time.wheel.Arm(&l.timer, next)
 }

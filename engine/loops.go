@@ -6,7 +6,10 @@ import "time"
 // its timers and what is posted to it have their turns. State that only one
 // loop touches needs no lock. The methods of a Loop may be called from any
 // goroutine, also before Run.
-type Loop struct{ w *worker }
+type Loop struct {
+	w     *worker
+	index int
+}
 
 // Loops returns the engine's loops by their Index: Config.Loops of them, from
 // New on.
@@ -23,7 +26,7 @@ func (e *Engine) Loops() []*Loop {
 func (c *Conn) Loop() *Loop { return &c.w.api }
 
 // Index is the loop's place in Engine.Loops.
-func (l *Loop) Index() int { return l.w.index }
+func (l *Loop) Index() int { return l.index }
 
 // On reports whether the caller runs on this loop: in a callback of one of its
 // connections, in a timer's function, in what was posted to it.

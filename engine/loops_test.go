@@ -114,7 +114,7 @@ func TestPostToAnEngineThatNeverRuns(t *testing.T) {
 	}
 	timer.Reset(0)
 	timer.Stop()
-	if n := l.w.wheel.Len(); n != 0 {
+	if n := l.w.time.wheel.Len(); n != 0 {
 		t.Errorf("%d timers are armed", n)
 	}
 }

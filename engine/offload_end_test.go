@@ -112,7 +112,7 @@ func TestShutdownWaitsForGo(t *testing.T) {
 		s.await("the drain", func() bool { // a loop hears of it like of everything else
 			for _, w := range s.running() {
 				drains := make(chan bool)
-				if w.post(post{kind: ownPost, do: func() { drains <- w.draining }}) != nil || !<-drains {
+				if w.post(post{kind: ownPost, do: func() { drains <- w.drains.begun }}) != nil || !<-drains {
 					return false
 				}
 			}

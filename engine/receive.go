@@ -55,8 +55,8 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	default:
 		c.guard(c.start)
 	}
-	w.cur = nil
-	if w.draining {
+	w.batch.conn = nil
+	if w.drains.begun {
 		_ = c.close(c.goingAway())
 	}
 	w.endTurn()
@@ -72,11 +72,11 @@ func (c *Conn) readable(b []byte) {
 // start sets the codec going.
 func (c *Conn) start() {
 	w := c.w
-	w.cur = c
+	w.batch.conn = c
 	if ev := c.codec.Start(&w.env); ev.Kind == codec.Open {
 		c.guard(c.open)
 	}
-	w.cur = nil
+	w.batch.conn = nil
 	c.uncork()
 }
 
@@ -107,17 +107,17 @@ func (c *Conn) arrived(b []byte) {
 // to this connection meanwhile.
 func (c *Conn) receive(in []byte) {
 	w := c.w
-	w.cur, w.in = c, in
+	w.batch.conn, w.batch.in = c, in
 	if done := c.decode(); !done {
 		done = c.decode() // the rest, with the connection closing: no callback follows
 		if !done {
 			c.cut(errPanic)
 		}
 	}
-	w.cur, w.in = nil, nil
-	if w.got > 0 {
-		c.noteReceived(w.got)
-		w.got = 0
+	w.batch.conn, w.batch.in = nil, nil
+	if w.batch.received > 0 {
+		c.noteReceived(w.batch.received)
+		w.batch.received = 0
 	}
 	c.uncork()
 }
@@ -128,17 +128,17 @@ func (c *Conn) decode() (done bool) {
 	defer c.recoverPanic()
 	w := c.w
 	for c.end.phase.Load() < phaseEnding && c.end.stream != streamCut {
-		if c.in.halted && c.end.phase.Load() == phaseOpen && len(w.in) > 0 {
-			c.park(w.in)
-			w.in = nil // and once more, so that the codec gives back what it lent
+		if c.in.halted && c.end.phase.Load() == phaseOpen && len(w.batch.in) > 0 {
+			c.park(w.batch.in)
+			w.batch.in = nil // and once more, so that the codec gives back what it lent
 		}
-		ev, n := c.codec.Decode(&w.env, w.in)
-		w.in = w.in[n:]
+		ev, n := c.codec.Decode(&w.env, w.batch.in)
+		w.batch.in = w.batch.in[n:]
 		switch ev.Kind {
 		case codec.NeedMore:
 			return true
 		case codec.Message:
-			w.got++
+			w.batch.received++
 			if c.ep.MessagesPerSecond < limit.Unbounded {
 				c.spend(1, 0)
 			}
@@ -172,7 +172,7 @@ func (c *Conn) decode() (done bool) {
 		case codec.Close:
 			c.endSession(w.env.Closed)
 		}
-		if len(w.in) > 0 && w.enough() {
+		if len(w.batch.in) > 0 && w.enough() {
 			c.pause(pausedTurn)
 			w.mark(c)
 		}

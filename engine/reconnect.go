@@ -166,7 +166,7 @@ func (d *dialing) wait(after time.Duration) {
 func (d *dialing) stopWaiting() {
 	d.waiting = false
 	delete(d.w.waiting, d)
-	d.w.wheel.Stop(&d.timer)
+	d.w.time.wheel.Stop(&d.timer)
 }
 
 // Expire implements wheel.Expirer: the wait is over.

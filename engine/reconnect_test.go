@@ -434,12 +434,12 @@ func TestReconnectOverTime(t *testing.T) {
 			t.Fatalf("told %v, want attempt %d", told, attempt)
 		}
 		for now < began+told.Retry.Milliseconds() {
-			w.wheel.Advance(now, nil)
+			w.time.wheel.Advance(now, nil)
 			tries(0)
 			now++
 		}
 		for range 2 { // the wait is rounded up to a millisecond
-			w.wheel.Advance(now, nil)
+			w.time.wheel.Advance(now, nil)
 			now++
 		}
 		tries(1)
@@ -451,12 +451,12 @@ func TestReconnectOverTime(t *testing.T) {
 		d.succeeded(c)
 		now += lasted.Milliseconds()
 		d.lost()
-		if _, ok := w.wheel.Next(); !ok || !d.waiting {
+		if _, ok := w.time.wheel.Next(); !ok || !d.waiting {
 			t.Fatal("no attempt is to follow")
 		}
 		for d.waiting {
 			now++
-			w.wheel.Advance(now, nil)
+			w.time.wheel.Advance(now, nil)
 		}
 		tries(1)
 		want := before + 1
@@ -467,7 +467,7 @@ func TestReconnectOverTime(t *testing.T) {
 			t.Errorf("after a connection that lasted %v: attempt %d, want %d", lasted, d.attempt, want)
 		}
 	}
-	if n := e.gate.Counts().Inside; n != 1 || w.wheel.Len() != 0 {
-		t.Errorf("%d places, %d timers", n, w.wheel.Len())
+	if n := e.gate.Counts().Inside; n != 1 || w.time.wheel.Len() != 0 {
+		t.Errorf("%d places, %d timers", n, w.time.wheel.Len())
 	}
 }

@@ -80,7 +80,7 @@ func (c *Conn) notTaken(op protocol.Opcode, err error) {
 // corking reports whether the caller answers c in the midst of its own batch,
 // which is when most messages are sent.
 func (c *Conn) corking() bool {
-	return c.end.phase.Load() == phaseOpen && c.w.loop.On() && c.w.cur == c && !c.out.congested && c.w.fans.len() == 0
+	return c.end.phase.Load() == phaseOpen && c.w.loop.On() && c.w.batch.conn == c && !c.out.congested && c.w.fans.len() == 0
 }
 
 // cork encodes a message behind what answers the batch already.
@@ -92,7 +92,7 @@ func (c *Conn) cork(op protocol.Opcode, data []byte, plain bool) error {
 	}
 	w.env.Out = out
 	if !op.Control() {
-		w.sent++
+		w.batch.sent++
 	}
 	if len(w.env.Out) >= corkBytesMax {
 		c.uncork()
@@ -120,7 +120,7 @@ func (c *Conn) sendNow(m outgoing) error {
 			return err
 		}
 	}
-	if w.cur == c {
+	if w.batch.conn == c {
 		return c.cork(m.op, m.data, m.plain)
 	}
 	return c.enqueue(m)
@@ -174,7 +174,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 			c.noteReplaced()
 		}
 	case outq.SendRemovable:
-		if w.cur == c {
+		if w.batch.conn == c {
 			c.uncork() // what was sent before goes before
 			before = c.out.queue.Bytes()
 		}
@@ -194,18 +194,18 @@ func (m *outgoing) room() int { return len(m.data) + protocol.HeaderBytesMax }
 // is under way.
 func (c *Conn) appendOutput(f func()) {
 	w := c.w
-	if w.cur == c {
+	if w.batch.conn == c {
 		f()
 		return
 	}
 	cork := w.env.Out
-	w.env.Out = w.spare[:0]
+	w.env.Out = w.scratch.output[:0]
 	var words []byte
 	func() {
 		defer func() { words, w.env.Out = w.env.Out, cork }() // also if f, a user's codec, panics
 		f()
 	}()
-	w.spare = words[:0]
+	w.scratch.output = words[:0]
 	if len(words) > 0 {
 		c.enqueueFrames(words)
 	}

@@ -18,10 +18,10 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 	}
 	w := c.w
 	s := b.frame(c)
-	if w.cur == c {
+	if w.batch.conn == c {
 		if len(s.Frame) <= outq.ShareBytesMin { // a chunk of its own would cost more than the copy
 			w.env.Out = append(w.env.Out, s.Frame...)
-			if w.sent++; len(w.env.Out) >= corkBytesMax {
+			if w.batch.sent++; len(w.env.Out) >= corkBytesMax {
 				c.uncork()
 			}
 			return nil

@@ -136,7 +136,7 @@ func (e *Engine) stop(ctx context.Context) {
 
 // drain says goodbye to every connection of a loop, on that loop.
 func (w *worker) drain() {
-	w.draining = true
+	w.drains.begun = true
 	for d := range w.waiting {
 		d.finish()
 	}

@@ -13,11 +13,11 @@ import (
 func (s *sim) check(l *simLoop) {
 	w := l.w
 	s.writes = 0
-	if w.cur != nil || len(w.env.Out) != 0 || len(w.dirty) != 0 || w.got != 0 || w.sent != 0 || w.head != 0 {
-		s.failf("something is left at the end of a turn: cork %d, dirty %d, got %d, sent %d, head %d", len(w.env.Out), len(w.dirty), w.got, w.sent, w.head)
+	if w.batch.conn != nil || len(w.env.Out) != 0 || len(w.turn.dirty) != 0 || w.batch.received != 0 || w.batch.sent != 0 || w.batch.head != 0 {
+		s.failf("something is left at the end of a turn: cork %d, dirty %d, got %d, sent %d, head %d", len(w.env.Out), len(w.turn.dirty), w.batch.received, w.batch.sent, w.batch.head)
 	}
-	if due, ok := w.wheel.Next(); ok && (w.alarmAt == 0 || w.alarmAt > due) {
-		s.failf("the alarm is set to %d, a timer is due at %d", w.alarmAt, due)
+	if due, ok := w.time.wheel.Next(); ok && (w.time.alarmAt == 0 || w.time.alarmAt > due) {
+		s.failf("the alarm is set to %d, a timer is due at %d", w.time.alarmAt, due)
 	}
 	if w.fans.len() > 0 && !l.awake {
 		s.failf("%d fan-outs wait for a turn that does not come", w.fans.len())

@@ -115,8 +115,8 @@ func (s *sim) outlive() {
 			}
 		}
 		for _, l := range s.loops {
-			if l.w.alarmAt != 0 {
-				next = min(next, l.w.alarmAt)
+			if l.w.time.alarmAt != 0 {
+				next = min(next, l.w.time.alarmAt)
 			}
 		}
 		switch {
@@ -186,7 +186,7 @@ func (s *sim) ended() {
 		if len(l.w.conns) != 0 {
 			s.failf("%d connections are listed", len(l.w.conns))
 		}
-		timers += l.w.wheel.Len()
+		timers += l.w.time.wheel.Len()
 	}
 	if timers != s.graces {
 		s.failf("%d timers run, %d of them for sessions", timers, s.graces)

@@ -253,7 +253,7 @@ func (s *sim) onMessage(cc *Conn, m Message) {
 		}
 		p.seen++
 	}
-	if (c.ordered > 0 || c.active || c.l.w.draining) && !s.cfg.noPause {
+	if (c.ordered > 0 || c.active || c.l.w.drains.begun) && !s.cfg.noPause {
 		s.failf("%v: a message while a function of Go runs, or in a shutdown", c)
 	}
 	if c.resuming && !s.cfg.noPause {

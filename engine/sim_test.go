@@ -168,7 +168,7 @@ func (s *sim) live() (live []*simConn) {
 func (s *sim) advance(ms int64) {
 	s.now += ms
 	for _, l := range s.loops {
-		if at := l.w.alarmAt; at != 0 && at <= s.now && !l.rung && (s.calm || s.chance(800)) {
+		if at := l.w.time.alarmAt; at != 0 && at <= s.now && !l.rung && (s.calm || s.chance(800)) {
 			l.rung = true
 			_ = l.w.post(post{do: func() { l.rung = false; l.w.rang() }})
 		}

@@ -136,10 +136,10 @@ const (
 // advance expires the timers that are due, as many as a turn has time for.
 func (w *worker) advance() {
 	now := w.now()
-	if due, ok := w.wheel.Next(); ok && now-due >= lateAfter.Milliseconds() {
-		w.lateUntil = now + secondLook.Milliseconds()
+	if due, ok := w.time.wheel.Next(); ok && now-due >= lateAfter.Milliseconds() {
+		w.time.lateUntil = now + secondLook.Milliseconds()
 	}
-	w.wheel.Advance(now, w.enough) // the alarm is set for the others
+	w.time.wheel.Advance(now, w.enough) // the alarm is set for the others
 }
 
 // looksAgain is asked when t, a timer that cuts, ran out. It reports that it is
@@ -149,7 +149,7 @@ func (w *worker) looksAgain(t *wheel.Timer) bool {
 	if t.Again() {
 		return false
 	}
-	w.wheel.Again(t, max(w.now()+1, w.lateUntil))
+	w.time.wheel.Again(t, max(w.now()+1, w.time.lateUntil))
 	return true
 }
 
@@ -166,8 +166,8 @@ func (e *Engine) lastLook(ctx context.Context) {
 	defer tick.Stop()
 	for _, w := range e.loops {
 		for range 2 { // what was ready before the first is served before the second
-			from := w.rounds.Load()
-			for w.loop.Wake(); w.live.Load() && w.rounds.Load() == from; {
+			from := w.turn.rounds.Load()
+			for w.loop.Wake(); w.live.Load() && w.turn.rounds.Load() == from; {
 				<-tick.C
 			}
 		}

@@ -151,11 +151,11 @@ func (t *Timer) carryOut() {
 
 // arm has the wheel call at or after due, by less than a millisecond.
 func (t *Timer) arm(due time.Duration) {
-	t.w.wheel.Arm(&t.entry, int64((due+time.Millisecond-1)/time.Millisecond))
+	t.w.time.wheel.Arm(&t.entry, int64((due+time.Millisecond-1)/time.Millisecond))
 }
 
 func (t *Timer) disarm() {
-	t.w.wheel.Stop(&t.entry)
+	t.w.time.wheel.Stop(&t.entry)
 	if t.linked {
 		t.c.unlink(t)
 	}

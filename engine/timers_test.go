@@ -35,7 +35,7 @@ func TestTicksDoNotDrift(t *testing.T) {
 		})
 		k.turn()
 		for n < 5000 && !t.Failed() {
-			next := time.Duration(k.loops[0].alarmAt) * time.Millisecond
+			next := time.Duration(k.loops[0].time.alarmAt) * time.Millisecond
 			if next <= k.now || next > k.now+period+time.Millisecond {
 				t.Fatalf("%v: at %v the alarm is set to %v", period, k.now, next)
 			}
@@ -181,7 +181,7 @@ func TestTimerModel(t *testing.T) {
 			x.timer.Stop()
 		}
 		k.turn()
-		if n := k.loops[0].wheel.Len() + k.loops[1].wheel.Len(); n != 0 || calls == 0 {
+		if n := k.loops[0].time.wheel.Len() + k.loops[1].time.wheel.Len(); n != 0 || calls == 0 {
 			t.Fatalf("seed %d: %d timers are left after %d calls", seed, n, calls)
 		}
 	}
@@ -286,9 +286,9 @@ func TestTimersAllocateNothing(t *testing.T) {
 	}
 	k.turn()
 	measure("a tick", func() {
-		k.loops[0].alarmAt = 0
+		k.loops[0].time.alarmAt = 0
 		k.now += time.Millisecond
-		k.loops[0].wheel.Advance(k.now.Milliseconds(), nil)
+		k.loops[0].time.wheel.Advance(k.now.Milliseconds(), nil)
 	})
 	if ticks < 1000 {
 		t.Errorf("%d ticks", ticks)
@@ -300,8 +300,8 @@ func TestTimersAllocateNothing(t *testing.T) {
 	for range 10_000 {
 		k.After(time.Hour, func() {})
 	}
-	if k.turn(); k.loops[0].wheel.Len() != 10_002 || runtime.NumGoroutine() > before {
-		t.Errorf("%d timers, %d goroutines, before %d", k.loops[0].wheel.Len(), runtime.NumGoroutine(), before)
+	if k.turn(); k.loops[0].time.wheel.Len() != 10_002 || runtime.NumGoroutine() > before {
+		t.Errorf("%d timers, %d goroutines, before %d", k.loops[0].time.wheel.Len(), runtime.NumGoroutine(), before)
 	}
 }
 
@@ -476,7 +476,7 @@ func TestTooManyTimers(t *testing.T) {
 	cl := s.dial("/", nil)
 	c := <-opened
 	s.onLoop(c, func() {
-		if n := s.loops[0].wheel.Len(); c.end.phase.Load() != phaseOpen || n != timersPerConnMax+1 {
+		if n := s.loops[0].time.wheel.Len(); c.end.phase.Load() != phaseOpen || n != timersPerConnMax+1 {
 			t.Errorf("in phase %d, %d timers", c.end.phase.Load(), n)
 		}
 	})
@@ -507,7 +507,7 @@ func TestTimersAreInterrupted(t *testing.T) {
 		if l.Woken(); ran != want {
 			t.Errorf("%d timers ran, not %d", ran, want)
 		}
-		if due, ok := w.wheel.Next(); want < timers && (!ok || w.alarmAt == 0 || w.alarmAt > due) {
+		if due, ok := w.time.wheel.Next(); want < timers && (!ok || w.time.alarmAt == 0 || w.time.alarmAt > due) {
 			t.Error("no alarm is set for the others")
 		}
 	}

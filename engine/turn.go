@@ -1,6 +1,9 @@
 package engine
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // A turn is what a loop does at one event: input of a socket, room to write, a
 // wake-up. Everybody else on the loop waits for its end. So whatever does many
@@ -29,10 +32,19 @@ type pace struct {
 	read  time.Duration // and last
 }
 
+// turn is what a loop keeps of its turns.
+type turn struct {
+	pace       pace
+	dirty      []*Conn       // to be attended to at the end of this turn
+	later      fifo[*Conn]   // to be attended to after other events had their turn
+	takesPosts bool          // takePosts is to come or under way: the loop need not wake itself
+	rounds     atomic.Uint64 // calls of Woken: between two of them everything that is ready is served
+}
+
 // beginTurn and endTurn frame everything that a loop does at one event.
 func (w *worker) beginTurn() {
 	w.watch.turn.Add(1)
-	w.pace.begin()
+	w.turn.pace.begin()
 }
 
 func (w *worker) inTurn() bool { return w.watch.turn.Load()%2 == 1 }
@@ -40,7 +52,7 @@ func (w *worker) inTurn() bool { return w.watch.turn.Load()%2 == 1 }
 // beginPart gives what follows a turnTimeMax of its own.
 func (w *worker) beginPart() {
 	w.called()
-	w.pace.begin()
+	w.turn.pace.begin()
 }
 
 func (p *pace) begin() { p.known, p.left = false, min(p.next, paceFirst) }
@@ -48,13 +60,13 @@ func (p *pace) begin() { p.known, p.left = false, min(p.next, paceFirst) }
 // enough is asked after each of many things. It reports whether the turn has
 // lasted for turnTimeMax.
 func (w *worker) enough() bool {
-	w.pace.left--
-	return w.pace.left <= 0 && w.look()
+	w.turn.pace.left--
+	return w.turn.pace.left <= 0 && w.look()
 }
 
 // look reads the clock. If the last things were slow, it does so sooner again.
 func (w *worker) look() (enough bool) {
-	p := &w.pace
+	p := &w.turn.pace
 	if f := w.e.test.tired; f != nil {
 		return f()
 	}
@@ -79,13 +91,13 @@ func (w *worker) look() (enough bool) {
 // left; each part gets at least one thing done.
 func (w *worker) Woken() {
 	w.beginTurn()
-	w.rounds.Add(1)
-	w.taking = true
+	w.turn.rounds.Add(1)
+	w.turn.takesPosts = true
 	w.called()
 	w.advance()
 	w.beginPart()
 	w.takePosts()
-	w.taking = false
+	w.turn.takesPosts = false
 	w.beginPart()
 	w.fanOut(w.enough)
 	w.beginPart()
@@ -107,7 +119,7 @@ const (
 func (w *worker) mark(c *Conn) {
 	if c.marked == unmarked {
 		c.marked = markedDirty
-		w.dirty = append(w.dirty, c)
+		w.turn.dirty = append(w.turn.dirty, c)
 	}
 }
 
@@ -116,7 +128,7 @@ func (w *worker) mark(c *Conn) {
 func (w *worker) markLater(c *Conn) {
 	if c.marked == unmarked {
 		c.marked = markedLater
-		w.later.push(c)
+		w.turn.later.push(c)
 	}
 }
 
@@ -124,12 +136,12 @@ func (w *worker) markLater(c *Conn) {
 // write once, whatever was sent to them. Attending may mark more.
 func (w *worker) endTurn() {
 	w.attendDirty()
-	for w.account(); len(w.dirty) > 0; w.account() { // it closed some
+	for w.account(); len(w.turn.dirty) > 0; w.account() { // it closed some
 		w.attendDirty()
 	}
 	w.setAlarm()
 	w.stats.tell()
-	if w.later.len() > 0 || w.fans.len() > 0 {
+	if w.turn.later.len() > 0 || w.fans.len() > 0 {
 		w.loop.Wake()
 	}
 	w.watch.turn.Add(1)
@@ -137,9 +149,9 @@ func (w *worker) endTurn() {
 
 func (w *worker) attendDirty() {
 	enough := false
-	for i := 0; i < len(w.dirty); i++ {
-		c := w.dirty[i]
-		w.dirty[i] = nil
+	for i := 0; i < len(w.turn.dirty); i++ {
+		c := w.turn.dirty[i]
+		w.turn.dirty[i] = nil
 		c.marked = unmarked
 		if enough {
 			w.markLater(c)
@@ -148,13 +160,13 @@ func (w *worker) attendDirty() {
 		c.attend()
 		enough = w.enough()
 	}
-	w.dirty = w.dirty[:0]
+	w.turn.dirty = w.turn.dirty[:0]
 }
 
 // attendLater attends to those who wait for it.
 func (w *worker) attendLater() {
-	for n := w.later.len(); n > 0; n-- {
-		c := w.later.pop()
+	for n := w.turn.later.len(); n > 0; n-- {
+		c := w.turn.later.pop()
 		c.marked = unmarked
 		c.in.paused &^= pausedTurn
 		c.attend()

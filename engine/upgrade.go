@@ -52,11 +52,11 @@ func (c *Conn) upgrade() {
 // show returns the request at hand as OnUpgrade may see it: at an address that
 // nothing else has, so that a function of Upgrade.Go can keep it.
 func (w *worker) show() *protocol.Request {
-	if w.request == nil {
-		w.request = new(protocol.Request)
+	if w.scratch.request == nil {
+		w.scratch.request = new(protocol.Request)
 	}
-	*w.request, w.env.Shown = w.env.Request, true
-	return w.request
+	*w.scratch.request, w.env.Shown = w.env.Request, true
+	return w.scratch.request
 }
 
 // answer answers the handshake in env.Request.
@@ -74,7 +74,7 @@ func (c *Conn) answer(u *Upgrade, err error) {
 	if u.Handler != nil {
 		c.h = u.Handler
 	}
-	c.w.head = len(c.w.env.Out)
+	c.w.batch.head = len(c.w.env.Out)
 	c.shown = requestHead
 	defer func() { c.shown = noHead }() // also if OnOpen panics
 	c.open()

@@ -170,7 +170,7 @@ func TestBatchIsInterrupted(t *testing.T) {
 	if !slices.Equal(first, want) {
 		t.Errorf("received %q", first)
 	}
-	if c := w.conns[0]; c.in.halted || c.in.paused != 0 || w.later.len() != 0 {
+	if c := w.conns[0]; c.in.halted || c.in.paused != 0 || w.turn.later.len() != 0 {
 		t.Error("the connection does not go on reading")
 	}
 }

@@ -18,59 +18,68 @@ import (
 // worker is the engine's side of one loop. All but conns and inbox belongs to
 // the loop's goroutine.
 type worker struct {
-	e     *Engine
-	api   Loop        // as programs know it
-	index int         // in Engine.loops
-	loop  *loop.Loop  // nil before Run
-	live  atomic.Bool // it runs: loop may be used by anybody
-	env   codec.Env   // env.Out is the cork: the output of the connection at hand
-	cur   *Conn       // the connection at hand: its input is being decoded
-	in    []byte      // what is left of that input
-	got   uint64      // messages decoded from it
-	head  int         // bytes of the cork that are no frames: the handshake's answer
-	sent  int         // messages encoded into the cork
-	dirty []*Conn     // to be attended to at the end of this turn
-	later fifo[*Conn] // to be attended to after other events had their turn
-	fans  fanOuts
-	pace  pace
+	e       *Engine
+	api     Loop        // as programs know it
+	loop    *loop.Loop  // nil before Run
+	live    atomic.Bool // it runs: loop may be used by anybody
+	env     codec.Env   // env.Out is the cork: the output of the connection at hand
+	batch   batch
+	turn    turn
+	fans    fanOuts
+	out     outq.Pool // memory of the queues
+	scratch scratch
 
-	out    outq.Pool // memory of the queues
-	pieces [][]byte  // scratch of flush
-	spare  []byte    // scratch of say
+	accounts accounts
+	drains   drainState
+	time     loopTime
+	waiting  map[*dialing]struct{} // for their next attempt
 
-	request *protocol.Request // scratch of show
+	inbox inbox
+	watch watch
 
-	held     int64 // bytes in buffers, as account told it last
-	shares   int64 // bytes of shared frames in queues, as account saw them last
-	grew     bool  // one of the two did, then
-	draining bool
-	cut      int   // connections that a drain cut before its end
-	unsent   int64 // bytes dropped by that, and when the loop ended
-
-	wheel     wheel.Wheel
-	lateUntil int64       // nobody is cut before: the loop was late
-	alarm     *time.Timer // the loop's one runtime timer
-	alarmAt   int64       // what it is set to, 0 if it is not
-
-	waiting map[*dialing]struct{} // for their next attempt
-
-	inbox  inbox
-	taking bool // takePosts is to come or under way: the loop need not wake itself
-	watch  watch
-	rounds atomic.Uint64 // calls of Woken: between two of them everything that is ready is served
-
-	mu    sync.Mutex // guards what follows, which the loop changes and others read
+	mu    sync.Mutex // guards conns, which the loop changes and others read
 	conns []*Conn    // all on this loop, in no order
 
 	stats  loopStats
 	topics map[string]*topic
 }
 
+// batch is the input of one connection that is being decoded, and its output.
+type batch struct {
+	conn     *Conn
+	in       []byte // what is left of the input
+	received uint64 // messages decoded from it
+	head     int    // bytes of the cork that are no frames: the handshake's answer
+	sent     int    // messages encoded into the cork
+}
+
+// scratch is memory that serves again.
+type scratch struct {
+	pieces  [][]byte          // of flush
+	output  []byte            // of appendOutput
+	request *protocol.Request // of show
+}
+
+// drainState is what a shutdown did to the loop's connections.
+type drainState struct {
+	begun  bool
+	cut    int   // connections that were cut before the end of the drain
+	unsent int64 // bytes dropped by that, and when the loop ended
+}
+
+// loopTime has the timers of a loop.
+type loopTime struct {
+	wheel     wheel.Wheel
+	lateUntil int64       // nobody is cut before: the loop was late
+	alarm     *time.Timer // the loop's one runtime timer
+	alarmAt   int64       // what it is set to, 0 if it is not
+}
+
 func newWorker(e *Engine, index int) *worker {
 	var seed [32]byte
 	_, _ = rand.Read(seed[:]) // never fails
-	w := &worker{e: e, index: index}
-	w.api.w = w
+	w := &worker{e: e}
+	w.api = Loop{w, index}
 	w.out.Buffers = &w.env.Buffers
 	w.env.Random = mrand.NewChaCha8(seed).Uint64 // cryptographically strong
 	return w
@@ -100,34 +109,34 @@ func (w *worker) now() int64 { return w.e.elapsed().Milliseconds() }
 // arm sets a connection's timer; NoLimit never expires.
 func (w *worker) arm(t *wheel.Timer, d time.Duration) {
 	if limit.Endless(d) {
-		w.wheel.Stop(t)
+		w.time.wheel.Stop(t)
 		return
 	}
-	w.wheel.Arm(t, w.now()+int64((d+time.Millisecond-1)/time.Millisecond))
+	w.time.wheel.Arm(t, w.now()+int64((d+time.Millisecond-1)/time.Millisecond))
 }
 
 // setAlarm keeps the runtime timer at or before the wheel's next work.
 func (w *worker) setAlarm() {
-	due, ok := w.wheel.Next()
-	if !ok || w.alarmAt != 0 && w.alarmAt <= due {
+	due, ok := w.time.wheel.Next()
+	if !ok || w.time.alarmAt != 0 && w.time.alarmAt <= due {
 		return
 	}
-	w.alarmAt = due
+	w.time.alarmAt = due
 	if w.e.test.clock != nil {
 		return // who simulates the time looks at alarmAt and calls rang
 	}
 	after := time.Until(w.e.began.Add(time.Duration(due) * time.Millisecond))
-	if w.alarm == nil {
-		w.alarm = time.AfterFunc(after, func() { _ = w.post(post{kind: ownPost, do: w.rang}) })
+	if w.time.alarm == nil {
+		w.time.alarm = time.AfterFunc(after, func() { _ = w.post(post{kind: ownPost, do: w.rang}) })
 	} else {
-		w.alarm.Reset(after)
+		w.time.alarm.Reset(after)
 	}
 }
 
 // rang runs on the loop after the runtime timer; Woken has advanced the wheel
 // or does so at its next turn.
 func (w *worker) rang() {
-	w.alarmAt = 0
+	w.time.alarmAt = 0
 	w.advance()
 }
 
@@ -162,9 +171,9 @@ func (w *worker) remove(c *Conn) {
 func (w *worker) trim() {
 	w.env.Buffers.Trim()
 	w.out.Trim()
-	w.env.Out, w.spare = nil, nil
-	if w.later.len() == 0 {
-		w.later = fifo[*Conn]{}
+	w.env.Out, w.scratch.output = nil, nil
+	if w.turn.later.len() == 0 {
+		w.turn.later = fifo[*Conn]{}
 	}
 	if w.fans.len() == 0 {
 		w.fans.fifo = fifo[fanOut]{}
@@ -187,8 +196,8 @@ func (w *worker) snapshot() []*Conn {
 // end is called after the loop ended, and reports what a drain cut before that,
 // and the bytes that were dropped.
 func (w *worker) end() (cut int, unsent int64) {
-	if w.alarm != nil {
-		w.alarm.Stop()
+	if w.time.alarm != nil {
+		w.time.alarm.Stop()
 	}
 	w.live.Store(false)
 	for _, p := range w.inbox.close() {
@@ -201,5 +210,5 @@ func (w *worker) end() (cut int, unsent int64) {
 	}
 	w.fans.drop()
 	w.stats.tell()
-	return w.cut, w.unsent
+	return w.drains.cut, w.drains.unsent
 }

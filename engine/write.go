@@ -32,8 +32,8 @@ func (c *Conn) uncork() {
 	if w.env.Out = out[:0]; cap(out) > corkKeepMax {
 		w.env.Out = nil
 	}
-	messages, head := w.sent, w.head
-	w.sent, w.head = 0, 0
+	messages, head := w.batch.sent, w.batch.head
+	w.batch.sent, w.batch.head = 0, 0
 	c.noteSent(messages)
 	if !c.out.framed { // an HTTP answer
 		head = len(out)
@@ -48,8 +48,8 @@ func (c *Conn) uncork() {
 	n := 0
 	var err error
 	if c.end.stream != streamCut {
-		w.pieces = append(w.pieces[:0], out)
-		n, err = c.write(w.pieces)
+		w.scratch.pieces = append(w.scratch.pieces[:0], out)
+		n, err = c.write(w.scratch.pieces)
 	}
 	switch {
 	case err != nil:
@@ -122,12 +122,12 @@ func (c *Conn) flush() {
 	}
 	w := c.w
 	for !c.out.queue.Empty() {
-		w.pieces = c.out.queue.Pieces(w.pieces[:0], loop.PiecesMax)
+		w.scratch.pieces = c.out.queue.Pieces(w.scratch.pieces[:0], loop.PiecesMax)
 		total := 0
-		for _, p := range w.pieces {
+		for _, p := range w.scratch.pieces {
 			total += len(p)
 		}
-		n, err := c.write(w.pieces)
+		n, err := c.write(w.scratch.pieces)
 		before := c.out.queue.Bytes()
 		c.noteWritten(n, c.out.queue.Wrote(&w.out, n))
 		c.recount(before)
@@ -154,7 +154,7 @@ func (c *Conn) flush() {
 func (c *Conn) decongest() {
 	c.out.congested = false
 	if c.extra != nil {
-		c.w.wheel.Stop(&c.extra.watch.stall)
+		c.w.time.wheel.Stop(&c.extra.watch.stall)
 	}
 }
 
