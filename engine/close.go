@@ -50,7 +50,7 @@ func (c *Conn) goingAway() *CloseError {
 	return &CloseError{Code: protocol.CloseGoingAway, Reason: "the " + who + " is going away", Err: ErrStopped}
 }
 
-// close begins to close from this side: the codec says its farewell behind
+// close begins to close from this side: the codec writes its close frame behind
 // what is queued, and the peer's answer is awaited. It calls nothing back.
 func (c *Conn) close(info *CloseError) error {
 	if c.end.phase.Load() >= phaseClosing {

@@ -73,7 +73,7 @@ func (l *lines) Encode(_ *codec.Env, dst []byte, op protocol.Opcode, payload []b
 // Unit is the line at the front of b: a policy that drops messages drops whole lines.
 func (l *lines) Unit(b []byte) (int, bool) { return bytes.IndexByte(b, '\n') + 1, true }
 
-// Close has nothing to say: the end of the stream is the farewell.
+// Close writes nothing: the end of the stream says enough.
 func (l *lines) Close(*codec.Env, protocol.CloseCode, string) bool {
 	l.closing = true
 	return false

@@ -22,7 +22,7 @@ type fanOut struct {
 }
 
 // fanOuts are those of a loop that are not done, in the order of publishing.
-// They are numbered. Conn.told is the last of which a connection needs no more:
+// They are numbered. listed.told is the last of which a connection needs no more:
 // it got the message, or was no member. Before anything else is sent to a
 // connection, or its place in a list changes, it gets all that are due to it
 // (Conn.catchUp). So order is kept, and nobody is passed over or told twice.

@@ -167,7 +167,7 @@ func TestLateEndOfStream(t *testing.T) {
 	}
 	x.answer(codec.Close)
 	_ = one(t, x.closed, "OnClose")
-	x.await("the farewell", func() (said bool) {
+	x.await("the end of the stream", func() (said bool) {
 		x.onLoop(x.conn, func() { said = x.conn.end.stream == streamEnded })
 		return said
 	})

@@ -50,7 +50,7 @@ type Timer struct {
 
 	entry          wheel.Timer // these are the loop's
 	linked         bool
-	newer, earlier *Timer // its neighbours in rare.timers
+	newer, earlier *Timer // its neighbours in extra.timers
 
 	mu      sync.Mutex // guards what follows
 	armed   bool

@@ -102,7 +102,7 @@ func (e *Engine) Subscribers(topic string) int {
 // subscribed reports whether c, asked on its loop, is a member already.
 func (c *Conn) subscribed(name string) bool { return c.w.loop.On() && c.member(name) >= 0 }
 
-// member finds the subscription in rare.topics, or -1.
+// member finds the subscription in extra.topics, or -1.
 func (c *Conn) member(name string) int {
 	if t := c.w.topics[name]; t != nil {
 		return c.memberOf(t)
