@@ -195,6 +195,32 @@ func TestLimitsPerAddress(t *testing.T) {
 	}
 }
 
+// TestUnnamedClients: who spoils what the proxies say of it, or whom they do not
+// name, is not taken for the proxy: all of those share the limits of one client.
+func TestUnnamedClients(t *testing.T) {
+	s := serve(t, Config{TrustedProxies: []string{"127.0.0.1"}, ConnectionsPerAddressMax: 1}, Handler{OnMessage: echo})
+	proxy := netip.MustParseAddr("127.0.0.1")
+	for _, field := range []string{
+		`Forwarded: for="6.6.6.6, for=198.51.100.1`, // the client's open quote in front of the proxy's word
+		"Forwarded: for=198.51.100.1;for=198.51.100.1",
+		"Forwarded: for=unknown",
+		"Forwarded: for=_hidden",
+		"Forwarded: ,",
+		"X-Forwarded-For: unknown",
+	} {
+		s.await("the place", func() bool { return s.gate.Of(proxy) == 0 })
+		name, value, _ := strings.Cut(field, ": ")
+		first := s.dial("/", nil, protocol.Field{Name: name, Value: value})
+		if r, _ := s.exchange(upgradeHead(field) + "\x88\x80\x00\x00\x00\x00"); r.StatusCode != 429 {
+			t.Errorf("%s: the second gets %s", field, r.Status)
+		}
+		if r, _ := s.exchange(upgradeHead() + "\x88\x80\x00\x00\x00\x00"); r.StatusCode != 101 {
+			t.Errorf("the proxy itself gets %s", r.Status)
+		}
+		_ = first.Conn.Close()
+	}
+}
+
 // TestClientStaysThroughHTTP: what a PROXY header said holds for the life of the
 // connection, through Config.HTTP and back, and counts once.
 func TestClientStaysThroughHTTP(t *testing.T) {

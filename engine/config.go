@@ -76,7 +76,8 @@ type Config struct {
 	TrustedProxies []string
 
 	// Limits per client address, as TrustedProxies defines it. Loopback
-	// addresses and the trusted proxies' own are exempt.
+	// addresses and the trusted proxies' own are exempt. Clients that a proxy does
+	// not name, as with "Forwarded: for=unknown", count as one.
 	ConnectionsPerAddressMax   int // open at once; above: 429
 	AcceptsPerAddressPerSecond int // new ones; above: 429
 

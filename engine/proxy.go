@@ -115,7 +115,10 @@ func (c *Conn) fromProxy(b []byte) {
 	}
 	head := r.in.head[n:]
 	r.in.head, r.in.proxy = nil, false
-	if c.identify(said.Source.Addr()); c.end.phase.Load() >= phaseEnding {
+	if client := said.Source.Addr(); client.IsValid() {
+		c.identify(client)
+	}
+	if c.end.phase.Load() >= phaseEnding {
 		return
 	}
 	c.start()
@@ -124,8 +127,8 @@ func (c *Conn) fromProxy(b []byte) {
 	}
 }
 
-// identify notes the client that a trusted proxy named, and holds the limits
-// per address against it.
+// identify notes the client that a trusted proxy named, invalid if it named
+// nobody, and holds the limits per address against it.
 func (c *Conn) identify(client netip.Addr) {
 	if why := c.ep.e.gate.Identify(&c.pass, client, c.w.now()); why != admit.Admitted {
 		c.turnAway(refusalOf(why))
@@ -142,16 +145,20 @@ func (c *Conn) turnAway(e *codec.HandshakeError) {
 }
 
 // forwarded finds the client in the fields that proxies add: the last address
-// that is not a trusted proxy's own, since everything before it is hearsay.
-func (p *proxies) forwarded(f protocol.Fields) netip.Addr {
+// that is not a trusted proxy's own, since everything before it is hearsay. It
+// reports false if there are no such fields: then the proxy asks for itself.
+func (p *proxies) forwarded(f protocol.Fields) (client netip.Addr, said bool) {
 	chain := f.ForwardedFor()
 	if f.Count("Forwarded") == 0 {
+		if f.Count("X-Forwarded-For") == 0 {
+			return netip.Addr{}, false
+		}
 		chain = f.XForwardedFor()
 	}
 	for i, a := range slices.Backward(chain) {
 		if i == 0 || !p.trust(a) {
-			return a // perhaps invalid: then nothing before it can be believed either
+			return a, true // perhaps invalid: then nothing before it can be believed either
 		}
 	}
-	return netip.Addr{}
+	return netip.Addr{}, true
 }

@@ -15,7 +15,10 @@ import (
 func (c *Conn) upgrade() {
 	r := &c.w.env.Request
 	if c.ep.proxies.trustPeer(c.who.remote) {
-		if c.identify(c.ep.proxies.forwarded(r.Fields)); c.end.phase.Load() >= phaseEnding {
+		if client, said := c.ep.proxies.forwarded(r.Fields); said {
+			c.identify(client)
+		}
+		if c.end.phase.Load() >= phaseEnding {
 			return
 		}
 	}

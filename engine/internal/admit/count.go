@@ -37,9 +37,6 @@ func (g *Gate) endHalf(p *Pass) {
 // countClient counts a connection as its client's.
 func (g *Gate) countClient(p *Pass, now int64) Refusal {
 	addr := p.Client()
-	if g.cfg.Exempt(addr) {
-		return Admitted
-	}
 	g.beginSecond(now / 1000)
 	c := g.clients[addr]
 	if c == nil {

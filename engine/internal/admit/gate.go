@@ -59,7 +59,10 @@ func (g *Gate) Enter(addr netip.Addr, now int64) (p Pass, why Refusal) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	p.setClient(addr)
-	if why = g.countClient(&p, now); why == Admitted {
+	if !g.cfg.Exempt(p.Client()) {
+		why = g.countClient(&p, now)
+	}
+	if why == Admitted {
 		why = g.roomForHandshake(spent)
 	}
 	if why == Admitted && g.inside >= g.cfg.ConnectionsMax {
@@ -133,17 +136,23 @@ func (g *Gate) Depart() Refusal {
 func (g *Gate) Arrived() { g.arriving.Done() }
 
 // Identify notes the client that a trusted proxy named, unless one is noted
-// already, and counts the connection as that client's. Who is refused is still
-// inside.
+// already, and counts the connection as that client's. An invalid addr says that
+// there is a client whom nobody named: all of those count as one client with the
+// address of their proxy, for whom the bounds hold. Who is refused is still inside.
 func (g *Gate) Identify(p *Pass, addr netip.Addr, now int64) Refusal {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !addr.IsValid() || p.holds&named != 0 {
+	if p.holds&named != 0 {
 		return Admitted
 	}
 	g.leaveClient(p)
-	p.setClient(addr)
+	if addr.IsValid() {
+		p.setClient(addr)
+	}
 	p.holds |= named
+	if addr.IsValid() && g.cfg.Exempt(p.Client()) {
+		return Admitted
+	}
 	if why := g.countClient(p, now); why != Admitted {
 		return g.refuse(why)
 	}
