@@ -6,11 +6,12 @@ SHELL       := bash
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
-# bench and docs/recipes have go.mod files of their own, so that what they need
-# stays out of ours.
+# bench, docs/recipes and examples have go.mod files of their own, so that what
+# they need stays out of ours. go.work joins them for `go run ./examples/...`;
+# here each stands alone, as it does for who imports it.
 MODULES  := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod */*/go.mod))
 MODULES  := $(MODULES:go.mod=.)
-each      = for m in $(MODULES); do echo "$$m: $(1)"; (cd $$m && $(1)); done
+each      = for m in $(MODULES); do echo "$$m: $(1)"; (export GOWORK=off; cd $$m && $(1)); done
 
 .PHONY: help run test race debug lint fuzz conform hostile soak e2e e2e-deps bench bench-quick bench-check bench-docs bench-micro bench-deps arena-check cover ci
 
@@ -27,7 +28,7 @@ race: ## all Go tests under the race detector; needs a C compiler
 	@$(call each,CGO_ENABLED=1 go test -race ./...)
 
 debug: ## all Go tests with released memory poisoned (build tag sockmill_debug)
-	go test -tags sockmill_debug ./...
+	go test -tags sockmill_debug ./... ./examples/...
 
 lint: ## gofmt, vet, go.mod tidiness, the build for darwin, golangci-lint
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "run gofmt on: $$files" >&2; exit 1; }
@@ -42,7 +43,7 @@ lint: ## gofmt, vet, go.mod tidiness, the build for darwin, golangci-lint
 # in testdata by then and fails at once.
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	go test -list '^Fuzz' ./... | awk '/^Fuzz/{f[n++]=$$1} /^ok/{for(i=0;i<n;i++)print $$2,f[i]; n=0}' | \
+	go test -list '^Fuzz' ./... ./examples/... | awk '/^Fuzz/{f[n++]=$$1} /^ok/{for(i=0;i<n;i++)print $$2,f[i]; n=0}' | \
 	while read -r pkg f; do \
 		echo "fuzz $$pkg $$f $(FUZZTIME)"; \
 		one() { go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x "$$pkg" </dev/null 2>&1 | tee "$$log"; }; \
@@ -102,7 +103,7 @@ arena-check: ## the arena on one core, bots on another; ARENA="-largest 1000,150
 	go run ./examples/arena/check $(ARENA)
 
 cover: ## test coverage: a total, and cover.out for go tool cover -html
-	go test -coverpkg=./... -coverprofile=cover.out ./...
+	go test -coverpkg=./...,./examples/... -coverprofile=cover.out ./... ./examples/...
 	@go tool cover -func=cover.out | tail -1
 
 ci: ## everything that CI runs

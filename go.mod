@@ -3,7 +3,6 @@ module github.com/sockmill/sockmill
 go 1.25
 
 require (
-	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/klauspost/compress v1.20.3
 	github.com/panjf2000/gnet/v2 v2.9.8
 	go.uber.org/goleak v1.3.0
