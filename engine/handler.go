@@ -44,8 +44,8 @@ type Handler struct {
 }
 
 // Upgrade is an opening handshake that waits for an answer. It is valid until
-// OnUpgrade returns, or the function of Go. What Engine.Upgrade was given is in
-// it already.
+// OnUpgrade returns; after Upgrade.Go, until that function returns. What
+// Engine.Upgrade was given is in it already.
 type Upgrade struct {
 	// Request is what the client asked. Its strings may be kept, at the price
 	// of the whole head; the value itself may not. Engine.Upgrade ignores what
@@ -132,8 +132,8 @@ const (
 	// there is room.
 	PolicyDropOldest
 	// PolicyReplace puts the message in the place of a waiting one with the same Key,
-	// also while there is room; without one it is sent as by PolicyDropOldest. It is
-	// for state of which only the latest matters.
+	// also while fewer than SendBytesMax bytes wait. If none with that Key waits, it
+	// is sent as by PolicyDropOldest. It is for state of which only the latest matters.
 	PolicyReplace
 )
 
@@ -169,7 +169,8 @@ var (
 
 	// ErrBackpressure: the peer does not read; more than SendBytesMax waits
 	// for it and the message's Policy dropped it or closed the connection, or
-	// its loop is overwhelmed by sends from elsewhere. The message was not sent.
+	// its loop is overwhelmed by sends from elsewhere. The message will not
+	// arrive. It counts in ConnStats as sent, and then as dropped.
 	ErrBackpressure = errors.New("engine: too much is waiting to be sent")
 
 	// ErrStopped: the engine was shut down, or Run has not been called.

@@ -18,6 +18,10 @@ import (
 // ServeHTTP makes the Engine an http.Handler, to be mounted on a route of a
 // program that runs its own http.Server (or gin, echo, chi). It is Upgrade with
 // nothing to pass on, and logs what Upgrade returns.
+//
+// A program that ends shuts both down: first the http.Server, so that no handshake
+// comes any more (it does not wait for connections that the engine has taken),
+// then the engine, which says 1001 to its peers.
 func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err := e.Upgrade(w, r, Upgrade{}); err != nil {
 		e.log.Error("a handshake that came through net/http could not be taken", zap.Error(err))
