@@ -106,14 +106,17 @@ func (s *server) pass(d time.Duration) {
 	s.t.Helper()
 	s.clock.now.Add(int64(d))
 	for _, w := range s.running() {
-		done := make(chan struct{})
-		if w.post(post{kind: ownPost, do: func() { w.rang(); close(done) }}) != nil {
-			continue // it has ended
-		}
-		select {
-		case <-done:
-		case <-time.After(patience):
-			s.t.Fatal("a loop does not turn")
+		for settled := make(chan bool); ; {
+			if w.post(post{kind: ownPost, do: func() {
+				w.rang()
+				due, armed := w.time.wheel.Next()
+				settled <- !armed || due > w.now()
+			}}) != nil {
+				break // it has ended
+			}
+			if one(s.t, settled, "the loop to turn") {
+				break
+			}
 		}
 	}
 }

@@ -54,6 +54,14 @@ func TestIdleTimeout(t *testing.T) {
 			_ = c.SendText("news") // only to the peer
 			lives(7 * time.Second)
 		}
+		s.onLoop(c, func() { // what waits to be written at both looks of one turn
+			_ = c.SendText("news")
+			for range 3 {
+				s.clock.now.Add(int64(2 * time.Second))
+				c.w.rang()
+			}
+		})
+		lives(7 * time.Second)
 		_ = c.Ping(nil)
 		for range 4 {
 			s.pass(time.Second)

@@ -133,11 +133,14 @@ func (w *worker) setAlarm() {
 	}
 }
 
-// rang runs on the loop after the runtime timer; Woken has advanced the wheel
-// or does so at its next turn.
+// rang runs on the loop after the runtime timer. Woken has advanced the wheel, or
+// does so in a turn of its own: twice in one turn, the second look at a timer that
+// cuts would see nothing that is new.
 func (w *worker) rang() {
 	w.time.alarmAt = 0
-	w.advance()
+	if due, ok := w.time.wheel.Next(); ok && due <= w.now() {
+		w.loop.Wake()
+	}
 }
 
 // add and remove keep the list of connections.
