@@ -76,7 +76,8 @@ function snapshot(message, now) {
   game.dead = dead;
   document.body.dataset.playing = !dead;
   const mass = cells.reduce((sum, { r }) => sum + massOf(r), 0);
-  hud.own({ player: game.me, cells: mine.length, mass, x: own.x, y: own.y, food: nearestFood() });
+  const { x, y } = cells.length ? middleOf(cells) : own; // before the first frame, own is not known
+  hud.own({ player: game.me, cells: mine.length, mass, x, y, food: nearestFood() });
 }
 
 // Where on the screen the next bite is.
@@ -155,12 +156,14 @@ function ownPlace(e, now, ms) {
 
 // The camera keeps the middle of our cells in the middle, and the more of them the more in view.
 function look(places, ms) {
-  if (places.length) {
-    const mass = places.reduce((sum, { r }) => sum + r * r, 0);
-    const middle = (axis) => places.reduce((sum, place) => sum + place[axis] * place.r * place.r, 0) / mass;
-    own = { x: middle('x'), y: middle('y'), r: radiusOf(mass / 16) };
-  }
+  if (places.length) own = middleOf(places);
   view.follow({ x: own.x, y: own.y, span: SPAN * (Math.max(massOf(own.r), 10) / 10) ** 0.2 }, ms);
+}
+
+function middleOf(places) {
+  const mass = places.reduce((sum, { r }) => sum + r * r, 0);
+  const middle = (axis) => places.reduce((sum, place) => sum + place[axis] * place.r * place.r, 0) / mass;
+  return { x: middle('x'), y: middle('y'), r: radiusOf(mass / 16) };
 }
 
 requestAnimationFrame(frame);
