@@ -180,12 +180,16 @@ func (s *Session) openClient(env *Env, in []byte) (Event, int) {
 // server sends is 502.
 func (s *Session) gatherResponse(env *Env, in []byte) (n int, ok bool, err error) {
 	for r, p := &env.Response, s.part; n < len(in); {
-		head, took, err := s.gather(env, in[n:])
+		seen := in[n:]
+		head, took, err := s.gather(env, seen)
+		if p.head != nil {
+			seen = p.head
+		}
 		n += took
 		switch {
-		case err != nil:
-		case !beginsHTTP(p.head) || !beginsHTTP([]byte(head)):
+		case !beginsHTTP(seen[:min(len(seen), s.opts.HandshakeBytesMax)]):
 			err = &HandshakeError{Reason: "the server does not speak HTTP"}
+		case err != nil:
 		case head == "":
 			return n, false, nil
 		default:
@@ -209,10 +213,13 @@ func (s *Session) gatherResponse(env *Env, in []byte) (n int, ok bool, err error
 	return n, false, nil
 }
 
-// beginsHTTP reports whether head is, or may become, that of a response.
+// beginsHTTP reports whether head is, or may become, that of a response. What is
+// wrong further on must not be reported before: it may not have come yet.
 func beginsHTTP(head []byte) bool {
 	const name = "HTTP/"
-	head = bytes.TrimLeft(head, "\r\n")
+	for bytes.HasPrefix(head, []byte("\r\n")) {
+		head = head[2:]
+	}
 	n := min(len(head), len(name))
-	return string(head[:n]) == name[:n]
+	return string(head[:n]) == name[:n] || string(head) == "\r"
 }

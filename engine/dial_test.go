@@ -210,7 +210,7 @@ func TestDialFailures(t *testing.T) {
 		{"wrong key", answering(t, reply(switching+"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")), status(502, "Sec-WebSocket-Accept")},
 		{"no HTTP", answering(t, reply("220 mail\r\n\r\n")), status(502, "does not speak HTTP")},
 		{"no HTTP, and no end of a head", answering(t, reply("SSH-2.0-x\r\n")), status(502, "does not speak HTTP")},
-		{"TLS", answering(t, reply("\x15\x03\x03\x00\x02\x02\x46")), status(502, "not an HTTP message")},
+		{"TLS", answering(t, reply("\x15\x03\x03\x00\x02\x02\x46")), status(502, "does not speak HTTP")},
 		{"a bare LF", answering(t, reply("HTTP/1.1 101 Switching Protocols\n\n")), status(502, "bare LF")},
 		{"a bad status line", answering(t, reply("HTTP/1.1 1e1 x\r\n\r\n")), status(502, "status code")},
 		{"no reason phrase", answering(t, reply("HTTP/1.1 403\r\n\r\n")), status(403, "")},
