@@ -47,7 +47,7 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 	while read -r pkg f; do \
 		echo "fuzz $$pkg $$f $(FUZZTIME)"; \
 		one() { go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x "$$pkg" </dev/null 2>&1 | tee "$$log"; }; \
-		one || { grep -q '^ *context deadline exceeded$$' "$$log" && one; }; \
+		one || { grep -q '^ *context deadline exceeded$$' "$$log" && one; } || exit 1; \
 	done
 
 # examples/echo is the server, with compression and without.
