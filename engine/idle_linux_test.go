@@ -11,11 +11,11 @@ import (
 )
 
 // keepAlive reads the options of a descriptor, and closes it.
-func keepAlive(t *testing.T, fd int) (got [4]int) {
+func keepAlive(t *testing.T, fd int) (got [5]int) {
 	defer unix.Close(fd)
-	for i, o := range [4][2]int{
+	for i, o := range [5][2]int{
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}, {unix.IPPROTO_TCP, unix.TCP_KEEPCNT},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL}, {unix.IPPROTO_TCP, unix.TCP_KEEPCNT}, {unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT},
 	} {
 		var err error
 		if got[i], err = unix.GetsockoptInt(fd, o[0], o[1]); err != nil {
@@ -40,13 +40,14 @@ func TestKeepAlive(t *testing.T) {
 	}
 	for _, x := range []struct {
 		cfg  Config
-		want [4]int // on, idle, interval, probes
+		want [5]int // on, idle, interval, probes, ms without an acknowledgement
 	}{
-		{Config{Addr: "tcp://127.0.0.1:0"}, [4]int{1, 30, 10, 3}},
-		{Config{Addr: "tcp://127.0.0.1:0", KeepAliveInterval: 2 * time.Second}, [4]int{1, 2, 1, 3}},
-		{Config{Listener: own(), Codec: raw}, [4]int{1, 30, 10, 3}},
-		{Config{Addr: "tcp://127.0.0.1:0", KeepAliveInterval: NoLimit}, [4]int{}},
-		{Config{Addr: "ws://127.0.0.1:0"}, [4]int{}},
+		{Config{Addr: "tcp://127.0.0.1:0"}, [5]int{1, 30, 10, 3, 60_000}},
+		{Config{Addr: "tcp://127.0.0.1:0", KeepAliveInterval: 2 * time.Second}, [5]int{1, 2, 1, 3}}, // WriteStallTimeout is longer
+		{Config{Addr: "tcp://127.0.0.1:0", KeepAliveInterval: 2 * time.Second, WriteStallTimeout: time.Second}, [5]int{1, 2, 1, 3, 4_000}},
+		{Config{Listener: own(), Codec: raw}, [5]int{1, 30, 10, 3, 60_000}},
+		{Config{Addr: "tcp://127.0.0.1:0", KeepAliveInterval: NoLimit}, [5]int{}},
+		{Config{Addr: "ws://127.0.0.1:0"}, [5]int{}},
 	} {
 		s := serve(t, x.cfg, Handler{OnOpen: func(c *Conn) { conns <- c }})
 		if nc := s.connect(); !s.main.raw {

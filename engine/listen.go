@@ -99,7 +99,11 @@ func (ep *endpoint) limitKernel(s any) error {
 		}
 	}
 	if d := ep.KeepAliveInterval; ep.raw && !limit.Endless(d) {
-		if err := loop.SetKeepAlive(s, d); err != nil {
+		giveUp := 2 * d // as long as a silent peer has
+		if ep.WriteStallTimeout > giveUp {
+			giveUp = 0 // a peer that reads nothing has more time than that
+		}
+		if err := loop.SetKeepAlive(s, d, giveUp); err != nil {
 			return fmt.Errorf("engine: Config.KeepAliveInterval: setting SO_KEEPALIVE: %w", err)
 		}
 	}

@@ -39,14 +39,21 @@ const keepAliveProbes = 3
 
 // SetKeepAlive has the kernel probe a peer that has been silent for d (RFC 9293
 // §3.8.4). One that answers none of three probes, each after a third of d, is dead.
-// It is inherited like SetNotSent.
-func SetKeepAlive(s any, d time.Duration) error {
+// While data waits for its acknowledgement the kernel does not probe; then the peer
+// is dead after giveUp, if that is not 0 (RFC 5482 §2; Linux). A peer whose window
+// is closed counts as one that does not acknowledge. All is inherited like SetNotSent.
+func SetKeepAlive(s any, d, giveUp time.Duration) error {
 	seconds := max(int(d/time.Second), 1)
-	return setTCP(s,
-		option{unix.IPPROTO_TCP, tcpKeepIdle, seconds},
-		option{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, max(seconds/keepAliveProbes, 1)},
-		option{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes},
-		option{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1})
+	options := []option{
+		{unix.IPPROTO_TCP, tcpKeepIdle, seconds},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, max(seconds/keepAliveProbes, 1)},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveProbes},
+		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
+	}
+	if giveUp > 0 {
+		options = append(options, userTimeout(giveUp)...)
+	}
+	return setTCP(s, options...)
 }
 
 type option struct{ level, name, value int }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"time"
 	"unsafe"
 
 	"github.com/panjf2000/gnet/v2/pkg/netpoll"
@@ -114,3 +115,5 @@ func (l *Loop) watch(s *Socket) error {
 }
 
 const tcpKeepIdle = unix.TCP_KEEPALIVE
+
+func userTimeout(time.Duration) []option { return nil }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"time"
 	"unsafe"
 
 	"github.com/panjf2000/gnet/v2/pkg/netpoll"
@@ -211,3 +212,7 @@ func (l *Loop) watch(s *Socket) error {
 }
 
 const tcpKeepIdle = unix.TCP_KEEPIDLE
+
+func userTimeout(d time.Duration) []option {
+	return []option{{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(d.Milliseconds())}}
+}
