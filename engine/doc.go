@@ -32,7 +32,7 @@
 // which callback held which loop, and counts it in Stats.LoopHeld, when that
 // takes longer than Config.CallbackWarnAfter; it tells many short callbacks in one
 // turn of a loop from a long one. If much input of one connection is there at
-// once, the loop serves others after a millisecond, and then goes on. Conn.Go runs a function off the
+// once, the loop serves others after two milliseconds, and then goes on. Conn.Go runs a function off the
 // loop, with a copy of the message. Reading from that connection pauses until it
 // has returned. What Go accepted is called, whatever becomes of the connection,
 // and OnClose comes after it; the context that it gets ends only at the deadline

@@ -13,7 +13,7 @@ import (
 const (
 	// turnTimeMax is how long a turn goes on with many things; each of the four
 	// parts of Woken has so much.
-	turnTimeMax = time.Millisecond
+	turnTimeMax = 2 * time.Millisecond
 
 	// paceFirst and paceMax are how many things are done before the clock is read,
 	// for the first two times in a turn and then: if they are quick, so that reading
