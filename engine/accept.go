@@ -27,7 +27,8 @@ const (
 
 	refuseTimeout = time.Second
 
-	// turnedAwayMax bounds those who are waited for after they were refused.
+	// turnedAwayMax bounds the refused connections that are still open, so that
+	// their peers can read the refusal.
 	turnedAwayMax = 64
 )
 
@@ -35,12 +36,12 @@ const (
 type acceptor struct {
 	listener  net.Listener // nil: connections come through ServeHTTP, or by Dial
 	inherited bool         // connections have the options of their listener
-	turning   atomic.Int64 // connections that were refused, and are still waited for
+	turning   atomic.Int64 // refused connections that are still open
 }
 
 var errFull = errors.New("engine: Config.ConnectionsMax connections are open")
 
-// accept feeds the loops until the listener is closed. Any other error, such
+// accept gives connections to the loops until the listener is closed. Any other error, such
 // as EMFILE when the descriptors are used up, is waited out, whether the
 // listener or the loop met it.
 func (e *Engine) accept() {
@@ -77,8 +78,8 @@ func (e *Engine) pause(d time.Duration) bool {
 	}
 }
 
-// arrive takes an accepted connection in, or refuses it. An error is this
-// process's fault, as one of Accept.
+// arrive takes an accepted connection in, or refuses it. An error, like one of
+// Accept, means that this process lacks something, such as descriptors.
 func (e *Engine) arrive(nc net.Conn) error {
 	if !loop.Supported(nc) {
 		e.log.Error("Config.Listener accepts connections that no loop can hold: it must return *net.TCPConn or *net.UnixConn",
@@ -103,7 +104,7 @@ func (e *Engine) take(nc net.Conn, m *mount) error {
 // for it: whoever is refused and stays would keep everybody else out.
 func (e *Engine) deny(nc net.Conn, mounted bool, why admit.Refusal) {
 	switch {
-	case mounted: // on a goroutine of its own already
+	case mounted: // this is the goroutine of its http.Handler already
 		e.turnAway(nc, why.Status(), why.Text())
 	case e.acceptor.turning.Add(1) > turnedAwayMax:
 		e.acceptor.turning.Add(-1)
@@ -138,7 +139,7 @@ func (e *Engine) answer(nc net.Conn, status int, reason string) {
 
 // turnAway answers a connection that cannot be taken with an HTTP error. It
 // reads what arrives meanwhile, so that the answer is not destroyed by a reset:
-// as long as the peer is in the midst of sending, up to DiscardTimeout.
+// as long as the peer goes on sending, for DiscardTimeout at most.
 func (e *Engine) turnAway(nc net.Conn, status int, reason string) {
 	defer nc.Close()
 	e.answer(nc, status, reason)

@@ -62,14 +62,14 @@ func (p *Prepared) Broadcast() error { return p.b.spread("") }
 func (p *Prepared) Publish(topic string) error { return p.b.spread(topic) }
 
 // broadcast is a message in the frames that many connections share. Nobody
-// changes them as long as there are references: of tasks on their way to loops,
-// of queues, of a Prepared.
+// changes them while references exist. Tasks on their way to loops, queues and a
+// Prepared hold references.
 type broadcast struct {
 	e     *Engine
 	refs  atomic.Int64 // see queueRef
 	bytes int          // of memory, as long as it has references
 	m     outgoing     // its data is the engine's own
-	but   *Conn        // who does not get it
+	but   *Conn        // does not get the message
 	plain []byte
 
 	// The same for queues. A released broadcast has none.
@@ -138,7 +138,8 @@ func (e *Engine) shareExcept(m Message, topic string, but *Conn) error {
 	return b.spread(topic)
 }
 
-// spread has every loop deliver b: at once on the caller's own.
+// spread has every loop deliver b. If the caller runs on a loop, that loop does so
+// before spread returns.
 func (b *broadcast) spread(topic string) (err error) {
 	workers := b.e.running()
 	if len(workers) == 0 {
@@ -158,11 +159,11 @@ func (b *broadcast) spread(topic string) (err error) {
 	return err
 }
 
-// release gives a reference back.
+// release gives one reference back.
 func (b *broadcast) release() { b.released(b.refs.Add(-1)) }
 
-// released is told how many references are left; with the last one the memory
-// serves again.
+// released is called with the number of references that are left. If that is 0,
+// the memory is kept for another broadcast.
 func (b *broadcast) released(n int64) {
 	switch {
 	case n < 0:
@@ -183,13 +184,13 @@ func (b *broadcast) released(n int64) {
 	b.e.broadcasts.spare.put(b)
 }
 
-// broadcasts is what all of an engine share.
+// broadcasts is what all broadcasts of an engine share.
 type broadcasts struct {
 	encoder codec.Codec // a session that encodes for many, on any goroutine
 	spare   spareBroadcasts
 }
 
-// spareBroadcasts are those without references, which serve again.
+// spareBroadcasts are broadcasts without references, kept to be used again.
 type spareBroadcasts struct {
 	mu   sync.Mutex
 	list []*broadcast
@@ -216,9 +217,9 @@ func (s *spareBroadcasts) put(b *broadcast) {
 	}
 }
 
-// frame is what c may be sent. The first connection that can take the
-// compressed frame has it made; a loop that needs it meanwhile waits for no
-// longer than it would take to make it.
+// frame returns the frame for c, compressed or not. The compressed frame is made
+// when the first connection needs it; another loop that needs it at that moment
+// waits until it is made.
 func (b *broadcast) frame(c *Conn) *outq.Shared {
 	if b.m.plain || !c.ws.CanShare(len(b.m.data)) {
 		return &b.sharedPlain

@@ -21,11 +21,11 @@ type memory struct {
 	takeover budget       // of Config.DeflateTakeoverBytes
 }
 
-// accounts are what a loop told the engine last.
+// accounts are the numbers that a loop told the engine last.
 type accounts struct {
 	held   int64 // bytes in buffers
 	shared int64 // bytes of shared frames in queues
-	grew   bool  // one of the two did, then
+	grew   bool  // one of the two has grown since the time before
 }
 
 // account tells the engine what the loop's buffers hold, if that has changed, and
@@ -34,7 +34,7 @@ func (w *worker) account() {
 	if w.tellHeld(); !w.accounts.grew || w.e.overspent() <= 0 {
 		return
 	}
-	w.e.memory.relief.Lock() // what one loop gives back, no other needs to give
+	w.e.memory.relief.Lock() // while one loop frees memory, the others wait: it may free enough
 	defer w.e.memory.relief.Unlock()
 	for before := w.accounts.held + 1; w.accounts.held < before; { // a shared frame is free when nobody holds it
 		excess := w.e.overspent()
@@ -84,8 +84,9 @@ func (w *worker) relieve(excess int64) {
 	}
 }
 
-// holds is the memory of what the connection has in buffers. Of shared frames it
-// is told only if its peer takes no more: others have not had their turn.
+// holds is the memory that the connection holds in buffers. Shared frames count
+// only if the peer takes no more; otherwise they only wait for their turn to be
+// written.
 func (c *Conn) holds() int64 {
 	bytes := int64(c.out.queue.Holds())
 	if c.out.congested {

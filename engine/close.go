@@ -16,7 +16,7 @@ type ending struct {
 	stream streamState
 }
 
-// streamState is what became of the stream towards the peer.
+// streamState is the state of the stream to the peer.
 type streamState uint8
 
 const (
@@ -25,17 +25,17 @@ const (
 	streamCut               // nothing more is written: the descriptor is closed at the end of this turn
 )
 
-// extraEnding is what few connections have of it at a time.
+// extraEnding is the part of it that few connections need at a time.
 type extraEnding struct {
-	closing *CloseError // how this side began to close
-	over    bool        // no answer to that is awaited
-	closed  bool        // the descriptor is, and the place is given back once functions of Go have returned
+	closing *CloseError // what this side gave to close; nil if the peer began
+	over    bool        // this side does not wait for the peer's answer to it
+	closed  bool        // the descriptor is closed; the place is given back when the functions of Go have returned
 	cause   error       // why the socket failed
 	ignored int         // bytes that came since this side began to close, or since the last look
-	looked  int64       // when linger first looked at that; 0: not yet
-	last    *CloseError // of a protocol without a closing handshake: how it is over when its stream ends
-	leaving *CloseError // closes the connection once functions of Go have returned
-	told    *CloseError // what OnClose is told then
+	looked  int64       // the time when linger first read ignored; 0: not yet
+	last    *CloseError // of a protocol without a closing handshake: what OnClose gets when the stream ends
+	leaving *CloseError // given to close when the functions of Go have returned
+	told    *CloseError // what OnClose gets then
 }
 
 func errSlow() *CloseError {
@@ -51,7 +51,8 @@ func (c *Conn) goingAway() *CloseError {
 }
 
 // close begins to close from this side: the codec writes its close frame behind
-// what is queued, and the peer's answer is awaited. It calls nothing back.
+// what is queued, and the connection waits for the peer's answer. It calls no
+// callback.
 func (c *Conn) close(info *CloseError) error {
 	if c.end.phase.Load() >= phaseClosing {
 		return ErrClosed
@@ -71,7 +72,8 @@ func (c *Conn) close(info *CloseError) error {
 	return nil
 }
 
-// closeNow is close, or follows it, and does not await the peer's answer.
+// closeNow is close without waiting for the peer's answer. It may be called after
+// close.
 func (c *Conn) closeNow(info *CloseError) {
 	_ = c.close(info) // fails if it closes already
 	if c.end.phase.Load() == phaseClosing {
@@ -101,8 +103,8 @@ func (c *Conn) closeSlow() {
 }
 
 // endSession is called when the session is over, whoever closed it. What is queued is
-// still written; then the stream is ended, the peer's endSession awaited, and the
-// descriptor closed.
+// still written; then this side ends its stream, waits until the peer has ended its
+// own, and closes the descriptor.
 func (c *Conn) endSession(info *CloseError) {
 	if c.end.phase.Load() >= phaseEnding {
 		return
@@ -123,7 +125,7 @@ func (c *Conn) endSession(info *CloseError) {
 
 // cut closes the descriptor at the end of this turn, whatever is queued.
 func (c *Conn) cut(cause error) {
-	if c.end.stream == streamOpen { // else the peer has got everything
+	if c.end.stream == streamOpen { // otherwise the peer has got everything
 		c.noteCut(cause)
 	}
 	if c.end.stream != streamCut {
@@ -179,7 +181,7 @@ func (c *Conn) attend() {
 	}
 }
 
-// noteCut counts what a drain had to cut before its own end.
+// noteCut counts connections that were cut before the drain of a shutdown ended.
 func (c *Conn) noteCut(cause error) {
 	w := c.w
 	if !w.drains.begun || c.ep.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
@@ -217,15 +219,15 @@ func (c *Conn) abnormal(cause error) *CloseError {
 	return &CloseError{Code: protocol.CloseAbnormal, Remote: remote, Err: cause}
 }
 
-// closed is told that the descriptor is about to be closed.
+// closed is called right before the descriptor is closed.
 func (c *Conn) closed(err error) {
 	w := c.w
-	if !w.inTurn() { // the loop found the end, rather than attend
+	if !w.inTurn() { // the loop found the end of the stream; attend did not close it
 		w.beginTurn()
 		defer w.endTurn()
 	}
 	if c.end.phase.Load() < phaseEnding {
-		if c.end.stream == streamCut { // and attend has not come to it
+		if c.end.stream == streamCut { // cut was called, and attend has not run since
 			err = c.extra.end.cause
 		}
 		c.endSession(c.abnormal(err))
@@ -258,8 +260,8 @@ func (c *Conn) closed(err error) {
 	c.endPlace()
 }
 
-// endPlace gives the connection's place to another, once its functions off the
-// loop have returned.
+// endPlace gives the connection's place back, when its functions of Go have
+// returned.
 func (c *Conn) endPlace() {
 	if c.working() || c.deciding() {
 		c.needExtra().end.closed = true
@@ -268,7 +270,8 @@ func (c *Conn) endPlace() {
 	c.givePlaceBack()
 }
 
-// givePlaceBack gives up the connection's place, or has the dialing make another.
+// givePlaceBack gives the connection's place back. The place of a dialled
+// connection goes to its dialing, which may make another connection.
 func (c *Conn) givePlaceBack() {
 	if c.dial != nil {
 		c.dial.lost()
@@ -277,7 +280,7 @@ func (c *Conn) givePlaceBack() {
 	c.ep.e.gate.Leave(&c.pass)
 }
 
-// reportEnd tells the program that the connection is over, if it knew it.
+// reportEnd calls OnClose, if the connection was open.
 func (c *Conn) reportEnd(info *CloseError) {
 	c.endContext()
 	if !c.end.opened {
@@ -285,7 +288,7 @@ func (c *Conn) reportEnd(info *CloseError) {
 	}
 	c.end.opened = false
 	if r := c.extra; r != nil && r.end.closing != nil && info != r.end.closing {
-		mine := *r.end.closing // this side closed, whatever happened since
+		mine := *r.end.closing // this side closed first, whatever happened after that
 		if info.Err != nil {
 			mine.Err = info.Err
 		}
@@ -294,7 +297,7 @@ func (c *Conn) reportEnd(info *CloseError) {
 	c.callOnClose(info)
 }
 
-// callOnClose calls OnClose, once the functions of Go have returned.
+// callOnClose calls OnClose, when the functions of Go have returned.
 func (c *Conn) callOnClose(info *CloseError) {
 	if !c.beginClose() {
 		c.needExtra().end.told = info
@@ -311,7 +314,7 @@ func (c *Conn) callOnClose(info *CloseError) {
 	c.afterClose()
 }
 
-// afterClose follows OnClose, and the functions that it gave to Go.
+// afterClose runs after OnClose, and after the functions that OnClose gave to Go.
 func (c *Conn) afterClose() {
 	r := c.extra
 	if r == nil {

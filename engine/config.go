@@ -39,8 +39,8 @@ type Config struct {
 	// accept *net.TCPConn or *net.UnixConn.
 	Listener net.Listener
 
-	// Codec makes the protocol of each new connection, if it is not one that
-	// the scheme of Addr names. Any goroutine may call it.
+	// Codec makes the codec of each new connection, for a protocol that no scheme
+	// of Addr names. It is called on any goroutine.
 	Codec func() codec.Codec
 
 	// HTTP serves the requests on the same port that are no WebSocket
@@ -75,9 +75,9 @@ type Config struct {
 	// themselves.
 	TrustedProxies []string
 
-	// Limits per client address, as TrustedProxies defines it. Loopback
-	// addresses and the trusted proxies' own are exempt. Clients that a proxy does
-	// not name, as with "Forwarded: for=unknown", count as one.
+	// Limits for each client address (see TrustedProxies). They do not hold for
+	// loopback addresses and for the trusted proxies themselves. All clients that a
+	// proxy does not name, as with "Forwarded: for=unknown", count as one.
 	ConnectionsPerAddressMax   int // open at once; above: 429
 	AcceptsPerAddressPerSecond int // new ones; above: 429
 
@@ -95,11 +95,11 @@ type Config struct {
 	ControlFramesPerSecond, MessagesPerSecond, BytesPerSecond int
 
 	// NotSentBytesMax bounds what the kernel takes of a connection beyond what
-	// is on its way to the peer (TCP_NOTSENT_LOWAT): what it took no Policy can
-	// drop or replace. NoLimit leaves it to the kernel: megabytes.
+	// is on its way to the peer (TCP_NOTSENT_LOWAT): a Policy can no longer drop or
+	// replace what the kernel has taken. With NoLimit the kernel takes megabytes.
 	NotSentBytesMax int
 
-	// Each of these may be set alone: the defaults of the others then fit it.
+	// If only one of these is set, the defaults of the others are changed to fit it.
 	SendBytesHigh int // queued for a connection: above, its reading pauses
 	SendBytesLow  int // queued for a connection: below, its reading resumes
 	SendBytesMax  int // queued for a connection: above, Policy says what becomes of a Send
@@ -125,9 +125,9 @@ type Config struct {
 	CloseTimeout      time.Duration // for the peer's answer to a close frame, from when it took the last byte; then the connection is cut
 	DrainTimeout      time.Duration // for all of a shutdown that Run began; then what is left is cut
 
-	// DiscardTimeout is the time for a peer in the midst of sending to come to
-	// read why its connection is closed or its handshake refused: what it sends
-	// is discarded meanwhile. Then the connection is cut.
+	// DiscardTimeout is how long a peer that goes on sending has to read why its
+	// connection is closed, or its handshake refused. What it sends meanwhile is
+	// discarded. Then the connection is cut.
 	DiscardTimeout time.Duration
 
 	TopicsPerConnectionMax int // subscriptions of a connection; above: ErrTopics
@@ -242,7 +242,7 @@ func (c *Config) settle() error {
 		switch l.Name {
 		case "Loops":
 			l.Default = int64(min(runtime.GOMAXPROCS(0), loop.LoopsMax))
-		case "SendBytesHigh": // to fit the others, which are as the program left them
+		case "SendBytesHigh": // its default has to fit the other two, as the program set them
 			if c.SendBytesMax > 0 {
 				l.Default = min(l.Default, int64(max(c.SendBytesMax/4, 1)))
 			}
@@ -268,7 +268,7 @@ func (c *Config) settle() error {
 // which own two for a moment.
 func reserve(descriptors int) int { return 128 + descriptors/50 }
 
-// check holds fields against each other.
+// check compares fields that depend on each other.
 func (c *Config) check() error {
 	if c.SendBytesLow > c.SendBytesHigh {
 		return fmt.Errorf("engine: Config.SendBytesLow is %d: it must be at most SendBytesHigh, %d", c.SendBytesLow, c.SendBytesHigh)

@@ -39,11 +39,11 @@ type Conn struct {
 	stats connStats
 
 	who  identity
-	dial *dialing // of a dialled connection, once it is open only if it is to be made again
+	dial *dialing // of a dialled connection; nil once it is open, unless Dial.Reconnect is set
 	off  atomic.Pointer[offLoop]
 }
 
-// identity is what a connection is known by.
+// identity is what tells a connection from others.
 type identity struct {
 	id            uint64
 	remote, local net.Addr
@@ -54,7 +54,7 @@ type identity struct {
 // listed is where a connection stands in the lists of its loop.
 type listed struct {
 	told   uint64       // see fanOuts
-	topics atomic.Int32 // subscriptions, those on their way included
+	topics atomic.Int32 // subscriptions, including those that wait in the inbox
 	index  int32        // in worker.conns
 }
 
@@ -67,7 +67,7 @@ const (
 	dialled         // this side is the client
 )
 
-// shownHead is the head of the opening handshake that callbacks may see.
+// shownHead is the head of the opening handshake, while callbacks may read it.
 type shownHead uint8
 
 const (
@@ -84,8 +84,8 @@ type extra struct {
 
 	topics     []membership
 	upgrade    *Upgrade   // what Engine.Upgrade was given; later the handshake, while a function of Upgrade.Go decides it
-	followers  []Follower // are to be told of the end
-	holds      int        // that nobody has released
+	followers  []Follower // called after the end
+	holds      int        // calls of Hold that have not been released
 	timers     *Timer     // of the program, armed
 	timerCount int
 }
@@ -99,7 +99,7 @@ const (
 	phaseGone
 )
 
-// newCodec makes a codec of the program's and survives its panic.
+// newCodec calls the program's Config.Codec, and recovers from its panic.
 func newCodec(factory func() codec.Codec) (c codec.Codec, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -309,8 +309,7 @@ func (c *Conn) Abort() error {
 	return c.postOnce(abortPosted, c.abort)
 }
 
-// What is posted once at most for a connection, whatever the number of those who
-// ask.
+// Of each of these, a connection has one post at most, however often it is asked for.
 const (
 	closePosted = 1 << iota
 	closeNowPosted

@@ -62,7 +62,7 @@ func (c *Conn) deciding() bool {
 	return c.extra != nil && c.extra.upgrade != nil && c.extra.upgrade.decide != nil
 }
 
-// await leaves the handshake to the function of u, which keeps the request.
+// await has the function of u decide the handshake. u keeps the request.
 func (c *Conn) await(u *Upgrade) {
 	w := c.w
 	w.scratch.request, w.env.Request = nil, protocol.Request{}
@@ -71,7 +71,7 @@ func (c *Conn) await(u *Upgrade) {
 	w.batch.in = nil
 	c.pause(pausedUpgrade)
 	_ = c.Context()          // made now, so that a hang-up before the function runs finds it
-	_ = c.sock.WatchHangup() // for ctx: while reading is paused nothing else would show it
+	_ = c.sock.WatchHangup() // it ends ctx: while reading is paused, nothing else tells that the client has left
 	c.ep.e.upgrades.submit(u)
 }
 
@@ -106,10 +106,10 @@ func (c *Conn) decided(u *Upgrade, err error) {
 	case r.end.closed:
 		c.givePlaceBack()
 		return
-	case phase >= phaseEnding: // end left this to us
+	case phase >= phaseEnding: // the connection has ended; the request is still to be freed here
 		c.ep.e.gate.Opened(&c.pass)
 		return
-	case phase != phaseOpening || c.end.stream == streamCut: // end is to come
+	case phase != phaseOpening || c.end.stream == streamCut: // it is about to end
 		return
 	}
 	last := w.env.Request
@@ -133,13 +133,13 @@ func (c *Conn) early(b []byte) {
 
 var errInternal = &codec.HandshakeError{Status: 500, Reason: "internal server error"}
 
-// refusal is what the client is told of an error of OnUpgrade.
+// refusal is the answer to the client for an error of OnUpgrade.
 func (e *Engine) refusal(err error) *codec.HandshakeError {
 	var refused *codec.HandshakeError
 	var failed *DialError
 	malformed := func(f protocol.Field) bool { return !protocol.ValidField(f) }
 	switch errors.As(err, &failed); {
-	case errors.Is(err, errInternal): // and is logged
+	case errors.Is(err, errInternal): // it is logged
 		return errInternal
 	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599 && !slices.ContainsFunc(refused.Fields, malformed):
 		return refused

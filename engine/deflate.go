@@ -26,7 +26,7 @@ const (
 	DeflateOff
 )
 
-// deflate is what the sessions are told; nil if compression is off.
+// deflate makes the compression options of server sessions; nil if compression is off.
 func (e *Engine) deflate() *codec.Deflate {
 	if e.set.Deflate == DeflateOff {
 		return nil
@@ -52,8 +52,8 @@ func (m DeflateMode) check() error {
 	return nil
 }
 
-// clientDeflate is what the sessions of dialled connections are told: the
-// server is asked for a window no larger than what is kept of it.
+// clientDeflate makes the compression options of dialled connections: it asks the
+// server for a window that is no larger than what this side keeps.
 func clientDeflate(server *codec.Deflate) *codec.Deflate {
 	if server == nil {
 		return nil

@@ -110,21 +110,21 @@ const (
 	backoffMaxDefault = 30 * time.Second
 )
 
-// dialer is what the calls of Dial share. What follows pool, last and failed is
-// guarded by Engine.life.mu.
+// dialer is what all calls of Dial share. Engine.life.mu guards the fields after
+// failed.
 type dialer struct {
 	pool   pool[*dialing]
 	last   atomic.Pointer[target]
 	failed atomic.Uint64 // attempts
 	early  []*dialing    // calls before Run, or before a Shutdown without it
-	begun  int           // calls that chose no loop: the next one's
+	begun  int           // counts the calls that chose no loop, so that the loops take turns
 }
 
-// dialing is one call of Dial: its attempts, and then the connection it made,
-// if it is to be made again. All connections of a dialing live on one loop,
-// which owns what changes here.
+// dialing is one call of Dial: its attempts, and with Dial.Reconnect the connection
+// that it made. All connections of a dialing live on one loop, which owns what
+// changes here.
 type dialing struct {
-	Dial   // without what target holds
+	Dial   // without the fields that target holds
 	e      *Engine
 	ctx    context.Context
 	w      *worker
@@ -132,7 +132,7 @@ type dialing struct {
 	pass   admit.Pass // the place of its connections
 
 	attempt  int
-	conn     *Conn       // made last
+	conn     *Conn       // the last one
 	deadline int64       // of the attempt, by the loop's clock; 0: none
 	failure  error       // why its handshake failed
 	opened   int64       // when it had succeeded, by the loop's clock
@@ -145,8 +145,8 @@ type dialing struct {
 // Dial connects to a WebSocket server: the connection lives on one of the
 // engine's loops like an accepted one, with the same callbacks, limits and
 // methods. It does not wait: OnOpen follows, or Dial.OnFailure. What is wrong
-// with d is an error here, and so are ErrStopped, and no room below
-// Config.ConnectionsMax, in which a dialled connection counts from here on. Any
+// with d is an error here, and so are ErrStopped, and a lack of room
+// below Config.ConnectionsMax: a dialled connection counts from this call on. Any
 // goroutine may call it, also before Run, which then makes the attempt; a
 // Shutdown without a Run calls OnFailure with ErrStopped, and gives the place back.
 //
@@ -239,7 +239,7 @@ func (d *dialing) try() {
 	if err == nil {
 		err = d.enroll(nc)
 	}
-	if err != nil { // the loop outlives what is arriving
+	if err != nil { // the loop is there: it does not end before what is arriving
 		_ = d.w.post(post{kind: ownPost, do: func() { d.failed(err) }})
 	}
 }

@@ -29,21 +29,21 @@ type Engine struct {
 	gate     *admit.Gate // counts all connections: on loops, in the http.Server, of Dial also those to come
 	group    *loop.Group
 	loops    []*worker     // all, from New on
-	turn     atomic.Uint32 // of these, for who does not choose one
+	turn     atomic.Uint32 // chooses the next loop for a caller that names none
 	offload  pool[*Conn]
 	upgrades pool[*Upgrade]
 	dialer   dialer
 
 	memory     memory
 	broadcasts broadcasts
-	lastID     atomic.Uint64 // of a connection
+	lastID     atomic.Uint64 // the last Conn.ID
 	life       lifecycle
 }
 
 // testSeam is what a test decides in place of the machine.
 type testSeam struct {
 	clock func() time.Duration // the time since the engine began; nil: the real one
-	tired func() bool          // whether a turn has lasted long enough; nil: the clock says
+	tired func() bool          // whether a turn has lasted long enough; nil: the clock decides
 }
 
 // New checks the Config and binds its address, so that Addr is known and a

@@ -21,33 +21,33 @@ type fanOut struct {
 	t *topic // nil: all
 }
 
-// fanOuts are those of a loop that are not done, in the order of publishing.
-// They are numbered. listed.told is the last of which a connection needs no more:
-// it got the message, or was no member. Before anything else is sent to a
+// fanOuts are the fan-outs of a loop that are not done, in the order of publishing.
+// They are numbered. listed.told is the number of the last one that is done for a
+// connection: it got the message, or was no member. Before anything else is sent to a
 // connection, or its place in a list changes, it gets all that are due to it
 // (Conn.catchUp). So order is kept, and nobody is passed over or told twice.
 type fanOuts struct {
 	fifo[fanOut]
-	next  int    // whose turn it is, in the list of the first one
+	next  int    // index of the next connection, in the list of the first fan-out
 	last  uint64 // the number of the last
 	bytes int    // of all messages
 }
 
 func (f *fanOuts) full() bool { return f.len() >= fanOutsMax || f.bytes >= fanOutBytesMax }
 
-// held is the memory that waits.
+// held is the memory of all fan-outs that wait.
 func (f *fanOuts) held() int64 {
 	return int64(f.bytes) + int64(f.len())*int64(unsafe.Sizeof(fanOut{}))
 }
 
-// done takes out the first.
+// done removes the first fan-out.
 func (f *fanOuts) done() {
 	b := f.pop().b
 	f.next, f.bytes = 0, f.bytes-len(b.plain)
 	b.release()
 }
 
-// drop takes out all, when the loop has ended.
+// drop removes all fan-outs, when the loop has ended.
 func (f *fanOuts) drop() {
 	for f.len() > 0 {
 		f.done()
@@ -75,7 +75,7 @@ func (w *worker) deliver(b *broadcast, name string) {
 	}
 }
 
-// fanOut goes on with what waits, until enough says yes.
+// fanOut goes on with the fan-outs that wait, until enough reports true.
 func (w *worker) fanOut(enough func() bool) {
 	for f := &w.fans; f.len() > 0; f.done() {
 		x, number, to := *f.at(0), f.last-uint64(f.len())+1, w.conns
@@ -98,11 +98,11 @@ func (w *worker) fanOut(enough func() bool) {
 	}
 }
 
-// reaches reports whether c, which is in the list of x, gets it.
+// reaches reports whether c, which is in the list of x, gets its message.
 func (x *fanOut) reaches(c *Conn) bool { return c != x.b.but && (x.t != nil || c.origin != dialled) }
 
-// take sends c what was published. What was dropped is counted. A user's codec
-// may panic.
+// take sends c a published message. If that is dropped, it is counted. A user's
+// codec may panic.
 func (c *Conn) take(b *broadcast, many bool) {
 	defer c.recoverPanic()
 	_ = c.sendShared(b, many)
@@ -115,7 +115,8 @@ func (c *Conn) catchUp() {
 	}
 }
 
-// missOut counts what is due to c, and will not be sent, as sent and discarded.
+// missOut counts the messages that are due to c as sent and discarded. It is called
+// when c ends before it got them.
 func (c *Conn) missOut() {
 	for c.due() != nil {
 		c.noteSent(1)

@@ -24,13 +24,14 @@ type Handler struct {
 	// New only.
 	OnUpgrade func(u *Upgrade) error
 
-	// OnOpen is told that messages may flow.
+	// OnOpen is called when the handshake is over: from now on messages may be sent
+	// and received.
 	OnOpen func(c *Conn)
 
 	// OnMessage gets each message, whole. m.Data is valid until it returns.
 	OnMessage func(c *Conn, m Message)
 
-	// OnClose is told how the connection ended, once and last.
+	// OnClose is called once, as the last callback, with how the connection ended.
 	OnClose func(c *Conn, e *CloseError)
 
 	// OnBackpressure is told that more than SendBytesHigh bytes wait for the

@@ -30,7 +30,7 @@ type httpServer struct {
 	once   sync.Once
 	served sync.WaitGroup
 	drains atomic.Int64 // when a shutdown began to, by the engine's time; 0: none did
-	cut    atomic.Int64 // connections without progress that it cut
+	cut    atomic.Int64 // connections without progress that the shutdown cut
 }
 
 func newHTTPServer(ep *endpoint) *httpServer {
@@ -75,7 +75,7 @@ func (s *httpServer) drain(ctx context.Context) {
 	_ = s.Close()
 	for {
 		select {
-		case c := <-s.queue: // came too late to be served
+		case c := <-s.queue: // it came too late for the http.Server
 			s.ep.e.gate.Refuse(admit.Closed)
 			s.served.Go(func() { s.ep.e.deny(c, true, admit.Closed) })
 			continue
@@ -122,7 +122,7 @@ func (s *httpServer) Addr() net.Addr { return s.ep.e.Addr() }
 // loop for the http.Server, or the request is refused.
 func (c *Conn) plainHTTP(head []byte) {
 	s := c.ep.http
-	if s == nil || c.origin == mounted { // what came from an http.Server never goes back: no ping-pong
+	if s == nil || c.origin == mounted { // it came from an http.Server, and would come back from there again and again
 		c.refuse(c.ep.e.refusal(protocol.CheckUpgrade(&c.w.env.Request)))
 		return
 	}

@@ -44,7 +44,7 @@ func (c *handedConn) Read(b []byte) (n int, err error) {
 		return n, nil
 	}
 	// While a handler runs and there is no body to read, net/http waits for the
-	// end of the connection, with a buffer of one byte: the peer owes us nothing.
+	// end of the connection, with a buffer of one byte: the peer need not send anything.
 	// It reads all else through a larger one.
 	wait := waiting{owed: len(b) > 1, since: c.s.ep.e.elapsed()}
 	for {
@@ -103,9 +103,9 @@ func (c *handedConn) CloseWrite() error {
 
 // waiting is a read or a write that may wait for the peer.
 type waiting struct {
-	owed  bool          // the peer has to let it make progress
+	owed  bool          // the peer must make progress, or the connection is cut
 	since time.Duration // its last progress, by the engine's time
-	looks int           // at it since then
+	looks int           // times that progress was looked at since then
 }
 
 // direction bounds what waits in one direction of a stream.
@@ -114,7 +114,7 @@ type direction struct {
 	look time.Duration         // how often progress is looked at
 
 	mu   sync.Mutex
-	by   time.Time // the deadline that somebody set
+	by   time.Time // the deadline that net/http or a handler set
 	free bool      // without one, it waits for ever
 }
 
@@ -152,7 +152,7 @@ func (d *direction) goOn(c *handedConn, wait *waiting, err error) bool {
 	case d.free || !wait.owed || wait.looks < 2 || !c.s.tooLong(c, wait.since):
 		return true
 	}
-	d.by = time.Unix(1, 0) // long ago: nothing waits for this peer again
+	d.by = time.Unix(1, 0) // a time in the past: every later operation fails at once
 	_ = d.set(d.by)
 	return false
 }
@@ -166,7 +166,7 @@ func (d *direction) setDeadline(t time.Time) error {
 	return d.set(t)
 }
 
-// setFree ends the bounds: the connection is the handler's.
+// setFree ends the bounds: a handler has hijacked the connection.
 func (d *direction) setFree() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

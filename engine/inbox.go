@@ -20,10 +20,10 @@ const (
 // post is one thing that another goroutine asks of a loop.
 type post struct {
 	kind    postKind
-	c       *Conn      // whose it is; nil: nobody's
+	c       *Conn      // the connection that it is for; nil: none
 	do      func()     // of the first four kinds
 	message outgoing   // of messagePost; its data may lie in the arena
-	at, n   int32      // where in the arena
+	at, n   int32      // its place and length in the arena
 	shared  *broadcast // of the last two kinds
 	topic   string     // of fanOutPost; empty: it goes to every connection
 }
@@ -33,15 +33,15 @@ type postKind uint8
 
 const (
 	taskPost    postKind = iota // the engine does something for a caller
-	ownPost                     // the engine does something for itself: at most a few for each connection, always taken
-	timerPost                   // a timer of the program is set: one for each, always taken
+	ownPost                     // the engine does something for itself: a few for each connection at most, never refused
+	timerPost                   // a timer of the program is set: one for each timer, never refused
 	programPost                 // the program does something
 	messagePost                 // a message goes to a connection
 	sharedPost                  // a message that others get too goes to a connection
-	fanOutPost                  // one goes to all, or to a topic
+	fanOutPost                  // a message goes to all connections, or to a topic
 )
 
-// alwaysTaken reports whether a post is taken when the inbox is full.
+// alwaysTaken reports whether a full inbox takes the post nevertheless.
 func (k postKind) alwaysTaken() bool { return k == ownPost || k == timerPost }
 
 // outlivesLoop reports whether a post is still carried out when its loop has ended.
@@ -58,14 +58,14 @@ type inbox struct {
 	bytes  atomic.Int64 // of posts and their payloads, wherever these lie; written under mu
 	closed bool
 
-	// What the loop works on, in turn with the above.
+	// The half that the loop works on; take exchanges it with the half above.
 	taken      []post
 	takenArena []byte
 	next       int   // the first of taken that is not done
 	takenBytes int64 // what bytes was of it
 }
 
-// held is the memory of what waits and of what the loop works on.
+// held is the memory of both halves.
 func (b *inbox) held() int64 { return b.bytes.Load() + b.takenBytes }
 
 // post queues p and wakes the loop. It fails when the loop has ended.
@@ -118,7 +118,7 @@ func (w *worker) takePosts() {
 	w.loop.Wake()
 }
 
-// take swaps the two halves of the inbox; it reports false if nothing is there.
+// take exchanges the two halves of the inbox. It reports false if nothing waits.
 func (b *inbox) take() bool {
 	if clear(b.taken); cap(b.taken) > postsKeepMax {
 		b.taken = nil
@@ -178,8 +178,8 @@ func (p *post) lose() {
 	}
 }
 
-// overtaken counts a message that came from elsewhere when the connection had
-// begun to close.
+// overtaken counts a message from another goroutine whose connection had begun to
+// close before the message came to the loop.
 func (c *Conn) overtaken(err error) {
 	if !errors.Is(err, ErrClosed) {
 		return
@@ -188,7 +188,7 @@ func (c *Conn) overtaken(err error) {
 	c.noteDiscarded(1)
 }
 
-// recoverPost survives a panic of a user's codec or of what was posted.
+// recoverPost recovers from a panic of a user's codec or of a posted function.
 func (w *worker) recoverPost(p *post) {
 	if v := recover(); v != nil {
 		if p.c == nil {

@@ -28,7 +28,7 @@ type lifecycle struct {
 
 	endServing, endWork, endLooping context.CancelFunc
 
-	servers   sync.WaitGroup // goroutines that end soon after serving does: acceptors, and whom they turn away
+	servers   sync.WaitGroup // goroutines that end soon after serving does: acceptors, and those that refuse a connection
 	guards    sync.WaitGroup // goroutines that end soon after looping does
 	functions atomic.Int64   // of Conn.Go, accepted and not returned
 
@@ -48,7 +48,7 @@ func (l *lifecycle) init() {
 	l.done = make(chan struct{})
 }
 
-// mayRun is asked by Run, which holds mu.
+// mayRun is called by Run, which holds mu.
 func (l *lifecycle) mayRun() error {
 	switch l.phase {
 	case engineNew:
@@ -59,18 +59,18 @@ func (l *lifecycle) mayRun() error {
 	return ErrStopped
 }
 
-// run is told by Run, which holds mu, that the loops run.
+// run is called by Run, which holds mu, when the loops run.
 func (l *lifecycle) run() { l.phase, l.ran = engineRunning, true }
 
-// stop is told by Shutdown, which holds mu, that it begins. It returns the phase
-// before: the one who gets less than engineStopping carries the shutdown out.
+// stop is called by Shutdown, which holds mu. It returns the phase before: the
+// caller that gets less than engineStopping carries the shutdown out.
 func (l *lifecycle) stop() (before enginePhase) {
 	before = l.phase
 	l.phase = engineStopping
 	return before
 }
 
-// stopped is told by whoever carried the shutdown out.
+// stopped is called at the end of Shutdown, by the goroutine that carried it out.
 func (l *lifecycle) stopped(err error) {
 	l.err = err
 	close(l.done)

@@ -20,8 +20,9 @@ const (
 	lingerBytesMin = 4 << 10
 )
 
-// peerEnded is told that the peer has ended its stream. Who reads on gets what
-// is queued; a protocol without a closing handshake may have a last message.
+// peerEnded is called when the peer has ended its stream. A peer may still read: it
+// gets what is queued. A protocol without a closing handshake may have a last
+// message.
 func (c *Conn) peerEnded() {
 	c.w.beginTurn()
 	switch phase := c.end.phase.Load(); {
@@ -96,7 +97,7 @@ func (c *Conn) endStream() {
 
 // ignore discards input that comes while the connection ends. Closing the
 // descriptor with unread input would reset the stream, and a peer in the midst
-// of sending would not come to read our last words.
+// of sending would not read our close frame.
 func (c *Conn) ignore(n int) { c.needExtra().end.ignored += n }
 
 // beginWait gives a peer time while the connection ends, and more if it is in the
@@ -110,7 +111,7 @@ func (c *Conn) beginWait(d time.Duration) {
 
 // linger is called when a peer has not done in time what the end waits for: read
 // what is queued, or end its stream. If it is in the midst of sending, it gets
-// more time, up to DiscardTimeout; then, or else, it is cut.
+// more time, up to DiscardTimeout. Otherwise, or after that, it is cut.
 func (c *Conn) linger() {
 	r, now := c.needExtra(), c.w.now()
 	if r.end.looked == 0 {

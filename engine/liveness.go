@@ -5,7 +5,7 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// liveness is what is known of a peer that may be gone.
+// liveness is what the engine knows of a peer that may have left without a word.
 type liveness struct {
 	state    lifeState
 	pingedAt uint32      // when the first ping without an answer went out, in milliseconds of the loop's clock

@@ -62,7 +62,7 @@ func (e *Engine) Every(d time.Duration, f func(Tick)) *Timer {
 	return newTimer(e.choose(), nil, d, nil, f)
 }
 
-// choose returns the caller's loop, or else one after the other.
+// choose returns the loop that the caller runs on, or else the next loop in turn.
 func (e *Engine) choose() *worker {
 	for _, w := range e.loops {
 		if w.on() {

@@ -11,10 +11,10 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// Bounds of what Go accepts for one connection and has not run yet.
+// Bounds of the functions that Go has accepted for one connection and not yet run.
 const (
 	functionsPerConnMax = 1024
-	functionBytesMax    = 16 << 20 // of their messages; judged before the call, so one message more may wait
+	functionBytesMax    = 16 << 20 // of their messages; checked before a message is added, so one more may wait
 )
 
 // job is a function that Go accepted.
@@ -23,19 +23,19 @@ type job struct {
 	f func(ctx context.Context, m Message)
 }
 
-// offLoop is what a connection has off its loop. It is made when first asked
-// for.
+// offLoop holds the functions of Go of a connection, and its context. It is made
+// when first needed.
 type offLoop struct {
 	ctx context.Context // Conn.Context
 	end context.CancelFunc
 
 	mu    sync.Mutex // guards what follows
 	stage offStage
-	jobs  []job // the first is running, or about to
+	jobs  []job // the first one is running, or is about to run
 	bytes int   // of their messages
 }
 
-// offStage says what becomes of a function that is given to Go.
+// offStage decides what is done with a function that is given to Go.
 type offStage uint8
 
 const (
@@ -59,8 +59,7 @@ func newOffLoop(stage offStage) *offLoop {
 	return o
 }
 
-// offLoop returns what the connection has off its loop. Any goroutine may call
-// it.
+// offLoop returns the connection's offLoop. Any goroutine may call it.
 func (c *Conn) offLoop() *offLoop {
 	for {
 		o, stage := c.off.Load(), offOpen
@@ -162,7 +161,7 @@ func (c *Conn) runFirst() {
 func (c *Conn) readNoMore() {
 	if c.end.phase.Load() == phaseOpen {
 		c.pause(pausedOffload)
-		_ = c.sock.WatchHangup() // for Context: while reading is paused nothing else would show it
+		_ = c.sock.WatchHangup() // it ends Context: while reading is paused, nothing else tells that the peer has left
 	}
 }
 
@@ -227,7 +226,7 @@ func (o *offLoop) shift() (more bool) {
 	return o.jobs != nil
 }
 
-// working reports whether functions of Go have not returned.
+// working reports whether there are functions of Go that have not returned.
 func (c *Conn) working() bool {
 	o := c.off.Load()
 	if o == nil {
@@ -278,9 +277,9 @@ func (c *Conn) goAway(info *CloseError) {
 	_ = c.close(info)
 }
 
-// pool works on things on a bounded number of goroutines, which end when there
-// is nothing to do. What waits is bounded by the number of connections, each of
-// which has one here at most.
+// pool calls functions on a bounded number of goroutines, which end when there is
+// nothing to do. Each connection has one item here at most, so the number of
+// connections bounds what waits.
 type pool[T any] struct {
 	max int
 	do  func(T)

@@ -29,11 +29,11 @@ func (c *Conn) writable() {
 	c.w.endTurn()
 }
 
-// hungUp ends the context of functions of Go: the peer has ended its stream. Who
-// does so during the opening handshake wants no WebSocket any more.
+// hungUp is called when the peer has ended its stream, and ends Conn.Context. A peer
+// that does so during the opening handshake is not answered any more.
 func (c *Conn) hungUp() {
 	c.w.beginTurn()
-	_ = c.Context() // made by now, so that it stays ended for functions yet to begin
+	_ = c.Context() // make it now, if it was not, so that functions that begin later find it ended
 	c.endContext()
 	if c.deciding() {
 		c.cut(io.EOF)

@@ -135,7 +135,7 @@ func (c *Conn) identify(client netip.Addr) {
 	}
 }
 
-// turnAway refuses a connection that has come to its loop already.
+// turnAway refuses a connection that is on its loop already.
 func (c *Conn) turnAway(e *codec.HandshakeError) {
 	if _, ok := c.codec.(codec.Upgrader); ok {
 		c.refuse(e)

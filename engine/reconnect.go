@@ -28,7 +28,7 @@ func (d *dialing) stopWatch() {
 	}
 }
 
-// cancelled is told on the loop that ctx has ended. connect finds out by itself.
+// cancelled is called on the loop when ctx has ended. connect watches ctx itself.
 func (d *dialing) cancelled() {
 	switch c := d.conn; {
 	case d.waiting:
@@ -54,8 +54,8 @@ func (d *dialing) arrived(c *Conn) time.Duration {
 	return time.Duration(d.deadline-d.w.now()) * time.Millisecond
 }
 
-// succeeded is told that the handshake is over. Who is not to reconnect needs
-// the dialing no longer: its place is the connection's.
+// succeeded is called when the handshake is over. Without Dial.Reconnect the dialing
+// is not needed any longer, and its place becomes the connection's.
 func (d *dialing) succeeded(c *Conn) {
 	d.stopWatch()
 	c.SetState(d.State)
@@ -65,18 +65,18 @@ func (d *dialing) succeeded(c *Conn) {
 	}
 }
 
-// ended is told how the session of the connection ended.
+// ended is called when the session of the connection has ended.
 func (d *dialing) ended(c *Conn, info *CloseError) {
 	switch {
 	case !c.end.opened:
 		d.failure = failureOf(info)
-		c.cut(nil) // there is nothing more to say
+		c.cut(nil) // nothing more is to be sent
 	case info.Remote && info.Code == protocol.CloseNormal && (c.extra == nil || c.extra.end.closing == nil):
 		d.over.Store(true)
 	}
 }
 
-// failureOf is why a connection ended before it was open.
+// failureOf returns why a connection ended before it was open.
 func failureOf(info *CloseError) error {
 	switch {
 	case info.Err == nil:
@@ -87,7 +87,7 @@ func failureOf(info *CloseError) error {
 	return info.Err
 }
 
-// lost is told that the connection is gone, after its OnClose.
+// lost is called after the OnClose of the connection.
 func (d *dialing) lost() {
 	if d.failure != nil {
 		d.failed(d.failure)
@@ -103,9 +103,9 @@ func (d *dialing) lost() {
 	d.wait(d.backoff())
 }
 
-// failed is told that the attempt failed.
+// failed is called when an attempt has failed.
 func (d *dialing) failed(err error) {
-	if d.over.Load() { // the program has no use for it
+	if d.over.Load() { // the program has ended the dialing
 		d.finish()
 		return
 	}

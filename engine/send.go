@@ -16,7 +16,7 @@ type outgoing struct {
 	data   []byte
 }
 
-// dispatch sends on the loop or through its inbox.
+// dispatch sends: at once on the loop, from elsewhere through the loop's inbox.
 func (c *Conn) dispatch(m outgoing) error {
 	if c.end.phase.Load() != phaseOpen {
 		return ErrClosed
@@ -70,7 +70,7 @@ func (c *Conn) dropOffLoop(p Policy) bool {
 	return true
 }
 
-// notTaken counts a message that the loop's inbox had no room for.
+// notTaken counts a message for which the loop's inbox had no room.
 func (c *Conn) notTaken(op protocol.Opcode, err error) {
 	if !op.Control() && errors.Is(err, ErrBackpressure) {
 		c.noteRefused()
@@ -175,7 +175,7 @@ func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 		}
 	case outq.SendRemovable:
 		if w.batch.conn == c {
-			c.uncork() // what was sent before goes before
+			c.uncork() // to keep the order
 			before = c.out.queue.Bytes()
 		}
 		err = c.out.queue.AppendRemovable(&w.out, m.room(), key, plainly)

@@ -2,8 +2,8 @@ package engine
 
 import "github.com/sockmill/sockmill/engine/internal/outq"
 
-// sendShared sends a message that many connections share. If it is one of many,
-// their turn to be written to comes later.
+// sendShared sends a message that many connections share. In a fan-out to many
+// connections, the write to the socket is left for a later turn.
 func (c *Conn) sendShared(b *broadcast, many bool) error {
 	if c.end.phase.Load() != phaseOpen {
 		return ErrClosed
@@ -26,7 +26,7 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 			}
 			return nil
 		}
-		c.uncork() // what was sent before goes before
+		c.uncork() // to keep the order
 	}
 	if many {
 		w.markLater(c)

@@ -17,7 +17,7 @@ import (
 // wait for their loop, and are not counted yet.
 type Stats struct {
 	Connections   int    // in use now; handshakes, plain HTTP, what Dial is to make, and who is gone but for functions of Conn.Go included
-	Most          int    // that may be in use: ConnectionsMax, or what the descriptors allow
+	Most          int    // the highest number that may be in use: ConnectionsMax, or what the descriptors allow
 	Open          int    // of these, open WebSocket connections, dialled ones included
 	Accepted      uint64 // connections that came to a loop, each before its OnOpen; one that comes back from net/http counts again
 	Dialled       uint64 // connections of Dial that came to a loop
@@ -120,7 +120,7 @@ type traffic struct {
 	sent, discarded uint64
 }
 
-// tell lets others see what is current.
+// tell copies what is current to where other goroutines read it.
 func (s *loopStats) tell() {
 	if s.told == s.current { // nobody else writes to told
 		return
@@ -222,6 +222,6 @@ func (c *Conn) enter(phase uint32) {
 		c.w.stats.ended.add(1)
 		c.missOut()
 	case was == phaseOpening:
-		c.endContext() // what Upgrade.Go decides is in vain
+		c.endContext() // nobody needs the decision of Upgrade.Go any more
 	}
 }

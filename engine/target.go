@@ -23,7 +23,7 @@ type target struct {
 	address string
 }
 
-// is reports whether the target is that of d.
+// is reports whether d has this target.
 func (t *target) is(d *Dial) bool {
 	return t.full == d.URL && t.handler == d.Handler && slices.Equal(t.options.Subprotocols, d.Subprotocols) && slices.Equal(t.options.Fields, d.Header)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// extraWatch is what few connections are watched for beside that.
+// extraWatch has the timers that few connections need.
 type extraWatch struct {
 	stall   wheel.Timer // runs while a backlog makes no progress
 	life    wheel.Timer // runs if there is a LifetimeMax
@@ -21,8 +21,8 @@ type extraWatch struct {
 	looks   int         // at which nothing was new
 }
 
-// stall watches over a congested connection: as long as its peer takes nothing,
-// the time runs.
+// stall starts WriteStallTimeout for a congested connection. The time runs while its
+// peer takes nothing.
 func (c *Conn) stall(progress bool) {
 	r := c.needExtra()
 	if r.watch.stall.Owner = (*owner)(c); progress || !r.watch.stall.Armed() {

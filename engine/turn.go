@@ -27,12 +27,12 @@ type pace struct {
 	left  int           // things until the clock is read
 	each  int           // what left was
 	next  int           // what it is to be next, from what the last ones took
-	known bool          // the clock has been read in this turn
+	known bool          // whether the clock has been read in this turn
 	began time.Duration // when it was read first
 	read  time.Duration // and last
 }
 
-// turn is what a loop keeps of its turns.
+// turn is what a loop remembers from one turn to the next.
 type turn struct {
 	pace       pace
 	dirty      []*Conn       // to be attended to at the end of this turn
@@ -49,7 +49,7 @@ func (w *worker) beginTurn() {
 
 func (w *worker) inTurn() bool { return w.watch.turn.Load()%2 == 1 }
 
-// beginPart gives what follows a turnTimeMax of its own.
+// beginPart starts the time of a part of a turn, which has a turnTimeMax of its own.
 func (w *worker) beginPart() {
 	w.called()
 	w.turn.pace.begin()
@@ -76,7 +76,7 @@ func (w *worker) look() (enough bool) {
 		slow := (now - p.read) / time.Duration(p.each)
 		p.next = int(min(max(turnTimeMax/4/max(slow, 1), 1), paceMax))
 		p.left = p.next
-	} else { // how long the first took is not known
+	} else { // how long the first things took is not known
 		p.known, p.began = true, now
 		p.left = min(max(p.next, 1), paceFirst)
 	}

@@ -83,7 +83,7 @@ func (c *Conn) answer(u *Upgrade, err error) {
 	c.open()
 }
 
-// forLog cuts what a peer wrote to what a log line can bear; a log may keep it.
+// forLog shortens what a peer wrote for a log line, and copies it.
 func forLog(s string) string { return strings.Clone(s[:min(len(s), 256)]) }
 
 // checkOrigin keeps other sites' pages from using the cookies of this one

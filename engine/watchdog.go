@@ -13,7 +13,7 @@ import (
 type watch struct {
 	turn     atomic.Uint64 // odd while a turn is under way
 	callback atomic.Uint32 // that is under way, or was last
-	conn     atomic.Uint64 // for whom
+	conn     atomic.Uint64 // the connection that it is called for; 0: none
 	counting atomic.Bool   // the turn is long already: calls is to be kept
 	calls    atomic.Uint64 // callbacks while counting
 	held     atomic.Uint64 // see Stats.LoopHeld
@@ -39,7 +39,7 @@ const (
 
 var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post", "release of Hold", "Closed"}
 
-// calling notes which callback comes next. Mostly it is the same again.
+// calling notes which callback is about to be called.
 func (w *worker) calling(callback uint32, c *Conn) { w.callingAt(callback, c.who.id) }
 
 // callingAt is calling for a connection by its number; 0 is none.

@@ -32,7 +32,7 @@ type worker struct {
 	accounts accounts
 	drains   drainState
 	time     loopTime
-	waiting  map[*dialing]struct{} // for their next attempt
+	waiting  map[*dialing]struct{} // those that wait for their next attempt
 
 	inbox inbox
 	watch watch
@@ -53,7 +53,7 @@ type batch struct {
 	sent     int    // messages encoded into the cork
 }
 
-// scratch is memory that serves again.
+// scratch is memory that is used again and again.
 type scratch struct {
 	pieces  [][]byte          // of flush
 	output  []byte            // of appendOutput
@@ -70,7 +70,7 @@ type drainState struct {
 // loopTime has the timers of a loop.
 type loopTime struct {
 	wheel     wheel.Wheel
-	lateUntil int64       // nobody is cut before: the loop was late
+	lateUntil int64       // the loop was late: until then nobody is cut
 	alarm     *time.Timer // the loop's one runtime timer
 	alarmAt   int64       // what it is set to, 0 if it is not
 }
@@ -123,7 +123,7 @@ func (w *worker) setAlarm() {
 	}
 	w.time.alarmAt = due
 	if w.e.test.clock != nil {
-		return // who simulates the time looks at alarmAt and calls rang
+		return // a simulation reads alarmAt and calls rang itself
 	}
 	after := time.Until(w.e.began.Add(time.Duration(due) * time.Millisecond))
 	if w.time.alarm == nil {
@@ -170,7 +170,8 @@ func (w *worker) remove(c *Conn) {
 	w.stats.closed.add(1)
 }
 
-// trim lets go of what the loop keeps for connections, when the last has left.
+// trim frees the memory that the loop keeps for connections, when the last one has
+// left.
 func (w *worker) trim() {
 	w.env.Buffers.Trim()
 	w.out.Trim()

@@ -18,7 +18,7 @@ type output struct {
 	queued     atomic.Int64 // bytes in the inbox and in queue
 	congested  bool         // the kernel did not take all: the socket is watched
 	backlogged bool         // OnBackpressure was called, OnDrain not yet
-	framed     bool         // the opening handshake is over: what is written consists of frames
+	framed     bool         // the opening handshake is over: from now on only frames are written
 }
 
 // uncork writes the cork of the connection at hand; what the kernel does not

@@ -85,8 +85,8 @@ func (s *Store) lost(c *engine.Conn) {
 		x.newest = nil
 	}
 	switch {
-	case x == nil: // it was ended
-	case x.heir == c: // the holder is on its way out
+	case x == nil: // the program ended it
+	case x.heir == c: // the holder is being closed
 		x.heir, x.give, x.read = nil, nil, nil
 	case x.heir != nil:
 		s.promote(x)

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 )
 
-// What follows is called with g.mu held.
+// All functions in this file are called with g.mu held.
 
 // place counts a connection as inside.
 func (g *Gate) place(p *Pass) {

@@ -44,7 +44,7 @@ type Gate struct {
 	empty   chan struct{} // closed when the gate is closed and nobody is inside
 }
 
-// client is what the gate knows of an address.
+// client counts for one client address.
 type client struct{ inside, accepts int }
 
 // NewGate makes a Gate that is open.

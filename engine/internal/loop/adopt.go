@@ -21,7 +21,7 @@ type arrival struct {
 	done chan error
 }
 
-// arrivalPool spares the channels.
+// arrivalPool keeps the channels to be used again.
 var arrivalPool = sync.Pool{New: func() any { return &arrival{done: make(chan error, 1)} }}
 
 // arrive hands a descriptor to the loop, which owns it from then on, and waits
@@ -58,8 +58,8 @@ func (l *Loop) adopt() {
 
 var errEnded = errors.New("the event loop has ended")
 
-// refuse turns away what has arrived and what is going to, of which there is
-// little: pick takes the loop for one that is held up.
+// refuse closes the descriptors that have arrived, and those that still arrive.
+// These are few: pick treats the loop as one that is held up.
 func (l *Loop) refuse() {
 	l.arriving.Add(arrivingMax)
 	r := &l.arrivals

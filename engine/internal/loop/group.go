@@ -90,7 +90,7 @@ func (g *Group) pick() (best *Loop) {
 			best = l
 		}
 	}
-	if best == nil { // all are held up
+	if best == nil { // all loops are held up
 		best = g.loops[rand.IntN(len(g.loops))]
 	}
 	return best

@@ -128,7 +128,7 @@ func (l *Loop) rung() error {
 	return nil
 }
 
-// at is the socket with a descriptor if it is on this loop, or nil.
+// at returns the socket that has the descriptor, or nil if none on this loop has it.
 func (l *Loop) at(fd int) *Socket {
 	if slot := l.sockets.slot(fd); slot != nil {
 		if s := slot.Load(); s != nil && s.loop == l {
@@ -166,7 +166,7 @@ func (l *Loop) read(s *Socket) {
 	}
 }
 
-// tell tells the owner what it awaited of what was found.
+// tell calls the owner for the events that it awaits and that were found.
 func (l *Loop) tell(s *Socket, found events) {
 	s.tell(found)
 	if s.armed && !s.paused && !s.closing && s.awaited&writable == 0 {

@@ -54,13 +54,13 @@ func (s Simulated) Ended(sock *Socket) bool { return sock.ended() }
 // does by itself or in System.Close.
 func (s Simulated) Closed(sock *Socket, err error) { sock.closed(err) }
 
-// Awaited says what the owner is to be told of.
+// Awaited returns the events that the owner awaits.
 func (s Simulated) Awaited(sock *Socket) (write, hangUp bool) {
 	return sock.awaited&writable != 0, sock.awaited&hangup != 0
 }
 
-// Happened tells the owner what has happened, as an event of the poller does: of
-// that, what it awaits.
+// Happened does what an event of the poller does: it calls the owner for those of
+// the events that it awaits.
 func (s Simulated) Happened(sock *Socket, write, hangUp bool) {
 	var e events
 	if write {

@@ -11,7 +11,7 @@ type System interface {
 	Shutdown(fd int) error // of the stream towards the peer
 	ResetOnClose(fd int)
 	SetReading(s *Socket, on bool) error  // whether the loop is to be told of input
-	Watch(s *Socket) error                // for what s awaits
+	Watch(s *Socket) error                // for the events that s awaits
 	Close(s *Socket)                      // tells the owner, then closes the descriptor: once
 	Dup(s *Socket) (newFD int, err error) // the caller owns it
 }

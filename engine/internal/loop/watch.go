@@ -32,7 +32,7 @@ func (s *Socket) await(e events) error {
 	return err
 }
 
-// tell tells the owner what it awaited of what was found.
+// tell calls the owner for the events that it awaits and that were found.
 func (s *Socket) tell(found events) {
 	if found &= s.awaited; found == 0 {
 		return

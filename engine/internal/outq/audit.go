@@ -19,7 +19,7 @@ func (x *Queue) Audit() error {
 		if c.next == nil && l.last != c || c.next != nil && c.next.prev != c {
 			return fmt.Errorf("outq: the links of a list are broken")
 		}
-		if c.kind != removable {
+		if c.kind != removableChunk {
 			continue
 		}
 		removables++

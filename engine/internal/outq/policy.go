@@ -63,7 +63,7 @@ func (x *Queue) AppendRemovable(p *Pool, room int, key string, encode func(dst [
 	if err != nil {
 		return err
 	}
-	c := x.push(p, chunk{b: b, messages: 1, kind: removable, key: key})
+	c := x.push(p, chunk{b: b, messages: 1, kind: removableChunk, key: key})
 	l := x.list
 	if l.newest == nil {
 		l.oldest = c
@@ -120,7 +120,7 @@ func (x *Queue) removeOldest(p *Pool) bool {
 // it any more.
 func (l *list) begun(p *Pool, c *chunk) {
 	l.forget(p, c)
-	c.kind = rest
+	c.kind = restChunk
 }
 
 // forget takes a chunk off the list of those that may be removed. It is the
@@ -151,7 +151,7 @@ func (x *Queue) Discard(p *Pool, c codec.Codec) (messages int) {
 		return 0
 	}
 	before := l.messages
-	if first := l.first; first.kind == gathered && first.done > 0 && first.messages > 0 {
+	if first := l.first; first.kind == gatheredChunk && first.done > 0 && first.messages > 0 {
 		keep, _ := boundary(c, first.b, first.done)
 		dropped := min(countMessages(c, first.b[keep:]), int(first.messages))
 		l.bytes -= len(first.b) - keep
@@ -162,10 +162,10 @@ func (x *Queue) Discard(p *Pool, c codec.Codec) (messages int) {
 	for ch := l.first; ch != nil; {
 		p.steps++
 		next := ch.next
-		if ch.kind == removable {
+		if ch.kind == removableChunk {
 			l.forget(p, ch)
 		}
-		if ch.done == 0 && ch.kind != rest {
+		if ch.done == 0 && ch.kind != restChunk {
 			l.unlink(p, ch)
 		}
 		ch = next
@@ -182,7 +182,7 @@ func (x *Queue) Written(c codec.Codec) (messages int) {
 		return 0
 	}
 	first := x.list.first
-	if first.kind != gathered || first.done == 0 || first.messages == 0 {
+	if first.kind != gatheredChunk || first.done == 0 || first.messages == 0 {
 		return 0
 	}
 	start := 0
@@ -208,7 +208,7 @@ func (x *Queue) Free(p *Pool) {
 	}
 	for c := l.first; c != nil; c = l.first {
 		p.steps++
-		if c.kind == removable {
+		if c.kind == removableChunk {
 			l.forget(p, c)
 		}
 		l.unlink(p, c)

@@ -28,7 +28,7 @@ const (
 // take the Pool of the loop that the connection lives on.
 type Queue struct {
 	list  *list   // nil: nothing waits but, perhaps, alone
-	alone *Shared // a shared frame while nothing else waits: it needs no memory
+	alone *Shared // a shared frame, while nothing else waits: then no list is needed
 }
 
 // list is borrowed from the Pool while something waits.
@@ -37,7 +37,7 @@ type list struct {
 	bytes       int // that wait, RemovableBytes included
 	messages    int // that wait, whole or in part
 
-	oldest, newest *chunk // those that may be removed, by age
+	oldest, newest *chunk // ends of the list of removable chunks, by age
 	removable      int
 	keys           keys
 }
@@ -58,10 +58,10 @@ type chunk struct {
 type kind uint8
 
 const (
-	gathered  kind = iota // whole frames; pooled, and may grow
-	rest                  // the end of a frame whose beginning is written; pooled
-	removable             // one message of which nothing is written and that a policy may remove; pooled
-	shared                // one message that other queues hold too
+	gatheredChunk  kind = iota // whole frames; pooled, and may grow
+	restChunk                  // the end of a frame whose beginning is written; pooled
+	removableChunk             // one message of which nothing is written and that a policy may remove; pooled
+	sharedChunk                // one message that other queues hold too
 )
 
 // Shared is a frame that many queues hold.
@@ -115,7 +115,7 @@ func (x *Queue) Append(p *Pool, room, messages int, encode func(dst []byte) ([]b
 	x.unshare(p)
 	if l := x.list; l != nil {
 		c := l.last
-		if c.kind == gathered && (cap(c.b)-len(c.b) >= room || len(c.b)+room <= ChunkBytesMax) {
+		if c.kind == gatheredChunk && (cap(c.b)-len(c.b) >= room || len(c.b)+room <= ChunkBytesMax) {
 			c.b = p.Buffers.Grow(c.b, room)
 			b, err := p.encode(c.b, encode)
 			if err != nil {
@@ -158,7 +158,7 @@ func (x *Queue) share(p *Pool, s *Shared) {
 		p.releaseShared(s)
 		return
 	}
-	x.push(p, chunk{b: s.Frame, shared: s, messages: 1, kind: shared})
+	x.push(p, chunk{b: s.Frame, shared: s, messages: 1, kind: sharedChunk})
 }
 
 // unshare moves a shared frame that waits alone into the list.
@@ -188,7 +188,7 @@ func (x *Queue) Remainder(p *Pool, c codec.Codec, out []byte, head, done, messag
 		behind = min(countMessages(c, out[end:]), messages-cut)
 	}
 	if end > done {
-		x.push(p, chunk{b: append(p.Buffers.Get(end-done), out[done:end]...), messages: int32(cut), kind: rest})
+		x.push(p, chunk{b: append(p.Buffers.Get(end-done), out[done:end]...), messages: int32(cut), kind: restChunk})
 	}
 	if end < len(out) {
 		x.Copy(p, out[end:], behind)
@@ -223,7 +223,7 @@ func (x *Queue) Holds() (bytes int) {
 	}
 	for c := l.first; c != nil; c = c.next {
 		bytes += chunkBytes + len(c.key)
-		if c.kind != shared {
+		if c.kind != sharedChunk {
 			bytes += cap(c.b)
 		}
 	}
@@ -237,7 +237,7 @@ func (x *Queue) SharedBytes() (bytes int) {
 	}
 	if x.list != nil {
 		for c := x.list.first; c != nil; c = c.next {
-			if c.kind == shared {
+			if c.kind == sharedChunk {
 				bytes += len(c.b)
 			}
 		}
@@ -270,7 +270,7 @@ func (x *Queue) Wrote(p *Pool, n int) (messages int) {
 			return 1
 		case n > 0:
 			x.alone = nil
-			x.push(p, chunk{b: s.Frame, done: n, shared: s, messages: 1, kind: shared})
+			x.push(p, chunk{b: s.Frame, done: n, shared: s, messages: 1, kind: sharedChunk})
 		}
 		return 0
 	}
@@ -278,7 +278,7 @@ func (x *Queue) Wrote(p *Pool, n int) (messages int) {
 	for c := l.first; c != nil; c = l.first {
 		p.steps++
 		left := len(c.b) - c.done
-		if n > 0 && c.kind == removable {
+		if n > 0 && c.kind == removableChunk {
 			l.begun(p, c)
 		}
 		if n < left {
@@ -308,7 +308,7 @@ func (l *list) unlink(p *Pool, c *chunk) {
 	}
 	l.bytes -= len(c.b) - c.done
 	l.messages -= int(c.messages)
-	if c.kind == shared {
+	if c.kind == sharedChunk {
 		p.releaseShared(c.shared)
 	} else {
 		p.Buffers.Put(c.b)
