@@ -11,7 +11,7 @@ import (
 // ending is how far a connection is on its way to its end.
 type ending struct {
 	phase  atomic.Uint32 // a phase, changed by the loop only
-	posted atomic.Uint32 // closePosted, closeNowPosted, abortPosted
+	posted atomic.Uint32 // closePosted, closeNowPosted, abortPosted, joined
 	opened bool          // OnOpen was called, and OnClose is to follow
 	stream streamState
 }
@@ -171,7 +171,9 @@ func (c *Conn) attend() {
 	case phase == phaseEnding && c.end.stream == streamOpen:
 		c.endStream()
 	case phase == phaseOpen:
-		c.tellBacklog()
+		if c.tellBacklog(); r != nil && r.pipe != nil {
+			r.pipe.drained()
+		}
 	}
 	if c.in.halted && c.end.phase.Load() < phaseEnding && (c.in.paused == 0 || phase == phaseClosing) {
 		c.resume()
@@ -307,6 +309,7 @@ func (c *Conn) callOnClose(info *CloseError) {
 		c.w.calling(onClose, c)
 		c.guard(func() { f(c, info) })
 	}
+	c.endPipe(info)
 	if c.endClose() {
 		c.runFirst()
 		return

@@ -86,6 +86,7 @@ type extra struct {
 	upgrade    *Upgrade   // what Engine.Upgrade was given; later the handshake, while a function of Upgrade.Go decides it
 	followers  []Follower // called after the end
 	holds      int        // calls of Hold that have not been released
+	pipe       *pipe      // joined by Pipe
 	timers     *Timer     // of the program, armed
 	timerCount int
 }
@@ -314,6 +315,7 @@ const (
 	closePosted = 1 << iota
 	closeNowPosted
 	abortPosted
+	joined // not a post: Pipe has been called for the connection
 )
 
 func (c *Conn) postClose(do func()) error { return c.postOnce(closePosted, do) }

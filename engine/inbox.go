@@ -37,12 +37,13 @@ const (
 	timerPost                   // a timer of the program is set: one for each timer, never refused
 	programPost                 // the program does something
 	messagePost                 // a message goes to a connection
+	pipedPost                   // a message of a connection goes to the one that Pipe joined it to: what waits bounds it, never refused
 	sharedPost                  // a message that others get too goes to a connection
 	fanOutPost                  // a message goes to all connections, or to a topic
 )
 
 // alwaysTaken reports whether a full inbox takes the post nevertheless.
-func (k postKind) alwaysTaken() bool { return k == ownPost || k == timerPost }
+func (k postKind) alwaysTaken() bool { return k == ownPost || k == timerPost || k == pipedPost }
 
 // outlivesLoop reports whether a post is still carried out when its loop has ended.
 func (k postKind) outlivesLoop() bool { return k == taskPost || k == ownPost }
@@ -151,12 +152,16 @@ func (w *worker) carryOut(p *post) {
 	case fanOutPost:
 		defer p.shared.release()
 		w.deliver(p.shared, p.topic)
-	case messagePost:
+	case messagePost, pipedPost:
 		if p.message.data == nil {
 			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]
 		}
 		p.c.out.queued.Add(-int64(len(p.message.data)))
-		if err := p.c.send(p.message); !p.message.op.Control() {
+		send := p.c.send
+		if p.kind == pipedPost {
+			send = p.c.sendPiped
+		}
+		if err := send(p.message); !p.message.op.Control() {
 			p.c.overtaken(err)
 		}
 	}

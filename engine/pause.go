@@ -11,6 +11,7 @@ const (
 	pausedHeld                             // Hold
 	pausedUpgrade                          // a function of Upgrade.Go decides the handshake
 	pausedTurn                             // the rest of its input waits for a later turn
+	pausedPipe                             // too much waits for the connection that Pipe joined it to
 )
 
 // PauseReading stops reading from the connection, so that TCP makes the peer
