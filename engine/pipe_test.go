@@ -2,6 +2,7 @@ package engine
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 	"weak"
 
 	"github.com/sockmill/sockmill/codec"
@@ -75,6 +77,30 @@ func (c *client) fast(n, size int) (done chan error) {
 	return done
 }
 
+// awaitStall waits until nothing is read from c for the sake of the other.
+func (x *ends) awaitStall(c *Conn) {
+	x.t.Helper()
+	x.await("the sender to stall", func() (stalled bool) {
+		x.onLoop(c, func() { stalled = c.in.halted && c.in.paused == pausedPipe })
+		return stalled
+	})
+}
+
+// finish shuts the engine down: both peers are told, and nothing is left.
+func (x *ends) finish() {
+	x.t.Helper()
+	x.stop()
+	for _, p := range x.peer {
+		if got := p.closed(); got == nil || got.Code != protocol.CloseGoingAway {
+			x.t.Errorf("told %v", got)
+		}
+	}
+	if err := x.end(); err != nil {
+		x.t.Error(err)
+	}
+	x.balanced()
+}
+
 func typeOf(i int) protocol.Opcode { return []protocol.Opcode{protocol.OpText, protocol.OpBinary}[i%2] }
 
 func numbered(i, size int) []byte {
@@ -112,10 +138,7 @@ func TestPipeKeepsOrderAndType(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if err := x.end(); err != nil {
-			t.Error(err)
-		}
-		x.balanced()
+		x.finish()
 		if st := x.Stats(); st.MessagesIn != 2*n || st.MessagesOut != 2*n || st.Dropped != 0 {
 			t.Errorf("%+v", st)
 		}
@@ -125,22 +148,21 @@ func TestPipeKeepsOrderAndType(t *testing.T) {
 // TestPipeBehindASlowReader: the fast sender waits, whatever the policy, and
 // everything arrives when the other reads.
 func TestPipeBehindASlowReader(t *testing.T) {
-	const n, size, high = 600, 64 << 10, 128 << 10
+	const n, size, high = 100, 64 << 10, 128 << 10
 	loops(t, func(t *testing.T, l int) {
 		for policy := PolicyClose; policy <= PolicyReplace; policy++ {
-			x := joinedBy(t, Config{Loops: l, Policy: policy, SendBytesHigh: high, SendBytesMax: high}, Handler{})
+			x := joinedBy(t, Config{Loops: l, Policy: policy, SendBytesHigh: high, SendBytesMax: high, NotSentBytesMax: 64 << 10}, Handler{})
+			for _, p := range x.peer {
+				_ = p.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+			}
 			for side := range x.conn {
 				from, to := x.conn[side], x.conn[1-side]
 				sent := x.peer[side].fast(n, size)
 				most := 0
 				look := func() { most = max(most, to.QueuedBytes()) }
-				x.await("the sender to stall", func() bool {
-					stalled := false
-					x.onLoop(from, func() { stalled = from.in.halted && from.in.paused == pausedPipe })
-					look()
-					return stalled
-				})
-				if read := from.Stats().BytesIn; read >= uint64(side+n*size) {
+				x.awaitStall(from)
+				look()
+				if read := from.Stats().BytesIn; read >= uint64((side+1)*n*size) {
 					t.Errorf("%d bytes were read of a sender whose messages nobody reads", read)
 				}
 				if err := x.peer[1-side].reads(n, size, look); err != nil {
@@ -153,10 +175,7 @@ func TestPipeBehindASlowReader(t *testing.T) {
 					t.Errorf("%d bytes were queued", most)
 				}
 			}
-			if err := x.end(); err != nil {
-				t.Error(err)
-			}
-			x.balanced()
+			x.finish()
 			if st := x.Stats(); st.Dropped != 0 || st.Replaced != 0 || st.MessagesOut != 2*n {
 				t.Errorf("%+v", st)
 			}
@@ -181,8 +200,8 @@ func TestPipeCloses(t *testing.T) {
 		{"4001", byPeer(4001, "x"), 4001, "x", 4001},
 		{"no code", byPeer(protocol.CloseNoStatus, ""), protocol.CloseNoStatus, "", protocol.CloseNoStatus},
 		{"cut", func(x *ends, i int) { _ = x.peer[i].Conn.Close() }, 1001, "the other side has gone", 1006},
-		{"too big", func(x *ends, i int) { x.peer[i].send(protocol.OpBinary, strings.Repeat("x", 2000)) }, 1009, "message too big", 1009},
-		{"Close", func(x *ends, i int) { _ = x.conn[i].Close(4002, "y"); _ = x.peer[i].closed() }, 4002, "y", 4002},
+		{"too big", func(x *ends, i int) { x.peer[i].send(protocol.OpBinary, strings.Repeat("x", 2000)) }, 1009, "the message exceeds the limit", 1009},
+		{"Close", func(x *ends, i int) { _ = x.conn[i].Close(4002, "y") }, 4002, "y", 4002},
 		{"Abort", func(x *ends, i int) { _ = x.conn[i].Abort() }, 1001, "the other side has gone", 1006},
 	}
 	loops(t, func(t *testing.T, l int) {
@@ -191,6 +210,9 @@ func TestPipeCloses(t *testing.T) {
 				t.Run(fmt.Sprintf("%s, side %d", c.name, i), func(t *testing.T) {
 					x := joinedBy(t, Config{Loops: l, MessageBytesMax: 1000}, Handler{})
 					c.end(x, i)
+					if c.first != protocol.CloseAbnormal {
+						_ = x.peer[i].closed()
+					}
 					got := x.peer[1-i].closed()
 					if got == nil || got.Code != c.code || !strings.Contains(got.Reason, c.reason) {
 						t.Errorf("the other peer was told %v", got)
@@ -218,18 +240,19 @@ func TestPipeCloses(t *testing.T) {
 // TestPipeClosesBehindMessages: what is queued arrives before the close frame, and
 // OnClose of the first may choose another code.
 func TestPipeClosesBehindMessages(t *testing.T) {
-	const n, size = 600, 64 << 10
+	const n, size = 100, 64 << 10
 	loops(t, func(t *testing.T, l int) {
 		for _, code := range []protocol.CloseCode{4001, protocol.CloseServiceRestart} {
 			var x *ends
-			x = joinedBy(t, Config{Loops: l}, Handler{OnClose: func(c *Conn, _ *CloseError) {
+			x = joinedBy(t, Config{Loops: l, SendBytesHigh: 256 << 10, NotSentBytesMax: 64 << 10}, Handler{OnClose: func(c *Conn, _ *CloseError) {
 				if c == x.conn[0] && code != 4001 {
 					_ = x.conn[1].Close(code, "x")
 				}
 			}})
 			a, b := x.peer[0], x.peer[1]
+			_ = b.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
 			sent := a.fast(n, size)
-			x.await("a backlog", func() bool { return x.conn[1].QueuedBytes() > x.set.SendBytesHigh })
+			x.awaitStall(x.conn[0])
 			told := make(chan error, 1)
 			go func() {
 				if err := <-sent; err != nil {
@@ -257,16 +280,7 @@ func TestPipeDrains(t *testing.T) {
 		x := joinedBy(t, Config{Loops: l}, Handler{})
 		x.peer[0].send(protocol.OpText, "last")
 		x.peer[1].expect("last")
-		x.stop()
-		for _, p := range x.peer {
-			if got := p.closed(); got == nil || got.Code != protocol.CloseGoingAway {
-				t.Errorf("told %v", got)
-			}
-		}
-		if err := x.end(); err != nil {
-			t.Error(err)
-		}
-		x.balanced()
+		x.finish()
 	})
 }
 
@@ -318,7 +332,7 @@ func TestPipeErrors(t *testing.T) {
 	s.onLoop(d, func() {})
 	other.send(protocol.OpText, "joined")
 	free.expect("joined")
-	_ = x.end()
+	x.finish()
 	if err := Pipe(x.conn[0], x.conn[1]); !errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
@@ -415,11 +429,11 @@ func (*choosy) Encode(_ *codec.Env, dst []byte, _ protocol.Opcode, p []byte, _ b
 	return append(dst, p...), nil
 }
 
-// TestPipeOfAnotherProtocol: a codec of the program's, whose end of the stream,
-// errors and panics end both connections; the codes are for OnClose alone.
+// TestPipeOfAnotherProtocol: the end of the stream, an error and a panic of a
+// codec of the program's end both connections.
 func TestPipeOfAnotherProtocol(t *testing.T) {
 	loops(t, func(t *testing.T, l int) {
-		for what, want := range map[string][2]protocol.CloseCode{ // of the first, which sends it, and of the second
+		for what, want := range map[string][2]protocol.CloseCode{ // of who sent it, and of the other
 			"end":    {protocol.CloseNormal, protocol.CloseNormal},
 			"refuse": {protocol.CloseInternalError, protocol.CloseInternalError},
 			"panic":  {protocol.CloseInternalError, protocol.CloseAbnormal},
@@ -438,20 +452,111 @@ func TestPipeOfAnotherProtocol(t *testing.T) {
 			}
 			s.onLoop(x, func() {})
 			_, _ = io.WriteString(a, what)
-			_ = a.(*net.TCPConn).CloseWrite()
-			if got, _ := io.ReadAll(b); string(got) != strings.TrimRight(what, "refuspanic") && what != "end" || what == "end" && string(got) != "end" {
+			received := ""
+			if what == "end" {
+				received = what
+				_ = a.(*net.TCPConn).CloseWrite()
+			}
+			if got, _ := io.ReadAll(b); string(got) != received {
 				t.Errorf("%s: received %q", what, got)
 			}
-			_ = b.Close()
+			_, _ = b.Close(), a.Close()
 			for range 2 {
 				e, i := one(t, closed, "OnClose"), 0
 				if e.c == y {
 					i = 1
 				}
-				if e.e.Code != want[i] && what != "refuse" {
+				if e.e.Code != want[i] {
 					t.Errorf("%s: connection %d ended with %v, want %d", what, i, e.e, want[i])
 				}
 			}
 		}
+	})
+}
+
+// TestPipeToAServer: a client that is not read until the server is there, whose end
+// is passed on too; the server is not dialled again for a client that has left.
+func TestPipeToAServer(t *testing.T) {
+	loops(t, func(t *testing.T, l int) {
+		behind := make(chan *Conn, 1)
+		up := serve(t, Config{Loops: 1, Deflate: DeflateTakeover}, Handler{OnOpen: func(c *Conn) { behind <- c }, OnMessage: echo})
+		for how, want := range map[string]protocol.CloseCode{"left": 0, "closed": 4001, "broke": protocol.CloseInternalError} {
+			t.Run(how, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var s *server
+				s = serve(t, Config{Loops: l, Deflate: DeflateTakeover}, Handler{
+					OnOpen: func(c *Conn) {
+						_ = c.PauseReading()
+						d := Dial{URL: up.url("/"), Reconnect: true, BackoffMin: time.Millisecond, Loop: s.Loops()[l-1], Handler: &Handler{OnOpen: func(u *Conn) {
+							if err := Pipe(c, u); err != nil {
+								_ = u.Close(protocol.CloseGoingAway, "")
+							}
+							_ = c.ResumeReading()
+						}}}
+						if err := s.Dial(ctx, d); err != nil {
+							t.Error(err)
+						}
+					},
+					OnMessage: func(_ *Conn, m Message) { t.Errorf("OnMessage got %.20q", m.Data) },
+				})
+				cl := s.dial("/", nil)
+				cl.send(protocol.OpText, strings.Repeat("early ", 1000))
+				cl.expect(strings.Repeat("early ", 1000))
+				server := <-behind
+				switch how {
+				case "left":
+					cl.close(4002, "left")
+					_ = cl.closed()
+					s.await("both to be gone", func() bool { return s.Stats().Connections == 0 })
+					if n := s.Stats().Dialled; n != 1 {
+						t.Errorf("dialled %d times", n)
+					}
+					return
+				case "closed":
+					_ = server.Close(4001, "full")
+				case "broke":
+					_ = server.Abort()
+				}
+				cancel() // no other is needed
+				if got := cl.closed(); got == nil || got.Code != want {
+					t.Errorf("told %v", got)
+				}
+			})
+		}
+	})
+}
+
+// TestPipeBesideAllElse: pings, topics, timers and contexts of joined connections
+// work on.
+func TestPipeBesideAllElse(t *testing.T) {
+	loops(t, func(t *testing.T, l int) {
+		pinged := make(chan string, 2)
+		x := joinedBy(t, Config{Loops: l}, Handler{OnPing: func(_ *Conn, b []byte) { pinged <- string(b) }})
+		a, b := x.conn[0], x.conn[1]
+		if err := b.Subscribe("news"); err != nil {
+			t.Fatal(err)
+		}
+		x.onLoop(b, func() {})
+		x.peer[0].send(protocol.OpPing, "alive")
+		if got := one(t, pinged, "the ping"); got != "alive" {
+			t.Errorf("pinged %q", got)
+		}
+		if ev, err := x.peer[0].next(); ev.Kind != codec.Pong || err != nil {
+			t.Errorf("%v %v in place of a pong", ev.Kind, err)
+		}
+		x.peer[0].send(protocol.OpText, "first")
+		x.peer[1].expect("first") // and no ping before it
+		if err := x.Publish("news", Message{Type: Text, Data: []byte("published")}); err != nil {
+			t.Fatal(err)
+		}
+		x.peer[1].expect("published")
+		b.After(time.Millisecond, func() { _ = b.SendText("timed") })
+		x.peer[1].expect("timed")
+		_ = a.Go(Message{}, func(context.Context, Message) { _ = b.SendText("off the loop") })
+		x.peer[1].expect("off the loop")
+		x.peer[0].send(protocol.OpText, "second")
+		x.peer[1].expect("second")
+		x.finish()
 	})
 }
