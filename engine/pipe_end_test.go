@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -106,13 +107,40 @@ func TestPipeClosesBehindMessages(t *testing.T) {
 	})
 }
 
-// TestPipeDrains: a shutdown ends both connections well.
+// TestPipeDrains: a shutdown ends both connections well, one that does not read
+// behind what waits for it.
 func TestPipeDrains(t *testing.T) {
+	const n, size = 60, 64 << 10
 	loops(t, func(t *testing.T, l int) {
-		x := joinedBy(t, Config{Loops: l}, Handler{})
-		x.peer[0].send(protocol.OpText, "last")
-		x.peer[1].expect("last")
-		x.finish()
+		x := joinedBy(t, Config{Loops: l, SendBytesHigh: 256 << 10, NotSentBytesMax: 64 << 10}, Handler{})
+		a, b := x.peer[0], x.peer[1]
+		_ = b.Conn.(*net.TCPConn).SetReadBuffer(64 << 10)
+		sent := a.fast(n, size)
+		x.awaitStall(x.conn[0])
+		x.stop()
+		if err := one(t, sent, "the sender"); err != nil {
+			t.Error(err)
+		}
+		if got := a.closed(); got == nil || got.Code != protocol.CloseGoingAway {
+			t.Errorf("told %v", got)
+		}
+		if first := one(t, x.closed, "OnClose"); first.c != x.conn[0] {
+			t.Error("the one that does not read was the first to end")
+		}
+		for i := 0; ; i++ {
+			ev, err := b.next()
+			if ev.Kind == codec.Close && b.env.Closed.Code == protocol.CloseGoingAway {
+				break
+			}
+			if err != nil || ev.Kind != codec.Message || !bytes.Equal(ev.Data, numbered(i, size)) {
+				t.Fatalf("message %d: %v %.20q, %v", i, ev.Kind, ev.Data, err)
+			}
+		}
+		_ = b.closed()
+		if err := x.end(); err != nil {
+			t.Error(err)
+		}
+		x.balanced()
 	})
 }
 

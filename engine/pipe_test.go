@@ -297,6 +297,21 @@ func TestPipeBesideAllElse(t *testing.T) {
 		x.peer[1].expect("published")
 		b.After(time.Millisecond, func() { _ = b.SendText("timed") })
 		x.peer[1].expect("timed")
+		if l == 1 { // what was published comes first, though its turn has not come yet
+			_ = a.Subscribe("late")
+			_ = b.Subscribe("late")
+			x.onLoop(a, func() {
+				a.w.turn.pace.left, x.test.tired = 0, func() bool { return true }
+				_ = x.Publish("late", Message{Type: Text, Data: []byte("before")})
+				a.w.turn.pace.left, x.test.tired = paceFirst, nil
+				if a.w.fans.len() == 0 {
+					t.Error("nothing waits for its turn")
+				}
+				passOn(a, Message{Type: Text, Data: []byte("behind")})
+			})
+			x.peer[1].expect("before")
+			x.peer[1].expect("behind")
+		}
 		_ = a.Go(Message{}, func(context.Context, Message) { _ = b.SendText("off the loop") })
 		x.peer[1].expect("off the loop")
 		x.peer[0].send(protocol.OpText, "second")
