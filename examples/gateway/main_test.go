@@ -223,6 +223,13 @@ func TestNoServer(t *testing.T) {
 	if _, err := connect(t, from, url); status(err) != 502 {
 		t.Errorf("%v", err)
 	}
+	for got := 502; got != 503; { // each failure doubles the delay
+		if _, err := connect(t, from, url); status(err) != 502 && status(err) != 503 {
+			t.Fatal(err)
+		} else {
+			got = status(err)
+		}
+	}
 	if err := run(t.Context(), "ws://127.0.0.1:0", nil, false, io.Discard); err == nil {
 		t.Error("it runs without a server")
 	}
