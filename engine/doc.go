@@ -64,8 +64,9 @@
 // # Pausing
 //
 // Reading from a connection stops while there is any reason for it: its
-// backlog, PauseReading, Conn.Hold, a function of Conn.Go, or more messages, bytes
-// or control frames in a second than Config allows. TCP then makes the peer wait.
+// backlog, that of the connection it is joined to, PauseReading, Conn.Hold, a
+// function of Conn.Go, or more messages, bytes or control frames in a second than
+// Config allows. TCP then makes the peer wait.
 // Its pings are answered when reading resumes; until then its silence is not
 // held against it. Where the system cannot pause reading (macOS) it goes on.
 //
@@ -89,6 +90,12 @@
 // and limits. OnFailure, and the callbacks of all connections that one Dial makes,
 // run on one loop, one at a time: OnClose of a connection that was lost, and what
 // it gave to Conn.Go, come before OnOpen of the next. Broadcast passes dialled connections by.
+//
+// # Joining
+//
+// Pipe joins two connections: messages go from each to the other in place of
+// OnMessage, a slow reader makes the other side wait, and the end of one closes the
+// other, after OnClose, with the same code.
 //
 // # Addresses
 //
