@@ -314,6 +314,12 @@ func TestPipeBesideAllElse(t *testing.T) {
 		}
 		_ = a.Go(Message{}, func(context.Context, Message) { _ = b.SendText("off the loop") })
 		x.peer[1].expect("off the loop")
+		var release func(func())
+		x.onLoop(a, func() { release, _ = a.Hold() })
+		x.peer[0].send(protocol.OpText, "held") // as a session does until its state is there
+		release(func() { _ = b.SendText("released") })
+		x.peer[1].expect("released")
+		x.peer[1].expect("held")
 		x.peer[0].send(protocol.OpText, "second")
 		x.peer[1].expect("second")
 		x.finish()
