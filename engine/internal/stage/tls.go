@@ -150,11 +150,13 @@ func (t *TLS) Attach(nc net.Conn) *tls.Conn {
 // the caller may not change it until Open returned something other than nil, or
 // Unread was called. Feed costs a copy if an earlier Feed was not read to its end.
 func (t *TLS) Feed(cipher []byte) {
-	if len(t.fed) == 0 {
+	switch {
+	case t.final != nil: // nobody will read it
+	case len(t.fed) == 0:
 		t.fed = cipher
-		return
+	default:
+		t.fed = append(slices.Clip(t.fed), cipher...)
 	}
-	t.fed = append(slices.Clip(t.fed), cipher...)
 }
 
 // Unread returns the end of what was fed that Open has not read yet, and forgets
@@ -190,7 +192,7 @@ func (t *TLS) Open(dst []byte) (int, error) {
 		t.drained = t.asked && err == nil && n < len(dst)
 		return n, nil
 	}
-	if t.drained = err == ErrMore; t.drained {
+	if t.drained = errors.Is(err, ErrMore); t.drained {
 		return 0, err
 	}
 	if errors.Is(err, errTruncated) {
