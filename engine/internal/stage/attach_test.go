@@ -48,8 +48,15 @@ func TestAttach(t *testing.T) {
 			if got = append(got, rest...); !bytes.Equal(got, want) {
 				t.Errorf("%s: another text came out", version)
 			}
-			go func() { _, _ = blocking.Write(want) }()
+			written := make(chan error)
+			go func() {
+				_, err := blocking.Write(want)
+				written <- err
+			}()
 			must[int](t)(io.ReadFull(c, got))
+			if err := <-written; err != nil {
+				t.Fatal(err)
+			}
 			if !bytes.Equal(got, want) {
 				t.Errorf("%s: another text came back", version)
 			}
@@ -73,13 +80,14 @@ func TestAttachWithOutput(t *testing.T) {
 	ours, theirs := sockets(t, listen(t))
 	_, before := to.Transferred()
 	must[int](t)(to.Attach(ours).Write([]byte("reply")))
-	if _, sent := to.Transferred(); held == 0 || to.Held() != 0 || to.Conn().RemoteAddr() != ours.RemoteAddr() {
-		t.Errorf("%d bytes held, then %d, %d sent", held, to.Held(), sent-before)
-	} else if b := make([]byte, sent-before); true {
-		must[int](t)(io.ReadFull(theirs, b))
-		if got := open(t, from, b, 64); string(got) != "reply" || len(lengths(b)) != 2 {
-			t.Errorf("%q in records of %v bytes", got, lengths(b))
-		}
+	_, after := to.Transferred()
+	if held == 0 || to.Held() != 0 || to.Conn().RemoteAddr() != ours.RemoteAddr() || to.Conn().LocalAddr() != ours.LocalAddr() {
+		t.Errorf("%d bytes held, then %d; from %v to %v", held, to.Held(), to.Conn().LocalAddr(), to.Conn().RemoteAddr())
+	}
+	b := make([]byte, after-before)
+	must[int](t)(io.ReadFull(theirs, b))
+	if got := open(t, from, b, 64); string(got) != "reply" || len(lengths(b)) != 2 {
+		t.Errorf("%q in records of %v bytes", got, lengths(b))
 	}
 }
 

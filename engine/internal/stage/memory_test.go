@@ -58,11 +58,10 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// idle makes n connections and keeps one side of each.
-func idle(t *testing.T, n int, v uint16, keepClient bool, use func(c, s *TLS)) (bytes int) {
-	l := listen(t)
-	client, server := configs(v)
-	kept := make([]*TLS, 0, n)
+// each makes n connections, uses them, keeps one side of each, and returns the
+// memory for one.
+func each(t *testing.T, n int, client, server *tls.Config, keepClient bool, use func(c, s *TLS)) (bytes int) {
+	l, kept := listen(t), make([]*TLS, 0, n)
 	one := func() *TLS {
 		c, s := pair(t, l, client, server)
 		open(t, c, nil, 64)
@@ -89,7 +88,8 @@ func idle(t *testing.T, n int, v uint16, keepClient bool, use func(c, s *TLS)) (
 func TestIdleMemory(t *testing.T) {
 	for version, v := range versions {
 		for _, client := range []bool{false, true} {
-			n := idle(t, 1000, v, client, func(c, s *TLS) {})
+			cc, sc := configs(v)
+			n := each(t, 1000, cc, sc, client, func(c, s *TLS) {})
 			t.Logf("%s, client %v: %d bytes for each connection", version, client, n)
 			if n > 8192 {
 				t.Errorf("%s, client %v: %d bytes for each connection", version, client, n)
@@ -98,23 +98,27 @@ func TestIdleMemory(t *testing.T) {
 	}
 }
 
-// The buffer of crypto/tls keeps the size of the largest record, and not twice
-// that, however many records are fed at once.
+// The buffer of crypto/tls grows to a record and not further, however many are
+// fed at once. It doubles where the records become longer one after the other.
 func TestRecordMemory(t *testing.T) {
 	want := text(64 << 10)
-	before := idle(t, 100, tls.VersionTLS13, false, func(c, s *TLS) {})
-	after := idle(t, 100, tls.VersionTLS13, false, func(c, s *TLS) {
-		for range 5 { // the first records are small
-			stream := seal(t, c, want)
-			for len(stream) > 0 {
-				n := min(len(stream), 60_000)
-				open(t, s, stream[:n], 1<<15)
-				stream = stream[n:]
+	client, server := configs(tls.VersionTLS13)
+	before := each(t, 100, client, server, false, func(c, s *TLS) {})
+	for name, max := range map[string]int{"full records": 18 << 10, "growing records": 32 << 10} {
+		client.DynamicRecordSizingDisabled = name == "full records"
+		after := each(t, 100, client, server, false, func(c, s *TLS) {
+			for range 5 {
+				stream := seal(t, c, want)
+				for len(stream) > 0 {
+					n := min(len(stream), 60_000)
+					open(t, s, stream[:n], 1<<14)
+					stream = stream[n:]
+				}
 			}
+		})
+		t.Logf("%s: %d bytes before, %d after", name, before, after)
+		if after-before > max {
+			t.Errorf("%s: %d bytes before, %d after", name, before, after)
 		}
-	})
-	t.Logf("%d bytes before the records, %d after", before, after)
-	if after-before > 18<<10 {
-		t.Errorf("%d bytes before the records, %d after", before, after)
 	}
 }
