@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"testing"
 	"time"
 )
@@ -240,4 +241,46 @@ func (l *late) Read(p []byte) (int, error) {
 func detached(x *TLS) *TLS {
 	x.Detach()
 	return x
+}
+
+// What crypto/tls read while a net.Conn was attached, and did not give, comes
+// out of Open: whole records, a close_notify, and a part of a record.
+func TestDetach(t *testing.T) {
+	for version, v := range versions {
+		c, s := pairOf(t, v)
+		ours, _ := sockets(t, listen(t))
+		one, two, three, four := seal(t, c, []byte("one")), seal(t, c, []byte("two")), seal(t, c, []byte("three")), seal(t, c, []byte("four"))
+		end := must[[]byte](t)(c.Shut(nil))
+		if err := ours.SetReadDeadline(time.Unix(1, 0)); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, 64)
+
+		s.Feed(one[:9])
+		if n, err := s.Attach(ours).Read(b); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("%s: %d bytes, %v", version, n, err)
+		}
+		s.Detach()
+		s.Feed(slices.Concat(one[9:], two[:7]))
+		if n, err := s.Open(b); string(b[:n]) != "one" || err != nil {
+			t.Fatalf("%s: %q, %v", version, b[:n], err)
+		}
+		if rest := s.Unread(); !bytes.Equal(rest, two[:7]) {
+			t.Errorf("%s: Open has left %d bytes, and not 7", version, len(rest))
+		}
+
+		s.Feed(slices.Concat(two, three, four, end))
+		if n, err := s.Attach(ours).Read(b); string(b[:n]) != "two" || err != nil {
+			t.Fatalf("%s: %q, %v", version, b[:n], err)
+		}
+		s.Detach()
+		for _, want := range []string{"three", "four"} {
+			if n, err := s.Open(b); string(b[:n]) != want || err != nil {
+				t.Errorf("%s: %q, %v", version, b[:n], err)
+			}
+		}
+		if _, err := s.Open(b); err != io.EOF {
+			t.Errorf("%s: %v at the end", version, err)
+		}
+	}
 }

@@ -5,6 +5,7 @@ package stage
 import (
 	"crypto/tls"
 	"runtime"
+	"runtime/debug"
 	"testing"
 )
 
@@ -12,6 +13,7 @@ import (
 // allocated for a message: neither when a loop opens it, nor when it seals one,
 // nor when it asks in vain.
 func TestAllocations(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it empties the pools
 	for version, v := range versions {
 		c, s := pairOf(t, v)
 		var stream []byte
@@ -27,7 +29,7 @@ func TestAllocations(t *testing.T) {
 		})
 		c, s = pairOf(t, v)
 		var before, after runtime.MemStats
-		const messages = 1000
+		const messages = 10_000
 		runtime.ReadMemStats(&before)
 		for range messages {
 			stream, _ = c.Seal(room, pieces)
@@ -44,7 +46,8 @@ func TestAllocations(t *testing.T) {
 		}
 		runtime.ReadMemStats(&after)
 		count, bytes := after.Mallocs-before.Mallocs, after.TotalAlloc-before.TotalAlloc
-		if sealed != 0 || count > messages+20 || bytes > messages*24+8192 {
+		// A pool that meets another processor makes its buffer again.
+		if sealed != 0 || count > messages+100 || bytes > messages*24+64<<10 {
 			t.Errorf("%s: %v allocations to seal and to ask in vain; %d allocations of %d bytes for %d messages", version, sealed, count, bytes, messages)
 		}
 	}

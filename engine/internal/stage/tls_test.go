@@ -167,8 +167,8 @@ func TestEnd(t *testing.T) {
 				t.Errorf("%s, %s: %q, %v", version, name, plain, err)
 			}
 			s.Feed(stream)
-			if _, again := s.Open(make([]byte, 64)); again != err {
-				t.Errorf("%s, %s: then %v", version, name, again)
+			if _, again := s.Open(make([]byte, 64)); again != err || s.Held() != 0 {
+				t.Errorf("%s, %s: then %v, and %d bytes are held", version, name, again, s.Held())
 			}
 		}
 	}
@@ -199,8 +199,8 @@ func TestBadMAC(t *testing.T) {
 		c, s := pairOf(t, v)
 		stream := seal(t, c, []byte("news"))
 		stream[len(stream)-1] ^= 1
-		_, err := openAll(s, stream, 64)
-		if err == nil || !strings.Contains(err.Error(), "bad record MAC") {
+		_, err := openAll(s, append(stream, "behind"...), 64)
+		if err == nil || !strings.Contains(err.Error(), "bad record MAC") || len(s.Unread()) > 0 {
 			t.Errorf("%s: %v", version, err)
 		}
 		if _, again := openAll(s, seal(t, c, []byte("more")), 64); again != err || s.Held() == 0 {
