@@ -107,7 +107,7 @@ func TestRecordMemory(t *testing.T) {
 	want := text(64 << 10)
 	client, server := configs(tls.VersionTLS13)
 	before := each(t, 100, client, server, false, func(c, s *TLS) {})
-	for name, max := range map[string]int{"full records": 18 << 10, "growing records": 32 << 10} {
+	for name, most := range map[string]int{"full records": 18 << 10, "growing records": 32 << 10} {
 		client.DynamicRecordSizingDisabled = name == "full records"
 		after := each(t, 100, client, server, false, func(c, s *TLS) {
 			for range 5 {
@@ -120,7 +120,7 @@ func TestRecordMemory(t *testing.T) {
 			}
 		})
 		t.Logf("%s: %d bytes before, %d after", name, before, after)
-		if after-before > max {
+		if after-before > most {
 			t.Errorf("%s: %d bytes before, %d after", name, before, after)
 		}
 	}
