@@ -19,7 +19,7 @@ import (
 // to other programs, libraries and standards, and to no Go code here.
 var foreign = words(`
 	taskset depguard Forwarded sys_ case_ sockmill_debug
-	macOS KiB MiB GiB D7FF xDB WebSocket WebSockets GitHub JavaScript ClientHello LimitNOFILE TcpExtListenOverflows
+	macOS KiB MiB GiB D7FF xDB WebSocket WebSockets GitHub JavaScript ClientHello KeyUpdate LimitNOFILE TcpExtListenOverflows
 	fs.nr_open GatewayWorker SugaredLogger OnTraffic Bun.serve
 	StripPrefix c.Writer http.ResponseController time.Sleep ReadMessage NextReader PreparedMessage NewWriterWindow ServerExecutor ParallelEnabled CheckUtf8Enabled IOModNonBlocking`)
 

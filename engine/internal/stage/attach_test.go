@@ -206,7 +206,7 @@ func TestEarlyHasAll(t *testing.T) {
 	must[int](t)(io.ReadFull(accepted, head))
 	hello := make([]byte, int(head[3])<<8|int(head[4]))
 	must[int](t)(io.ReadFull(accepted, hello))
-	s := Server(&late{Conn: accepted, client: done, t: t}, append(head, hello...), sc)
+	s := Server(&late{Conn: accepted, client: done, t: t}, slices.Concat(head, hello), sc)
 	if err := s.Handshake(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +279,7 @@ func TestDetach(t *testing.T) {
 				t.Errorf("%s: %q, %v", version, b[:n], err)
 			}
 		}
-		if _, err := s.Open(b); err != io.EOF {
+		if _, err := s.Open(b); !errors.Is(err, io.EOF) {
 			t.Errorf("%s: %v at the end", version, err)
 		}
 	}

@@ -10,7 +10,9 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -77,7 +79,7 @@ func (s *sender) record12(kind byte, content []byte) []byte {
 	return s.aead.Seal(b, append(s.iv[:4:4], seq[:]...), content, append(seq[:], length(len(content))...))
 }
 
-// logged finds a secret in what Config.KeyLogWriter was given.
+// logged finds a secret in what a KeyLogWriter was given.
 func logged(t testing.TB, log, label string) (random, secret []byte) {
 	for line := range strings.Lines(log) {
 		if f := strings.Fields(line); len(f) == 3 && f[0] == label {
@@ -129,7 +131,7 @@ func TestKeyUpdate(t *testing.T) {
 						t.Errorf("the answer has records of %v bytes", lengths(answer))
 					}
 				}
-				reply := append(answer, seal(t, to, []byte("reply"))...)
+				reply := slices.Concat(answer, seal(t, to, []byte("reply")))
 				if l := lengths(reply); len(l) != 2 || to.Held() != 0 {
 					t.Errorf("the reply has records of %v bytes, %d are held", l, to.Held())
 				}
@@ -152,7 +154,7 @@ func TestKeyUpdates(t *testing.T) {
 	}
 	for i := 0; ; i++ {
 		keys = keys.next()
-		if _, err := openAll(to, keys.record13(22, keyUpdate+"\x01"), 64); err != ErrMore {
+		if _, err := openAll(to, keys.record13(22, keyUpdate+"\x01"), 64); !errors.Is(err, ErrMore) {
 			if !strings.Contains(err.Error(), "too many non-advancing records") {
 				t.Error(err)
 			}
@@ -208,7 +210,7 @@ func TestRenegotiationRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("as client %v: %v", asClient, err)
 		}
-		if got, again := openAll(to, more, 64); len(got) > 0 || again != err {
+		if got, again := openAll(to, more, 64); len(got) > 0 || !errors.Is(again, err) {
 			t.Errorf("as client %v: then %q, %v", asClient, got, again)
 		}
 		// "no renegotiation" is a warning, which crypto/tls passes over.

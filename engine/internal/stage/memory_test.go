@@ -4,6 +4,7 @@ package stage
 
 import (
 	"crypto/tls"
+	"errors"
 	"runtime"
 	"runtime/debug"
 	"testing"
@@ -23,7 +24,7 @@ func TestAllocations(t *testing.T) {
 			if stream, err = c.Seal(room, pieces); err != nil {
 				t.Fatal(err)
 			}
-			if n, err := s.Open(plain); err != ErrMore {
+			if n, err := s.Open(plain); !errors.Is(err, ErrMore) {
 				t.Fatal(n, err)
 			}
 		})
@@ -37,7 +38,7 @@ func TestAllocations(t *testing.T) {
 			if n, err := s.Open(plain); n != 303 || err != nil {
 				t.Fatal(n, err)
 			}
-			if n, err := s.Open(plain); err != ErrMore {
+			if n, err := s.Open(plain); !errors.Is(err, ErrMore) {
 				t.Fatal(n, err)
 			}
 			if stream = s.Output(room); len(stream) > 0 || s.Held() != 0 {

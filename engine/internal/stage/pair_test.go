@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"math/big"
 	"net"
@@ -117,7 +118,7 @@ func pairOf(t testing.TB, version uint16) (c, s *TLS) {
 func open(t testing.TB, x *TLS, cipher []byte, dstBytes int) []byte {
 	t.Helper()
 	plain, err := openAll(x, cipher, dstBytes)
-	if err != ErrMore {
+	if !errors.Is(err, ErrMore) {
 		t.Fatal(err)
 	}
 	return plain

@@ -27,7 +27,7 @@
 //
 // # Records
 //
-// Unless Config.DynamicRecordSizingDisabled is set, crypto/tls makes the first
+// Unless DynamicRecordSizingDisabled is set, crypto/tls makes the first
 // records of a connection small (about 1.2 KB, then 2.4 KB and so on) and uses the
 // full 16 KiB from the 14th record on. This package does not change the setting.
 package stage

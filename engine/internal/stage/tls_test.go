@@ -95,7 +95,7 @@ func TestStandardPeer(t *testing.T) {
 				}
 				result <- errors.Join(err, peer.Close())
 			}()
-			if err := echo(x, x.Detach(), len(want)); err != io.EOF {
+			if err := echo(x, x.Detach(), len(want)); !errors.Is(err, io.EOF) {
 				t.Errorf("%s, client %v: %v", version, client, err)
 			}
 			if err := <-result; err != nil {
@@ -112,8 +112,8 @@ func echo(x *TLS, socket net.Conn, n int) error {
 		k, err := x.Open(plain)
 		var out []byte
 		switch {
-		case err == ErrMore:
-			if k, err = socket.Read(in); err == io.EOF {
+		case errors.Is(err, ErrMore):
+			if k, err = socket.Read(in); errors.Is(err, io.EOF) {
 				x.Ended()
 			} else if err != nil {
 				return err
@@ -157,17 +157,17 @@ func TestEnd(t *testing.T) {
 				stream = must[[]byte](t)(c.Shut(stream))
 			}
 			plain, err := openAll(s, stream[:len(stream)-tt.cut], 64)
-			if err == ErrMore {
+			if errors.Is(err, ErrMore) {
 				s.Ended()
 				_, err = s.Open(make([]byte, 64))
 			} else if !tt.shut || tt.cut > 0 {
 				t.Errorf("%s, %s: %v before the end", version, name, err)
 			}
-			if string(plain) != tt.text || err != tt.want {
+			if string(plain) != tt.text || !errors.Is(err, tt.want) {
 				t.Errorf("%s, %s: %q, %v", version, name, plain, err)
 			}
 			s.Feed(stream)
-			if _, again := s.Open(make([]byte, 64)); again != err || s.Held() != 0 {
+			if _, again := s.Open(make([]byte, 64)); !errors.Is(again, err) || s.Held() != 0 {
 				t.Errorf("%s, %s: then %v, and %d bytes are held", version, name, again, s.Held())
 			}
 		}
@@ -203,7 +203,7 @@ func TestBadMAC(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "bad record MAC") || len(s.Unread()) > 0 {
 			t.Errorf("%s: %v", version, err)
 		}
-		if _, again := openAll(s, seal(t, c, []byte("more")), 64); again != err || s.Held() == 0 {
+		if _, again := openAll(s, seal(t, c, []byte("more")), 64); !errors.Is(again, err) || s.Held() == 0 {
 			t.Errorf("%s: then %v, and %d bytes are held", version, again, s.Held())
 		}
 		alert := s.Output([]byte("before"))
