@@ -110,7 +110,7 @@ func (c *client) reads(n, size int, each func()) error {
 	for i := range n {
 		ev, err := c.next()
 		if err != nil || ev.Kind != codec.Message || ev.Opcode != typeOf(i) || !bytes.Equal(ev.Data, numbered(i, size)) {
-			return fmt.Errorf("message %d: %v %v %.20q, %v", i, ev.Kind, ev.Opcode, ev.Data, err)
+			return fmt.Errorf("message %d: %v %v %.20q, %w", i, ev.Kind, ev.Opcode, ev.Data, err)
 		}
 		each()
 	}
