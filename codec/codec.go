@@ -91,7 +91,7 @@ type Kind uint8
 // The kinds of events. Which fields of Event are set is said beside each.
 const (
 	NeedMore Kind = iota // all input is taken; nothing to report
-	Request              // an opening handshake in env.Request awaits Accept or Refuse
+	Request              // an opening handshake in env.Request awaits Accept or Refuse: Data is its head as it came
 	HTTP                 // a plain HTTP request in env.Request: Data is its head as it came
 	Open                 // messages may flow from here on
 	Message              // Opcode, Data

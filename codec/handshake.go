@@ -76,7 +76,7 @@ func (s *Session) openServer(env *Env, in []byte) (Event, int) {
 	}
 	s.bodiless = err == nil && env.Request.Method == "HEAD"
 	if err == nil && !env.Request.Upgrade() {
-		return Event{Kind: HTTP, Data: []byte(head)}, n
+		return Event{Kind: HTTP, Data: env.head}, n
 	}
 	if err == nil {
 		err = protocol.CheckUpgrade(&env.Request)
@@ -90,7 +90,7 @@ func (s *Session) openServer(env *Env, in []byte) (Event, int) {
 		env.Closed = &CloseError{Code: protocol.CloseAbnormal, Err: refusal}
 		return Event{Kind: Close}, len(in)
 	}
-	return Event{Kind: Request}, n
+	return Event{Kind: Request, Data: env.head}, n
 }
 
 // Accept appends the 101 response to the request in env.Request and opens the

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -32,24 +31,17 @@ const (
 	turnedAwayMax = 64
 )
 
-// acceptor is what an engine listens with.
-type acceptor struct {
-	listener  net.Listener // nil: connections come through ServeHTTP, or by Dial
-	inherited bool         // connections have the options of their listener
-	turning   atomic.Int64 // refused connections that are still open
-}
-
 var errFull = errors.New("engine: Config.ConnectionsMax connections are open")
 
 // accept gives connections to the loops until the listener is closed. Any other error, such
 // as EMFILE when the descriptors are used up, is waited out, whether the
 // listener or the loop met it.
-func (e *Engine) accept() {
+func (l *Listener) accept() {
 	delay := time.Duration(0)
 	for {
-		nc, err := e.acceptor.listener.Accept()
+		nc, err := l.net.Accept()
 		if err == nil {
-			err = e.arrive(nc)
+			err = l.arrive(nc)
 		}
 		switch {
 		case err == nil:
@@ -58,62 +50,62 @@ func (e *Engine) accept() {
 			return
 		default:
 			delay = min(max(2*delay, acceptDelayMin), acceptDelayMax)
-			e.log.Error("accepting failed; trying again", zap.Error(err), zap.Duration("after", delay))
-			if !e.pause(delay) {
+			l.ep.e.log.Error("accepting failed; trying again", zap.Stringer("listener", l), zap.Error(err), zap.Duration("after", delay))
+			if !l.pause(delay) {
 				return
 			}
 		}
 	}
 }
 
-// pause waits, and reports false if the engine stops meanwhile.
-func (e *Engine) pause(d time.Duration) bool {
+// pause waits, and reports false if the listener is closed meanwhile.
+func (l *Listener) pause(d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
 		return true
-	case <-e.life.serving.Done():
+	case <-l.closing.Done():
 		return false
 	}
 }
 
 // arrive takes an accepted connection in, or refuses it. An error, like one of
 // Accept, means that this process lacks something, such as descriptors.
-func (e *Engine) arrive(nc net.Conn) error {
+func (l *Listener) arrive(nc net.Conn) error {
 	if !loop.Supported(nc) {
-		e.log.Error("Config.Listener accepts connections that no loop can hold: it must return *net.TCPConn or *net.UnixConn",
+		l.ep.e.log.Error("Config.Listener accepts connections that no loop can hold: it must return *net.TCPConn or *net.UnixConn",
 			zap.String("remote", nc.RemoteAddr().String()))
 		_ = nc.Close()
 		return nil
 	}
-	return e.take(nc, nil)
+	return l.ep.take(nc, nil)
 }
 
 // take puts a connection on a loop, or refuses it.
-func (e *Engine) take(nc net.Conn, m *mount) error {
-	pass, why := e.gate.Enter(hostAddr(nc.RemoteAddr()), e.elapsed().Milliseconds())
+func (ep *endpoint) take(nc net.Conn, m *mount) error {
+	pass, why := ep.gate.Enter(hostAddr(nc.RemoteAddr()), ep.e.elapsed().Milliseconds())
 	if why != admit.Admitted {
-		e.deny(nc, m != nil, why)
+		ep.deny(nc, m != nil, why)
 		return nil
 	}
-	return e.enroll(nc, m, &pass)
+	return ep.enroll(nc, m, &pass)
 }
 
 // deny turns a connection away that the gate refused. An acceptor does not wait
 // for it: whoever is refused and stays would keep everybody else out.
-func (e *Engine) deny(nc net.Conn, mounted bool, why admit.Refusal) {
+func (ep *endpoint) deny(nc net.Conn, mounted bool, why admit.Refusal) {
 	switch {
 	case mounted: // this is the goroutine of its http.Handler already
-		e.turnAway(nc, why.Status(), why.Text())
-	case e.acceptor.turning.Add(1) > turnedAwayMax:
-		e.acceptor.turning.Add(-1)
-		e.answer(nc, why.Status(), why.Text())
+		ep.turnAway(nc, why.Status(), why.Text())
+	case ep.e.turning.Add(1) > turnedAwayMax:
+		ep.e.turning.Add(-1)
+		ep.answer(nc, why.Status(), why.Text())
 		_ = nc.Close()
 	default:
-		e.life.servers.Go(func() {
-			defer e.acceptor.turning.Add(-1)
-			e.turnAway(nc, why.Status(), why.Text())
+		ep.e.life.servers.Go(func() {
+			defer ep.e.turning.Add(-1)
+			ep.turnAway(nc, why.Status(), why.Text())
 		})
 	}
 }
@@ -125,9 +117,9 @@ func refusalOf(why admit.Refusal) *codec.HandshakeError {
 
 // answer writes an HTTP error to a connection that no loop has, and ends the
 // stream. It does not wait for the peer: the answer is short.
-func (e *Engine) answer(nc net.Conn, status int, reason string) {
+func (ep *endpoint) answer(nc net.Conn, status int, reason string) {
 	_ = nc.SetDeadline(time.Now().Add(refuseTimeout))
-	if !e.main.raw {
+	if !ep.raw {
 		if _, err := nc.Write(protocol.AppendReply(nil, status, reason, nil)); err != nil {
 			return
 		}
@@ -140,13 +132,13 @@ func (e *Engine) answer(nc net.Conn, status int, reason string) {
 // turnAway answers a connection that cannot be taken with an HTTP error. It
 // reads what arrives meanwhile, so that the answer is not destroyed by a reset:
 // as long as the peer goes on sending, for DiscardTimeout at most.
-func (e *Engine) turnAway(nc net.Conn, status int, reason string) {
+func (ep *endpoint) turnAway(nc net.Conn, status int, reason string) {
 	defer nc.Close()
-	e.answer(nc, status, reason)
-	for end := time.Now().Add(e.set.DiscardTimeout); time.Now().Before(end); {
+	ep.answer(nc, status, reason)
+	for end := time.Now().Add(ep.DiscardTimeout); time.Now().Before(end); {
 		_ = nc.SetReadDeadline(time.Now().Add(min(refuseTimeout, time.Until(end))))
 		n, err := io.Copy(io.Discard, nc)
-		if !errors.Is(err, os.ErrDeadlineExceeded) || n < lingerBytesMin || e.life.serving.Err() != nil {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || n < lingerBytesMin || ep.e.life.serving.Err() != nil {
 			return
 		}
 	}

@@ -44,9 +44,7 @@ func (p *Prepared) Send(c *Conn) error {
 	case c.end.phase.Load() != phaseOpen:
 		return ErrClosed
 	case c.ep.e != b.e:
-		m := b.m
-		m.policy = 0 // was the other engine's, perhaps
-		return c.dispatch(m)
+		return c.dispatch(b.m)
 	case c.w.loop.On():
 		c.catchUp()
 		return c.sendShared(b, false)
@@ -108,9 +106,6 @@ func (e *Engine) encode(m Message) (*broadcast, error) {
 	b.plain = frame
 	b.sharedPlain = outq.Shared{Frame: frame, Owner: b}
 	b.m = outgoing{op: op, policy: m.Policy, plain: m.Plain, key: m.Key}
-	if b.m.policy == 0 {
-		b.m.policy = e.set.Policy
-	}
 	// It may be compressed, or encoded again for a congested connection, when
 	// m.Data is no longer ours.
 	if e.set.Codec == nil {
@@ -120,7 +115,7 @@ func (e *Engine) encode(m Message) (*broadcast, error) {
 	}
 	if b.bytes = cap(b.plain); e.set.Codec != nil {
 		b.bytes += len(b.m.data)
-	} else if e.main.options.Deflate != nil && !m.Plain {
+	} else if e.broadcasts.packs.Load() && !m.Plain {
 		b.bytes += cap(b.plain) // what it is packed into is no larger
 	}
 	b.refs.Store(1)
@@ -187,6 +182,7 @@ func (b *broadcast) released(n int64) {
 // broadcasts is what all broadcasts of an engine share.
 type broadcasts struct {
 	encoder codec.Codec // a session that encodes for many, on any goroutine
+	packs   atomic.Bool // some listener compresses
 	spare   spareBroadcasts
 }
 

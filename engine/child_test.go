@@ -72,7 +72,7 @@ func TestDescriptorExhaustion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := &server{Engine: &Engine{acceptor: acceptor{listener: nopListener{addr}}}, t: t}
+	child := &server{Engine: &Engine{listeners: listeners{list: []*Listener{{net: nopListener{addr}}}}}, t: t}
 	first := child.dial("/", nil)
 	crowd := make([]net.Conn, 2*childDescriptors)
 	for i := range crowd {

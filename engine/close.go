@@ -113,7 +113,7 @@ func (c *Conn) endSession(info *CloseError) {
 	c.endTimers()
 	c.uncountTopics()
 	if !c.out.framed && !c.deciding() {
-		c.ep.e.gate.Opened(&c.pass)
+		c.ep.gate.Opened(&c.pass)
 	}
 	c.beginWait(c.ep.CloseTimeout)
 	if c.dial != nil {
@@ -279,7 +279,7 @@ func (c *Conn) givePlaceBack() {
 		c.dial.lost()
 		return
 	}
-	c.ep.e.gate.Leave(&c.pass)
+	c.ep.gate.Leave(&c.pass)
 }
 
 // reportEnd calls OnClose, if the connection was open.

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -39,9 +38,15 @@ type Config struct {
 	// accept *net.TCPConn or *net.UnixConn.
 	Listener net.Listener
 
-	// Codec makes the codec of each new connection, for a protocol that no scheme
-	// of Addr names. It is called on any goroutine.
+	// Codec makes the codec of each new connection, in place of that of the scheme of
+	// Addr. It is called on any goroutine.
 	Codec func() codec.Codec
+
+	// Schemes are protocols of the program's own, by the name of the scheme that
+	// stands for them in Addr: with "chat" come chat://host:port and
+	// chat+unix:///path. A name is of small letters, digits, - and the dot. They hold for
+	// every listener of the engine.
+	Schemes map[string]func() codec.Codec
 
 	// HTTP serves the requests on the same port that are no WebSocket
 	// handshake, on a real http.Server. Nil: they are answered with 426.
@@ -166,8 +171,13 @@ type Config struct {
 
 // sampled bounds what peers can make the engine log: of each message 100 in a
 // second, then every thousandth.
-func sampled(core zapcore.Core) zapcore.Core {
-	return zapcore.NewSamplerWithOptions(core, time.Second, 100, 1000)
+func sampled(log *zap.Logger) *zap.Logger {
+	if log == nil {
+		log = zap.NewNop()
+	}
+	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Second, 100, 1000)
+	}))
 }
 
 // bound is a row of the table of bounds, and its field.
@@ -232,35 +242,78 @@ var limits = []bound{
 	row("ConnectionsMax", func(c *Config) any { return &c.ConnectionsMax }, 0, 1, limit.Unbounded, limit.Unbounded),
 }
 
-// settle fills in the defaults and checks the ranges.
-func (c *Config) settle() error {
+// scope says for whom a bound holds that is not simply a listener's, with that of
+// New as the default.
+type scope uint8
+
+const (
+	ofEngine scope = iota + 1 // for all listeners together: only New may set it
+	ofBoth                    // for the listener, beside that of New
+	together                  // if one of them is set, the defaults of the others fit it
+)
+
+var scopes = map[string]scope{
+	"Loops": ofEngine, "BufferBytesMax": ofEngine, "DrainTimeout": ofEngine, "CallbackWarnAfter": ofEngine,
+	"DeflateLevel": ofEngine, "DeflateThresholdBytes": ofEngine, "DeflateWindowBits": ofEngine, "DeflateTakeoverBytes": ofEngine,
+	"DialsMax": ofEngine, "UpgradesMax": ofEngine, "OffloadMax": ofEngine,
+	"ConnectionsMax": ofBoth, "HalfOpenMax": ofBoth, "ConnectionsPerAddressMax": ofBoth, "AcceptsPerAddressPerSecond": ofBoth,
+	"SendBytesHigh": together, "SendBytesLow": together, "SendBytesMax": together,
+}
+
+// settle fills in the defaults and checks the ranges. base is the Config of New
+// if c is of Engine.Listen, else nil.
+func (c *Config) settle(base *Config) error {
 	descriptors, err := loop.Descriptors()
 	if err != nil {
 		return fmt.Errorf("engine: reading the descriptor limit: %w", err)
 	}
+	ownSendBytes := c.SendBytesHigh != 0 || c.SendBytesLow != 0 || c.SendBytesMax != 0
 	for _, l := range limits {
-		switch l.Name {
-		case "Loops":
-			l.Default = int64(min(runtime.GOMAXPROCS(0), loop.LoopsMax))
-		case "SendBytesHigh": // its default has to fit the other two, as the program set them
-			if c.SendBytesMax > 0 {
-				l.Default = min(l.Default, int64(max(c.SendBytesMax/4, 1)))
-			}
-			l.Default = max(l.Default, int64(min(c.SendBytesLow, limit.Unbounded)))
-		case "SendBytesLow":
-			l.Default = int64(max(c.SendBytesHigh/4, 1))
-		case "SendBytesMax":
-			if c.SendBytesHigh < limit.Unbounded {
-				l.Default = min(max(l.Default, 4*int64(c.SendBytesHigh)), limit.Unbounded)
-			}
-		case "ConnectionsMax":
-			l.Default = int64(max(descriptors-reserve(descriptors), 1))
+		field := l.field(c)
+		switch unset, of := limit.IsZero(field), scopes[l.Name]; {
+		case base == nil, of == together && ownSendBytes:
+		case of == ofEngine && !unset:
+			return ofEngineError(l.Name)
+		case of == ofBoth && unset: // no bound of its own
+			continue
+		case unset:
+			limit.Copy(field, l.field(base))
+			continue
 		}
-		if err := l.Settle("engine", "Config", l.field(c)); err != nil {
+		l.Default = c.defaultOf(l, descriptors)
+		if err := l.Settle("engine", "Config", field); err != nil {
 			return err
 		}
 	}
 	return c.check()
+}
+
+func ofEngineError(field string) error {
+	return fmt.Errorf("engine: Config.%s belongs to the whole engine: set it for New, and leave it out for Engine.Listen", field)
+}
+
+// defaultOf is the default of a bound, which may follow from the machine, or from
+// what c says elsewhere.
+func (c *Config) defaultOf(l bound, descriptors int) int64 {
+	switch l.Name {
+	case "Loops":
+		return int64(min(runtime.GOMAXPROCS(0), loop.LoopsMax))
+	case "SendBytesHigh": // it has to fit the other two, as the program set them
+		high := l.Default
+		if c.SendBytesMax > 0 {
+			high = min(high, int64(max(c.SendBytesMax/4, 1)))
+		}
+		return max(high, int64(min(c.SendBytesLow, limit.Unbounded)))
+	case "SendBytesLow":
+		return int64(max(c.SendBytesHigh/4, 1))
+	case "SendBytesMax":
+		if c.SendBytesHigh < limit.Unbounded {
+			return min(max(l.Default, 4*int64(c.SendBytesHigh)), limit.Unbounded)
+		}
+	case "ConnectionsMax":
+		return int64(max(descriptors-reserve(descriptors), 1))
+	}
+	return l.Default
 }
 
 // reserve is how many descriptors are left to the rest of the program: to its
@@ -285,8 +338,8 @@ func (c *Config) check() error {
 	if c.Deflate == 0 {
 		c.Deflate = DeflateOff
 	}
-	if c.Codec == nil && (strings.HasPrefix(c.Addr, "tcp:") || strings.HasPrefix(c.Addr, "unix:")) {
-		c.Codec = func() codec.Codec { return new(codec.Raw) }
+	if err := c.settleScheme(); err != nil {
+		return err
 	}
 	if err := c.Deflate.check(); err != nil {
 		return err
@@ -302,9 +355,5 @@ func (c *Config) check() error {
 	if c.CheckOrigin != nil && c.Origins != nil {
 		return fmt.Errorf("engine: Config.Origins and Config.CheckOrigin are both set: choose one, CheckOrigin would decide alone")
 	}
-	if c.Logger == nil {
-		c.Logger = zap.NewNop()
-	}
-	c.Logger = c.Logger.WithOptions(zap.WrapCore(sampled))
 	return nil
 }

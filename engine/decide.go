@@ -107,7 +107,7 @@ func (c *Conn) decided(u *Upgrade, err error) {
 		c.givePlaceBack()
 		return
 	case phase >= phaseEnding: // the connection has ended; the request is still to be freed here
-		c.ep.e.gate.Opened(&c.pass)
+		c.ep.gate.Opened(&c.pass)
 		return
 	case phase != phaseOpening || c.end.stream == streamCut: // it is about to end
 		return

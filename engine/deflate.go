@@ -27,12 +27,13 @@ const (
 )
 
 // deflate makes the compression options of server sessions; nil if compression is off.
-func (e *Engine) deflate() *codec.Deflate {
-	if e.set.Deflate == DeflateOff {
+func (e *Engine) deflate(set *settings) *codec.Deflate {
+	if set.Deflate == DeflateOff {
 		return nil
 	}
+	e.broadcasts.packs.Store(true)
 	e.memory.takeover.max = int64(e.set.DeflateTakeoverBytes)
-	takeover := e.set.Deflate == DeflateTakeover
+	takeover := set.Deflate == DeflateTakeover
 	return &codec.Deflate{
 		Level:               e.set.DeflateLevel,
 		ThresholdBytes:      e.set.DeflateThresholdBytes,

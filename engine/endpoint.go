@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine/internal/admit"
 )
 
 // settings are a Config that is settled. Nobody changes them.
@@ -13,22 +14,26 @@ type settings Config
 // Each of them points to its endpoint, which nobody changes.
 type endpoint struct {
 	*settings
-	e       *Engine
-	handler *Handler
-	options codec.Options // of the sessions
-	raw     bool          // the protocol has no HTTP handshake
-	proxies proxies
-	http    *httpServer // nil without Config.HTTP
+	e        *Engine
+	handler  *Handler
+	listener *Listener     // nil of a mount or a Dial
+	gate     *admit.Gate   // of the listener, or of the engine
+	options  codec.Options // of the sessions
+	raw      bool          // the protocol has no HTTP handshake
+	httpOnly bool          // the http.Server answers handshakes too
+	shares   bool          // what a broadcast encodes is what these connections send
+	proxies  proxies
+	http     *httpServer // nil without Config.HTTP
 }
 
-// newEndpoint makes the endpoint of accepted connections.
-func newEndpoint(e *Engine, h *Handler) (ep *endpoint, err error) {
-	ep = &endpoint{settings: e.set, e: e, handler: h, options: codec.Options{
-		HandshakeBytesMax: e.set.HandshakeBytesMax,
-		HeaderFieldsMax:   e.set.HeaderFieldsMax,
-		MessageBytesMax:   int64(e.set.MessageBytesMax),
-		FragmentsMax:      e.set.FragmentsMax,
-		Deflate:           e.deflate(),
+// newEndpoint makes an endpoint of accepted connections.
+func newEndpoint(e *Engine, set *settings, h *Handler) (ep *endpoint, err error) {
+	ep = &endpoint{settings: set, e: e, handler: h, gate: e.gate, options: codec.Options{
+		HandshakeBytesMax: set.HandshakeBytesMax,
+		HeaderFieldsMax:   set.HeaderFieldsMax,
+		MessageBytesMax:   int64(set.MessageBytesMax),
+		FragmentsMax:      set.FragmentsMax,
+		Deflate:           e.deflate(set),
 	}}
 	if ep.proxies, err = readProxies(ep.TrustedProxies); err != nil {
 		return nil, err
@@ -41,16 +46,13 @@ func newEndpoint(e *Engine, h *Handler) (ep *endpoint, err error) {
 		_, http := probe.(codec.Upgrader)
 		ep.raw = !http
 	}
-	if ep.HTTP != nil {
-		ep.http = newHTTPServer(ep)
-	}
 	return ep, nil
 }
 
 // towards makes the endpoint of what d connects to: with the same limits, and
 // this side as the client.
 func (ep *endpoint) towards(d *Dial) endpoint {
-	to := endpoint{settings: ep.settings, e: ep.e, handler: d.Handler, options: ep.options}
+	to := endpoint{settings: ep.settings, e: ep.e, gate: ep.e.gate, handler: d.Handler, options: ep.options}
 	to.options.Role, to.options.Deflate = codec.Client, clientDeflate(ep.options.Deflate)
 	to.options.Subprotocols, to.options.Fields = slices.Clone(d.Subprotocols), slices.Clone(d.Header)
 	return to

@@ -16,23 +16,24 @@ import (
 	"github.com/sockmill/sockmill/engine/internal/loop"
 )
 
-// Engine is a server: a listener, its acceptors, and the event loops on which
-// the connections live. Its methods may be called from any goroutine.
+// Engine is a server: its listeners, and the event loops on which the
+// connections of all of them live. Its methods may be called from any goroutine.
 type Engine struct {
 	set   *settings
-	main  *endpoint // of accepted connections
+	main  *endpoint // of mounted connections, and what those of listeners and dials begin with
 	log   *zap.Logger
 	began time.Time // see elapsed
 	test  testSeam
 
-	acceptor acceptor
-	gate     *admit.Gate // counts all connections: on loops, in the http.Server, of Dial also those to come
-	group    *loop.Group
-	loops    []*worker     // all, from New on
-	turn     atomic.Uint32 // chooses the next loop for a caller that names none
-	offload  pool[*Conn]
-	upgrades pool[*Upgrade]
-	dialer   dialer
+	listeners listeners
+	turning   atomic.Int64 // refused connections that are still open
+	gate      *admit.Gate  // counts all connections: on loops, in the http.Server, of Dial also those to come
+	group     *loop.Group
+	loops     []*worker     // all, from New on
+	turn      atomic.Uint32 // chooses the next loop for a caller that names none
+	offload   pool[*Conn]
+	upgrades  pool[*Upgrade]
+	dialer    dialer
 
 	memory     memory
 	broadcasts broadcasts
@@ -50,16 +51,17 @@ type testSeam struct {
 // taken port is an error here. Nothing is accepted before Run; an Engine that
 // is never run must be ended by Shutdown.
 func New(cfg Config, h Handler) (e *Engine, err error) {
-	if err := cfg.settle(); err != nil {
+	if err := cfg.settle(nil); err != nil {
 		return nil, err
 	}
-	e = &Engine{set: (*settings)(&cfg), log: cfg.Logger, began: time.Now()}
+	e = &Engine{set: (*settings)(&cfg), log: sampled(cfg.Logger), began: time.Now()}
 	for i := range cfg.Loops {
 		e.loops = append(e.loops, newWorker(e, i))
 	}
-	if e.main, err = newEndpoint(e, &h); err != nil {
+	if e.main, err = newEndpoint(e, e.set, &h); err != nil {
 		return nil, err
 	}
+	e.main.shares = true
 	e.broadcasts.encoder = codec.NewSession(&e.main.options)
 	e.life.init()
 	e.offload.max, e.offload.do = cfg.OffloadMax, (*Conn).callFirst
@@ -73,23 +75,22 @@ func New(cfg Config, h Handler) (e *Engine, err error) {
 		Exempt:                     e.main.proxies.exempt,
 		Spent:                      func() bool { return e.overspent() >= 0 },
 	})
-	if err := e.listen(); err != nil {
-		return nil, err
-	}
-	if e.acceptor.inherited {
-		if err := e.main.limitKernel(e.acceptor.listener); err != nil {
+	e.main.gate = e.gate
+	if cfg.Addr != "" || cfg.Listener != nil {
+		first := *e.main
+		if _, err := e.open(&first); err != nil {
 			return nil, errors.Join(err, e.Shutdown(context.Background()))
 		}
 	}
 	return e, nil
 }
 
-// Addr is where the engine listens; nil if it has no listener.
+// Addr is where the first listener listens; nil if the engine has none.
 func (e *Engine) Addr() net.Addr {
-	if e.acceptor.listener == nil {
-		return nil
+	if all := e.listeners.all(); len(all) > 0 {
+		return all[0].Addr()
 	}
-	return e.acceptor.listener.Addr()
+	return nil
 }
 
 // Run serves until ctx ends or Shutdown is called. When ctx ends it shuts
@@ -130,51 +131,37 @@ func (e *Engine) start() (err error) {
 	for _, w := range e.loops {
 		w.begin()
 	}
-	if http := e.main.http; http != nil {
-		http.start()
-	}
 	e.life.guards.Go(e.guardLoops)
 	for _, d := range e.dialer.early {
 		d.begin()
 	}
 	e.dialer.early = nil
-	if e.acceptor.listener != nil {
-		for range acceptorsPerListener {
-			e.life.servers.Go(e.accept)
-		}
+	all := e.listeners.all()
+	for _, l := range all {
+		l.start()
 	}
-	e.log.Info("serving", zap.Stringer("addr", stringer{e.Addr()}), zap.Int("loops", e.set.Loops), zap.Int("connections_max", e.set.ConnectionsMax))
+	e.log.Info("serving", zap.Stringers("addr", all), zap.Int("loops", e.set.Loops), zap.Int("connections_max", e.set.ConnectionsMax))
 	return nil
-}
-
-// stringer prints an address that may be nil.
-type stringer struct{ addr net.Addr }
-
-func (s stringer) String() string {
-	if s.addr == nil {
-		return "none"
-	}
-	return s.addr.String()
 }
 
 // enroll puts an admitted connection on a loop. m is nil unless it came through
 // net/http.
-func (e *Engine) enroll(nc net.Conn, m *mount, pass *admit.Pass) error {
-	defer e.gate.Arrived()
-	c, err := newConn(e.main, nc, m)
+func (ep *endpoint) enroll(nc net.Conn, m *mount, pass *admit.Pass) error {
+	defer ep.gate.Arrived()
+	c, err := newConn(ep, nc, m)
 	if err != nil {
 		_ = nc.Close()
-		e.gate.Leave(pass)
+		ep.gate.Leave(pass)
 		return err
 	}
-	if !e.acceptor.inherited || m != nil {
-		if err := c.ep.limitKernel(nc); err != nil {
-			e.log.Debug("going on without", zap.Error(err))
+	if m != nil || !ep.listener.inherited {
+		if err := ep.limitKernel(nc); err != nil {
+			ep.e.log.Debug("going on without", zap.Error(err))
 		}
 	}
-	c.pass, _ = e.gate.Move(pass)
-	if err := e.group.Enroll(nc, &c.sock, (*owner)(c)); err != nil {
-		e.gate.Leave(&c.pass)
+	c.pass, _ = ep.gate.Move(pass)
+	if err := ep.e.group.Enroll(nc, &c.sock, (*owner)(c)); err != nil {
+		ep.gate.Leave(&c.pass)
 		return err
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -19,7 +20,7 @@ import (
 const handoverMax = 256
 
 // httpServer is a real http.Server for the plain HTTP requests that arrive on
-// the engine's port. It takes whole connections, so that keep-alive, pipelining
+// the port of a listener. It takes whole connections, so that keep-alive, pipelining
 // and large bodies are the standard library's, and gives one back when a later
 // request on it is a WebSocket handshake.
 type httpServer struct {
@@ -61,7 +62,7 @@ func (s *httpServer) start() {
 
 // serve is the handler: a handshake goes back to the loops.
 func (s *httpServer) serve(w http.ResponseWriter, r *http.Request) {
-	if upgradeRequested(r) {
+	if !s.ep.httpOnly && upgradeRequested(r) {
 		s.ep.e.ServeHTTP(w, r)
 		return
 	}
@@ -76,8 +77,8 @@ func (s *httpServer) drain(ctx context.Context) {
 	for {
 		select {
 		case c := <-s.queue: // it came too late for the http.Server
-			s.ep.e.gate.Refuse(admit.Closed)
-			s.served.Go(func() { s.ep.e.deny(c, true, admit.Closed) })
+			s.ep.gate.Refuse(admit.Closed)
+			s.served.Go(func() { s.ep.deny(c, true, admit.Closed) })
 			continue
 		default:
 		}
@@ -115,8 +116,8 @@ func (s *httpServer) Close() error {
 	return nil
 }
 
-// Addr is the engine's.
-func (s *httpServer) Addr() net.Addr { return s.ep.e.Addr() }
+// Addr is the listener's.
+func (s *httpServer) Addr() net.Addr { return s.ep.listener.Addr() }
 
 // plainHTTP takes a request that is no handshake: the connection leaves its
 // loop for the http.Server, or the request is refused.
@@ -136,16 +137,16 @@ func (c *Conn) plainHTTP(head []byte) {
 		c.refuseHandover()
 		return
 	}
-	handed := newHandedConn(s, nc, c.who.remote, append(head, c.w.batch.in...))
+	handed := newHandedConn(s, nc, c.who.remote, slices.Concat(head, c.w.batch.in))
 	c.w.batch.in = nil
-	c.ep.e.gate.Opened(&c.pass)
-	handed.pass, _ = c.ep.e.gate.Move(&c.pass)
+	c.ep.gate.Opened(&c.pass)
+	handed.pass, _ = c.ep.gate.Move(&c.pass)
 	select {
 	case s.queue <- handed:
 		c.endSession(nil)
 		c.cut(nil) // closes the loop's descriptor; the stream lives on in the duplicate
 	default:
-		c.pass, _ = c.ep.e.gate.Move(&handed.pass)
+		c.pass, _ = c.ep.gate.Move(&handed.pass)
 		_ = nc.Close()
 		c.refuseHandover()
 	}
@@ -161,6 +162,6 @@ func (c *Conn) duplicate() (net.Conn, error) {
 }
 
 func (c *Conn) refuseHandover() {
-	c.ep.e.gate.Refuse(admit.Handover)
+	c.ep.gate.Refuse(admit.Handover)
 	c.refuse(refusalOf(admit.Handover))
 }

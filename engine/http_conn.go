@@ -89,7 +89,7 @@ func (c *handedConn) Close() error {
 	if c.stalled.Swap(false) {
 		c.s.cut.Add(1)
 	}
-	c.s.ep.e.gate.Leave(&c.pass)
+	c.s.ep.gate.Leave(&c.pass)
 	return c.Conn.Close()
 }
 

@@ -236,7 +236,7 @@ func TestHTTPOwnDeadlines(t *testing.T) {
 // deadline that is over and bytes that are not read yet.
 func TestHTTPLooksTwice(t *testing.T) {
 	s := newStalls(t, nil)
-	c := newHandedConn(s.main.http, new(net.TCPConn), nil, nil)
+	c := newHandedConn(s.listeners.all()[0].ep.http, new(net.TCPConn), nil, nil)
 	c.in.set = func(time.Time) error { return nil }
 	wait := waiting{owed: true}
 	s.pass(time.Hour)
@@ -265,7 +265,7 @@ func TestHTTPStallsInDrain(t *testing.T) {
 	// A shutdown closes the connection of a request whose handler has not begun.
 	s.await("all three to be served", func() bool { return s.begun.Load() == 3 && s.Stats().Closed == 3 })
 	s.stop()
-	s.await("the drain to begin", func() bool { return s.main.http.drains.Load() != 0 })
+	s.await("the drain to begin", func() bool { return s.listeners.all()[0].ep.http.drains.Load() != 0 })
 	s.await("the two to be cut", func() bool { // long before HTTPStallTimeout
 		s.pass(4 * time.Millisecond)
 		step()

@@ -32,8 +32,12 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 		`Config.TrustedProxies: "fe80::1%eth0" has a zone`:                      {TrustedProxies: []string{"fe80::1%eth0"}},
 		`Config.TrustedProxies: "::ffff:10.0.0.0/80" matches no address`:        {TrustedProxies: []string{"::ffff:10.0.0.0/80"}},
 		`Config.Addr "127.0.0.1:80" is no URL: write it like ws://`:             {Addr: "127.0.0.1:80"},
-		`Config.Addr "http://a:80" must begin with ws://`:                       {Addr: "http://a:80"},
-		`Config.Addr "wss://a:443": wss is not served`:                          {Addr: "wss://a:443"},
+		`Config.HTTP is nil: a listener on http://a:80 serves nothing else`:     {Addr: "http://a:80"},
+		`Config.Addr "wsx://a:443" has an unknown scheme: it must be http, `:    {Addr: "wsx://a:443"},
+		`Config.Addr "unix+unix:///a" has an unknown scheme`:                    {Addr: "unix+unix:///a"},
+		`Config.Schemes["ws"]: a scheme needs`:                                  {Schemes: map[string]func() codec.Codec{"ws": rawCodec}},
+		`Config.Schemes["Chat"]: a scheme needs`:                                {Schemes: map[string]func() codec.Codec{"Chat": rawCodec}},
+		`Config.Schemes["chat"]: a scheme needs`:                                {Schemes: map[string]func() codec.Codec{"chat": nil}},
 		`Config.Addr "ws://a" must be ws://host:port`:                           {Addr: "ws://a"},
 		`Config.Addr "ws://a:80/chat" must be`:                                  {Addr: "ws://a:80/chat"},
 		`Config.Addr "ws+unix://a/b" must be ws+unix:///path`:                   {Addr: "ws+unix://a/b"},
@@ -43,7 +47,7 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 		}
 	}
 	cfg := Config{MessageBytesMax: NoLimit, PingInterval: NoLimit, ConnectionsMax: NoLimit}
-	if err := cfg.settle(); err != nil || cfg.MessageBytesMax < 1<<30 || !limit.Endless(cfg.PingInterval) || cfg.SendBytesLow != cfg.SendBytesHigh/4 {
+	if err := cfg.settle(nil); err != nil || cfg.MessageBytesMax < 1<<30 || !limit.Endless(cfg.PingInterval) || cfg.SendBytesLow != cfg.SendBytesHigh/4 {
 		t.Errorf("%+v %v", cfg, err)
 	}
 }
@@ -61,7 +65,7 @@ func TestSendBytesFit(t *testing.T) {
 		{2 * mib, 2 * mib, 8 * mib}:       {SendBytesLow: 2 * mib},
 		{2, 8, 9}:                         {SendBytesHigh: 8, SendBytesMax: 9},
 	} {
-		err := cfg.settle()
+		err := cfg.settle(nil)
 		if got := [3]int{cfg.SendBytesLow, cfg.SendBytesHigh, cfg.SendBytesMax}; err != nil || got != want {
 			t.Errorf("low, high, max are %d, want %d: %v", got, want, err)
 		}

@@ -4,73 +4,149 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
+	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
 )
 
-// listen binds the address of the Config and picks the protocol by its scheme.
-func (e *Engine) listen() error {
-	if e.set.Addr == "" {
-		e.acceptor.listener = e.set.Listener
+// transport is what the scheme of an address says.
+type transport struct {
+	codec    func() codec.Codec // nil: WebSocket
+	httpOnly bool
+	unix     bool
+}
+
+// schemes are those that every engine knows. Each may have "+unix" behind it.
+var schemes = map[string]transport{
+	"ws":   {},
+	"tcp":  {codec: rawCodec},
+	"http": {httpOnly: true},
+	"unix": {codec: rawCodec, unix: true},
+}
+
+func rawCodec() codec.Codec { return new(codec.Raw) }
+
+// schemeName is what a scheme of the program's own may be called.
+var schemeName = regexp.MustCompile(`^[a-z][a-z0-9.-]*$`)
+
+// transportOf finds out what a scheme means.
+func (c *Config) transportOf(scheme string) (transport, error) {
+	name, unix := strings.CutSuffix(scheme, "+unix")
+	t, known := schemes[name]
+	if own := c.Schemes[name]; own != nil {
+		t, known = transport{codec: own}, true
+	}
+	if !known || unix && t.unix {
+		names := append(slices.Collect(maps.Keys(schemes)), slices.Collect(maps.Keys(c.Schemes))...)
+		slices.Sort(names)
+		return t, fmt.Errorf("engine: Config.Addr %q has an unknown scheme: it must be %s, or one of these with +unix and a path", c.Addr, strings.Join(names, ", "))
+	}
+	t.unix = t.unix || unix
+	return t, nil
+}
+
+// settleScheme has the scheme of Addr choose the protocol.
+func (c *Config) settleScheme() error {
+	for name, factory := range c.Schemes {
+		if _, taken := schemes[name]; taken || !schemeName.MatchString(name) || factory == nil {
+			return fmt.Errorf("engine: Config.Schemes[%q]: a scheme needs a function, and a name of small letters, digits, - and dots that is none of the engine's", name)
+		}
+	}
+	if c.Addr == "" {
 		return nil
 	}
-	u, err := url.Parse(e.set.Addr)
+	u, err := url.Parse(c.Addr)
 	if err != nil {
-		return fmt.Errorf("engine: Config.Addr %q is no URL: write it like ws://127.0.0.1:8090", e.set.Addr)
+		return fmt.Errorf("engine: Config.Addr %q is no URL: write it like ws://127.0.0.1:8090", c.Addr)
 	}
-	var address string
-	switch u.Scheme {
-	case "ws", "tcp":
-		port, err := strconv.ParseUint(u.Port(), 10, 16)
-		if err != nil || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
-			return fmt.Errorf("engine: Config.Addr %q must be %s://host:port, with a port from 0 to 65535 and without a path (OnUpgrade sees the path of each request)", e.set.Addr, u.Scheme)
-		}
-		address = net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10))
-	case "ws+unix", "unix":
-		return e.listenUnix(u)
-	case "wss":
-		return fmt.Errorf("engine: Config.Addr %q: wss is not served; end TLS in a proxy before the engine and listen on ws", e.set.Addr)
-	default:
-		return fmt.Errorf("engine: Config.Addr %q must begin with ws://, ws+unix://, tcp:// or unix://", e.set.Addr)
+	t, err := c.transportOf(u.Scheme)
+	if err != nil {
+		return err
 	}
-	e.acceptor.listener, err = loop.Listen("tcp", address)
+	if t.httpOnly && c.HTTP == nil {
+		return fmt.Errorf("engine: Config.HTTP is nil: a listener on %s serves nothing else", c.Addr)
+	}
+	if c.Codec == nil {
+		c.Codec = t.codec
+	}
+	return nil
+}
+
+// bind binds the address that the listener's settings name.
+func (l *Listener) bind() error {
+	cfg := (*Config)(l.ep.settings)
+	if cfg.Addr == "" {
+		l.net = cfg.Listener
+		return nil
+	}
+	u, err := url.Parse(cfg.Addr)
+	if err != nil {
+		return err // settleScheme has seen to it
+	}
+	t, err := cfg.transportOf(u.Scheme)
+	if err != nil {
+		return err
+	}
+	l.scheme, l.ep.httpOnly = u.Scheme, t.httpOnly
+	if t.unix {
+		l.net, err = listenUnix(cfg.Addr, u)
+		return err
+	}
+	if l.net, err = listenTCP(cfg.Addr, u); err != nil {
+		return err
+	}
+	l.inherited = true
+	if err := l.ep.limitKernel(l.net); err != nil {
+		return errors.Join(err, l.net.Close())
+	}
+	return nil
+}
+
+// listenTCP binds the host and port of an address.
+func listenTCP(addr string, u *url.URL) (net.Listener, error) {
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
+		return nil, fmt.Errorf("engine: Config.Addr %q must be %s://host:port, with a port from 0 to 65535 and without a path (OnUpgrade sees the path of each request)", addr, u.Scheme)
+	}
+	l, err := loop.Listen("tcp", net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10)))
 	switch {
 	case err == nil:
-		e.acceptor.inherited = true
-		return nil
+		return l, nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("engine: Config.Addr %s is taken: stop what listens there or choose another port (0 for a free one): %w", e.set.Addr, err)
+		return nil, fmt.Errorf("engine: Config.Addr %s is taken: stop what listens there or choose another port (0 for a free one): %w", addr, err)
 	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("engine: Config.Addr %s: this process may not listen there (ports below 1024 need a privilege): %w", e.set.Addr, err)
+		return nil, fmt.Errorf("engine: Config.Addr %s: this process may not listen there (ports below 1024 need a privilege): %w", addr, err)
 	default:
-		return fmt.Errorf("engine: Config.Addr %s: %w", e.set.Addr, err)
+		return nil, fmt.Errorf("engine: Config.Addr %s: %w", addr, err)
 	}
 }
 
-// listenUnix makes the socket file that Addr names.
-func (e *Engine) listenUnix(u *url.URL) error {
+// listenUnix makes the socket file that an address names.
+func listenUnix(addr string, u *url.URL) (net.Listener, error) {
 	if u.Host != "" || u.Path == "" {
-		return fmt.Errorf("engine: Config.Addr %q must be %s:///path", e.set.Addr, u.Scheme)
+		return nil, fmt.Errorf("engine: Config.Addr %q must be %s:///path", addr, u.Scheme)
 	}
 	var mode uint64
 	if given, found := strings.CutPrefix(u.RawQuery, "mode="); found {
 		mode, _ = strconv.ParseUint(given, 8, 32)
 	}
 	if u.RawQuery != "" && (mode == 0 || mode > 0o777) {
-		return fmt.Errorf("engine: Config.Addr %q: the only query is ?mode=, the mode of the socket file, from 0001 to 0777 in octal", e.set.Addr)
+		return nil, fmt.Errorf("engine: Config.Addr %q: the only query is ?mode=, the mode of the socket file, from 0001 to 0777 in octal", addr)
 	}
-	var err error
-	e.acceptor.listener, err = loop.ListenUnix(u.Path, fs.FileMode(mode))
+	l, err := loop.ListenUnix(u.Path, fs.FileMode(mode))
 	advice := ""
 	switch {
 	case err == nil:
-		return nil
+		return l, nil
 	case errors.Is(err, loop.ErrServed):
 		advice = ": stop that server, or choose another path"
 	case errors.Is(err, loop.ErrNotSocket):
@@ -82,7 +158,7 @@ func (e *Engine) listenUnix(u *url.URL) error {
 	case len(u.Path) >= socketPathBytes:
 		advice = fmt.Sprintf(": the path may have at most %d bytes on most systems", socketPathBytes-1)
 	}
-	return fmt.Errorf("engine: Config.Addr %s: %w%s", e.set.Addr, err, advice)
+	return nil, fmt.Errorf("engine: Config.Addr %s: %w%s", addr, err, advice)
 }
 
 // socketPathBytes is what the systems take of the path of a socket file, the

@@ -85,39 +85,39 @@ func (e *Engine) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) erro
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
 	m.head = append(m.head, early...)
 	if own, ok := nc.(*handedConn); ok {
-		return e.takeBack(own, m)
+		return own.s.ep.takeBack(own, m)
 	}
 	_ = nc.SetDeadline(time.Time{})
 	if !loop.Supported(nc) {
-		e.turnAway(nc, 501, "this connection cannot become a WebSocket")
+		e.main.turnAway(nc, 501, "this connection cannot become a WebSocket")
 		return fmt.Errorf("engine: no loop can hold a %T of net/http: let a proxy end TLS", nc)
 	}
 	if e.running() == nil {
 		e.gate.Refuse(admit.NotRunning)
-		e.deny(nc, true, admit.NotRunning)
+		e.main.deny(nc, true, admit.NotRunning)
 		return fmt.Errorf("engine: a handshake came through net/http: %w", ErrStopped)
 	}
-	return e.take(nc, m)
+	return e.main.take(nc, m)
 }
 
 // takeBack puts a connection on a loop again that came from there to the
 // http.Server of Config.HTTP. It is still the one that was admitted.
-func (e *Engine) takeBack(own *handedConn, m *mount) error {
+func (ep *endpoint) takeBack(own *handedConn, m *mount) error {
 	m.head = append(m.head, own.head...)
 	nc := own.Conn
-	pass, ok := e.gate.Move(&own.pass)
+	pass, ok := ep.gate.Move(&own.pass)
 	if !ok || nc.RemoteAddr() == nil { // closed by a shutdown, or reset by the peer
-		e.gate.Leave(&pass)
+		ep.gate.Leave(&pass)
 		_ = nc.Close()
 		return nil
 	}
 	_ = nc.SetDeadline(time.Time{})
-	if why := e.gate.Return(&pass); why != admit.Admitted {
-		e.gate.Leave(&pass)
-		e.deny(nc, true, why)
+	if why := ep.gate.Return(&pass); why != admit.Admitted {
+		ep.gate.Leave(&pass)
+		ep.deny(nc, true, why)
 		return nil
 	}
-	return e.enroll(nc, m, &pass)
+	return ep.enroll(nc, m, &pass)
 }
 
 // upgradeRequested reports whether a WebSocket handshake is meant. It asks

@@ -201,7 +201,7 @@ func TestUpgradeOfAConnectionThatCameBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.main.http.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e.listeners.all()[0].ep.http.server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !upgradeRequested(r) {
 			sum(w, r)
 			return

@@ -130,7 +130,7 @@ func (c *Conn) fromProxy(b []byte) {
 // identify notes the client that a trusted proxy named, invalid if it named
 // nobody, and holds the limits per address against it.
 func (c *Conn) identify(client netip.Addr) {
-	if why := c.ep.e.gate.Identify(&c.pass, client, c.w.now()); why != admit.Admitted {
+	if why := c.ep.gate.Identify(&c.pass, client, c.w.now()); why != admit.Admitted {
 		c.turnAway(refusalOf(why))
 	}
 }

@@ -162,7 +162,9 @@ func (c *Conn) decode() (done bool) {
 				poison.Fill(ev.Data)
 			}
 		case codec.Request:
-			if c.upgrade(); c.deciding() {
+			if c.ep.httpOnly && c.origin != mounted {
+				c.plainHTTP(ev.Data)
+			} else if c.upgrade(); c.deciding() {
 				return true
 			}
 		case codec.HTTP:
@@ -203,7 +205,7 @@ func (c *Conn) open() {
 	}
 	c.enter(phaseOpen)
 	c.end.opened, c.out.framed = true, true
-	c.ep.e.gate.Opened(&c.pass)
+	c.ep.gate.Opened(&c.pass)
 	c.limitLife()
 	c.lookForTraffic()
 	c.w.arm(&c.live.timer, c.ep.PingInterval/2)

@@ -21,9 +21,6 @@ func (c *Conn) dispatch(m outgoing) error {
 	if c.end.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
-	if m.policy == 0 {
-		m.policy = c.ep.Policy
-	}
 	if c.w.loop.On() {
 		return c.send(m)
 	}
@@ -60,6 +57,7 @@ func (c *Conn) dispatchShared(b *broadcast) error {
 // dropOffLoop carries out a policy off the loop if too much waits already. For
 // the policies that make room the loop does, if its inbox has some.
 func (c *Conn) dropOffLoop(p Policy) bool {
+	p = c.policy(p)
 	if c.out.queued.Load() < int64(c.ep.SendBytesMax) || p != PolicyClose && p != PolicyDropNewest {
 		return false
 	}
@@ -68,6 +66,14 @@ func (c *Conn) dropOffLoop(p Policy) bool {
 	}
 	c.noteRefused()
 	return true
+}
+
+// policy is that of a message which may name none.
+func (c *Conn) policy(p Policy) Policy {
+	if p == 0 {
+		return c.ep.Policy
+	}
+	return p
 }
 
 // notTaken counts a message for which the loop's inbox had no room.
@@ -148,7 +154,7 @@ func (c *Conn) enqueue(m outgoing) error {
 // what follows, the peer would need it.
 func (c *Conn) sendCongested(m outgoing) (done bool, err error) {
 	w, before, key := c.w, c.out.queue.Bytes(), ""
-	if m.policy == PolicyReplace {
+	if m.policy = c.policy(m.policy); m.policy == PolicyReplace {
 		key = m.key
 	}
 	plainly := func(dst []byte) ([]byte, error) { return c.codec.Encode(&w.env, dst, m.op, m.data, true) }

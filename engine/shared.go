@@ -8,7 +8,7 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 	if c.end.phase.Load() != phaseOpen {
 		return ErrClosed
 	}
-	if c.origin == dialled { // what others share is not masked (RFC 6455 §5.1)
+	if !c.ep.shares { // such as dialled: what others share is not masked (RFC 6455 §5.1)
 		return c.sendNow(b.m)
 	}
 	if c.out.congested {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -34,10 +36,8 @@ func (e *CutError) Error() string {
 // A callback that holds its loop, or a peer that is being turned away, may make
 // it overrun ctx.
 func (e *Engine) Shutdown(ctx context.Context) error {
-	for _, w := range e.running() {
-		if w.loop.On() {
-			return errors.New("engine: Shutdown was called in a callback: end the context of Run, or call it in a goroutine")
-		}
+	if e.onLoop() {
+		return errors.New("engine: Shutdown was called in a callback: end the context of Run, or call it in a goroutine")
 	}
 	e.life.mu.Lock()
 	before, early := e.life.stop(), e.dialer.early
@@ -59,12 +59,17 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	return e.life.wait()
 }
 
+// onLoop reports whether the caller is a callback.
+func (e *Engine) onLoop() bool {
+	return slices.ContainsFunc(e.running(), func(w *worker) bool { return w.loop.On() })
+}
+
 // stopUnused ends an engine that never ran. Nothing runs beside it.
 func (e *Engine) stopUnused(early []*dialing) {
 	e.life.endServing()
 	e.life.endWork()
-	if e.acceptor.listener != nil {
-		_ = e.acceptor.listener.Close()
+	for _, l := range e.listeners.all() {
+		_ = l.net.Close()
 	}
 	for _, w := range e.loops {
 		w.end()
@@ -81,8 +86,12 @@ func (e *Engine) stopUnused(early []*dialing) {
 // connection may be on its way into a loop once the loops end.
 func (e *Engine) stop(ctx context.Context) {
 	e.life.endServing()
-	if e.acceptor.listener != nil {
-		_ = e.acceptor.listener.Close()
+	all := e.listeners.all()
+	for _, l := range all {
+		_ = l.net.Close()
+	}
+	for _, l := range all {
+		l.acceptors.Wait()
 	}
 	e.life.servers.Wait()
 	e.gate.WaitArrived()
@@ -94,10 +103,10 @@ func (e *Engine) stop(ctx context.Context) {
 		}
 	}
 	var served sync.WaitGroup
-	if e.main.http != nil {
+	for s := range e.httpServers() {
 		served.Go(func() { // a loop that is held up must not keep the others waiting
 			drained.Wait()
-			e.main.http.drain(ctx)
+			s.drain(ctx)
 		})
 	}
 	select {
@@ -106,8 +115,8 @@ func (e *Engine) stop(ctx context.Context) {
 		e.lastLook(ctx)
 	}
 	left := 0
-	if e.main.http != nil {
-		left = int(e.main.http.cut.Load())
+	for s := range e.httpServers() {
+		left += int(s.cut.Load())
 	}
 	left += e.gate.Counts().Inside
 	functions := int(e.life.functions.Load())
@@ -121,9 +130,9 @@ func (e *Engine) stop(ctx context.Context) {
 		left += cut
 		unsent += bytes
 	}
-	if e.main.http != nil {
-		served.Wait()
-		e.main.http.close()
+	served.Wait()
+	for s := range e.httpServers() {
+		s.close()
 	}
 	e.callAtEnd()
 	var err error
@@ -142,5 +151,16 @@ func (w *worker) drain() {
 	}
 	for _, c := range w.conns {
 		c.goAway(c.goingAway())
+	}
+}
+
+// httpServers are those of the listeners.
+func (e *Engine) httpServers() iter.Seq[*httpServer] {
+	return func(yield func(*httpServer) bool) {
+		for _, l := range e.listeners.all() {
+			if s := l.ep.http; s != nil && !yield(s) {
+				return
+			}
+		}
 	}
 }

@@ -13,7 +13,10 @@ func (g *Gate) place(p *Pass) {
 		panic("admit: a place is given twice, or after the end")
 	}
 	p.holds |= placed
-	g.inside++
+	for x := g; x != nil; x = x.outer {
+		x.inside++
+		x.entered++
+	}
 }
 
 func (g *Gate) beginHalf(p *Pass) {
@@ -21,7 +24,9 @@ func (g *Gate) beginHalf(p *Pass) {
 		panic("admit: a handshake begins twice, or without a place")
 	}
 	p.holds |= half
-	g.half++
+	for x := g; x != nil; x = x.outer {
+		x.half++
+	}
 }
 
 func (g *Gate) endHalf(p *Pass) {
@@ -29,14 +34,42 @@ func (g *Gate) endHalf(p *Pass) {
 		return
 	}
 	p.holds &^= half
-	if g.half--; g.half < 0 {
-		panic(fmt.Sprintf("admit: %d connections are half open", g.half))
+	for x := g; x != nil; x = x.outer {
+		if x.half--; x.half < 0 {
+			panic(fmt.Sprintf("admit: %d connections are half open", x.half))
+		}
 	}
 }
 
 // countClient counts a connection as its client's.
 func (g *Gate) countClient(p *Pass, now int64) Refusal {
 	addr := p.Client()
+	for x := g; x != nil; x = x.outer {
+		if why := x.roomForClient(addr, now); why != Admitted {
+			return why
+		}
+	}
+	for x := g; x != nil; x = x.outer {
+		if x.countsClients() {
+			x.clients[addr].inside++
+			x.clients[addr].accepts++
+		}
+	}
+	p.holds |= counted
+	return Admitted
+}
+
+// countsClients reports whether the gate has a bound for each client.
+func (g *Gate) countsClients() bool {
+	return g.cfg.ConnectionsPerAddressMax > 0 || g.cfg.AcceptsPerAddressPerSecond > 0
+}
+
+// roomForClient looks for room for one more connection of a client, who is
+// remembered from then on.
+func (g *Gate) roomForClient(addr netip.Addr, now int64) Refusal {
+	if !g.countsClients() {
+		return Admitted
+	}
 	g.beginSecond(now / 1000)
 	c := g.clients[addr]
 	if c == nil {
@@ -44,14 +77,11 @@ func (g *Gate) countClient(p *Pass, now int64) Refusal {
 		g.clients[addr] = c
 	}
 	switch {
-	case c.inside >= g.cfg.ConnectionsPerAddressMax:
+	case over(c.inside, g.cfg.ConnectionsPerAddressMax):
 		return Address
-	case c.accepts >= g.cfg.AcceptsPerAddressPerSecond:
+	case over(c.accepts, g.cfg.AcceptsPerAddressPerSecond):
 		return AddressRate
 	}
-	c.inside++
-	c.accepts++
-	p.holds |= counted
 	return Admitted
 }
 
@@ -73,17 +103,23 @@ func (g *Gate) leaveClient(p *Pass) {
 		return
 	}
 	p.holds &^= counted
-	c := g.clients[p.Client()]
-	if c == nil || c.inside == 0 {
-		panic(fmt.Sprintf("admit: %v leaves and is not inside", p.Client()))
+	for x := g; x != nil; x = x.outer {
+		if !x.countsClients() {
+			continue
+		}
+		c := x.clients[p.Client()]
+		if c == nil || c.inside == 0 {
+			panic(fmt.Sprintf("admit: %v leaves and is not inside", p.Client()))
+		}
+		c.inside--
 	}
-	c.inside--
 }
 
 // Counts are what a Gate has counted.
 type Counts struct {
 	Inside  int    // connections
 	Half    int    // of these, with the handshake under way
+	Entered uint64 // connections, ever
 	Refused uint64 // for whatever reason
 }
 
@@ -91,7 +127,7 @@ type Counts struct {
 func (g *Gate) Counts() Counts {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := Counts{Inside: g.inside, Half: g.half}
+	n := Counts{Inside: g.inside, Half: g.half, Entered: g.entered}
 	for _, refused := range g.refused {
 		n.Refused += refused
 	}

@@ -151,6 +151,70 @@ func TestIdentifiedIsRefused(t *testing.T) {
 	}
 }
 
+// TestWithin: who enters by the gate of a listener counts there and for the
+// engine, and each of the two may refuse.
+func TestWithin(t *testing.T) {
+	outer := gate(nil)
+	exempt := func(a netip.Addr) bool { return !a.IsValid() }
+	small := outer.Within(Config{ConnectionsMax: 2, HalfOpenMax: 1, ConnectionsPerAddressMax: 1, Exempt: exempt})
+	plain := outer.Within(Config{Exempt: exempt})
+	first := enter(t, small, alice, 0, Admitted)
+	enter(t, small, bob, 0, HalfOpen)
+	small.Opened(first)
+	enter(t, small, alice, 0, Address)
+	second := enter(t, small, bob, 0, Admitted)
+	small.Opened(second)
+	enter(t, small, netip.Addr{}, 0, Full)
+	third := enter(t, plain, alice, 0, Admitted)
+	enter(t, plain, alice, 0, Address) // the engine's bound is 2
+	counts(t, small, 2, 0)
+	counts(t, plain, 1, 1)
+	counts(t, outer, 3, 1)
+	if n := [3]uint64{small.Counts().Refused, plain.Counts().Refused, outer.Counts().Refused}; n != [3]uint64{3, 1, 4} {
+		t.Errorf("refused: %d", n)
+	}
+	small.Leave(first)
+	if outer.Of(alice) != 1 || small.Of(alice) != 0 {
+		t.Errorf("%d and %d of alice", outer.Of(alice), small.Of(alice))
+	}
+	plain.Retire()
+	plain.Opened(third)
+	if why := plain.Return(third); why != Admitted {
+		t.Errorf("who is inside may not come back: %q", why.Name())
+	}
+	plain.Arrived()
+	plain.WaitArrived()
+	isEmpty := func(g *Gate) bool {
+		select {
+		case <-g.Empty():
+			return true
+		default:
+			return false
+		}
+	}
+	small.Close()
+	enter(t, small, proxy, 5000, Closed)
+	if isEmpty(plain) || isEmpty(small) {
+		t.Error("empty with one inside")
+	}
+	plain.Leave(third)
+	small.Leave(second)
+	if !isEmpty(plain) || !isEmpty(small) || isEmpty(outer) {
+		t.Error("not empty, or the engine's gate is closed by that of a listener")
+	}
+	for range 4 {
+		all := outer.Within(Config{Exempt: exempt})
+		all.Opened(enter(t, all, netip.Addr{}, 5000, Admitted))
+	}
+	enter(t, outer.Within(Config{ConnectionsMax: 1, Exempt: exempt}), netip.Addr{}, 5000, Full) // for the engine is
+	outer = gate(nil)
+	outer.WaitArrived()
+	outer.Close()
+	if !isEmpty(outer) {
+		t.Error("the engine's gate is not empty")
+	}
+}
+
 func TestEmpty(t *testing.T) {
 	g := gate(nil)
 	p := enter(t, g, alice, 0, Admitted)
@@ -166,6 +230,16 @@ func TestEmpty(t *testing.T) {
 	<-g.Empty()
 	g = gate(nil)
 	g.Close()
+	<-g.Empty()
+	g = gate(nil)
+	p = enter(t, g, alice, 0, Admitted)
+	g.Retire()
+	enter(t, g, bob, 0, Closed)
+	g.Opened(p)
+	if why := g.Return(p); why != Admitted {
+		t.Errorf("back to a loop of a retired gate: %v", why)
+	}
+	g.Leave(p)
 	<-g.Empty()
 }
 

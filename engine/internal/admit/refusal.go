@@ -52,6 +52,8 @@ func (g *Gate) Refuse(why Refusal) {
 
 // refuse counts a refusal. g.mu is held.
 func (g *Gate) refuse(why Refusal) Refusal {
-	g.refused[why]++
+	for x := g; x != nil; x = x.outer {
+		x.refused[why]++
+	}
 	return why
 }

@@ -40,14 +40,24 @@ func (r Row) Settle(pkg, of string, field any) error {
 	case v < r.Min || v > r.Max:
 		return r.outOfRange(pkg, of, field, v)
 	}
+	write(field, v)
+	return nil
+}
+
+func write(field any, v int64) {
 	switch p := field.(type) {
 	case *int:
 		*p = int(v)
 	case *time.Duration:
 		*p = time.Duration(v)
 	}
-	return nil
 }
+
+// IsZero reports whether a field is as the program left it.
+func IsZero(field any) bool { return read(field) == 0 }
+
+// Copy sets a field to what another is, which is settled.
+func Copy(to, from any) { write(to, read(from)) }
 
 func read(field any) int64 {
 	switch p := field.(type) {
