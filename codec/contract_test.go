@@ -11,20 +11,31 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-var _ codec.Upgrader = (*codec.Session)(nil)
+var (
+	_ codec.Upgrader = (*codec.Session)(nil)
+	_ codec.Buffered = (*codec.Session)(nil)
+	_ codec.Buffered = (*codec.Lines)(nil)
+	_ codec.Buffered = (*codec.Frames)(nil)
+)
 
 // codecs are open connections that speak each protocol, and what the peer of
 // each speaks.
 var codecs = map[string]struct {
 	open, peer func(*codec.Options) codec.Codec
-	framed     bool // messages keep their bounds; there is a farewell, and control frames
+	framed     bool // messages keep their bounds
+	farewell   bool // there is one, and control frames
+	text       bool // messages are lines of text
 }{
 	"raw":    {open: raw, peer: raw},
-	"server": {open: inRole(codec.Server), peer: inRole(codec.Client), framed: true},
-	"client": {open: inRole(codec.Client), peer: inRole(codec.Server), framed: true},
+	"lines":  {open: lines, peer: lines, framed: true, text: true},
+	"frames": {open: lengthFrames, peer: lengthFrames, framed: true},
+	"server": {open: inRole(codec.Server), peer: inRole(codec.Client), framed: true, farewell: true},
+	"client": {open: inRole(codec.Client), peer: inRole(codec.Server), framed: true, farewell: true},
 }
 
-func raw(*codec.Options) codec.Codec { return new(codec.Raw) }
+func raw(*codec.Options) codec.Codec            { return new(codec.Raw) }
+func lines(o *codec.Options) codec.Codec        { return codec.NewLines(int(o.MessageBytesMax)) }
+func lengthFrames(o *codec.Options) codec.Codec { return codec.NewFrames(int(o.MessageBytesMax)) }
 
 func inRole(r codec.Role) func(*codec.Options) codec.Codec {
 	return func(o *codec.Options) codec.Codec {
@@ -59,6 +70,9 @@ func TestCodecContract(t *testing.T) {
 
 			// Encode appends, and leaves what is not its own alone.
 			sent := []string{"hello", text(300), "", chaos(70_000)}
+			if tt.text {
+				sent[3] = text(70_000)
+			}
 			payload, wire := []byte(nil), []byte("before")
 			for _, s := range sent {
 				payload = append(payload[:0], s...)
@@ -89,7 +103,7 @@ func TestCodecContract(t *testing.T) {
 			}
 
 			// Close says whether the peer answers; after it, no message comes.
-			if awaits := c.Close(env, protocol.CloseNormal, ""); awaits != tt.framed || (len(env.Out) > 0) != tt.framed {
+			if awaits := c.Close(env, protocol.CloseNormal, ""); awaits != tt.farewell || (len(env.Out) > 0) != tt.farewell {
 				t.Errorf("Close awaits an answer: %v, says %q", awaits, env.Out)
 			}
 			if got := messages(t, c, env, bytes.Clone(wire)); got != nil {
@@ -113,7 +127,7 @@ func TestCodecEncodeOpcodes(t *testing.T) {
 			control := op == protocol.OpPing || op == protocol.OpPong
 			for _, n := range []int{0, 125, 126} {
 				wire, err := c.Encode(env, []byte("x"), op, []byte(text(n)), false)
-				if op == protocol.OpText || op == protocol.OpBinary || control && tt.framed && n <= 125 {
+				if op == protocol.OpText || op == protocol.OpBinary || control && tt.farewell && n <= 125 {
 					if err != nil || len(wire) < 1+n {
 						t.Errorf("%s: %v of %d bytes: %v", name, op, n, err)
 					}
