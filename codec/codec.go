@@ -4,10 +4,11 @@
 // appended to [Env.Out]. The same machine therefore runs in a test, in a
 // simulation and on an event loop.
 //
-// Two implementations live here: [Session] speaks WebSocket (RFC 6455) in the
-// server's and in the client's role, and [Raw] passes bytes as they come. A
+// Four implementations live here: [Session] speaks WebSocket (RFC 6455) in the
+// server's and in the client's role, [Lines] are lines of text, [Frames] are
+// messages with their length in front, and [Raw] passes bytes as they come. A
 // program brings its own by implementing [Codec]: example_codec_test.go of package
-// engine is one, lines of text.
+// engine is one.
 package codec
 
 import (

@@ -52,7 +52,7 @@ func TestFramesAreNotCopied(t *testing.T) {
 
 func TestFramesRefuseBeforeKeeping(t *testing.T) {
 	refused(t, codec.NewFrames(10), "\xff\xff\xff\xff", protocol.CloseMessageTooBig, "codec: a message of 4294967291 bytes: the limit is 10")
-	refused(t, codec.NewFrames(10), "\x00\x00\x00\x0f", protocol.CloseMessageTooBig, "codec: a message of 11 bytes: the limit is 10")
+	refused(t, codec.NewFrames(10), "\x00\x00\x00\x0fxyz", protocol.CloseMessageTooBig, "codec: a message of 11 bytes: the limit is 10")
 	refused(t, codec.NewFrames(10), "\x00\x00\x00\x03xyz", protocol.CloseProtocolError, "codec: the length of a frame is 3: it counts its own 4 bytes")
 }
 

@@ -38,6 +38,8 @@ func TestLines(t *testing.T) {
 		ten + "x\r\n":                    longLine10,
 		ten + "\r\r\n":                   longLine10,
 		ten + "\rx\n":                    longLine10,
+		ten[1:] + "\rx\n":                longLine10,
+		ten[2:] + "\rx\n":                `text "23456789\rx"; 0 kept`,
 		"a\n" + strings.Repeat(ten, 500): `text "a"; ` + longLine10,
 		"a\n\xff\nb\n":                   `text "a"; ` + notUTF8,
 		"\xe2\x82\n\xac\n":               notUTF8,
