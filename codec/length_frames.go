@@ -58,7 +58,7 @@ func (f *Frames) Decode(env *Env, in []byte) (Event, int) {
 	switch {
 	case size < 0:
 		return f.fail(env, protocol.CloseProtocolError,
-			fmt.Errorf("codec: the length of a frame is %d: it counts its own 4 bytes", size+lengthBytes)), len(in)
+			fmt.Errorf("codec: the length of a frame is %d: it counts its own 4, so it must be at least 4", size+lengthBytes)), len(in)
 	case size > int64(f.bytesMax):
 		return f.fail(env, protocol.CloseMessageTooBig,
 			fmt.Errorf("codec: a message of %d bytes: the limit is %d", size, f.bytesMax)), len(in)

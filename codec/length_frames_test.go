@@ -31,8 +31,8 @@ func TestFrames(t *testing.T) {
 		counted("a") + counted(ten+"x"):             `binary "a"; closed by this side: 1009: codec: a message of 11 bytes: the limit is 10; 0 kept`,
 		"\xff\xff\xff\xff" + ten + ten:              "closed by this side: 1009: codec: a message of 4294967291 bytes: the limit is 10; 0 kept",
 		"\x80\x00\x00\x00" + ten + ten:              "closed by this side: 1009: codec: a message of 2147483644 bytes: the limit is 10; 0 kept",
-		counted("a") + "\x00\x00\x00\x00" + ten:     `binary "a"; closed by this side: 1002: codec: the length of a frame is 0: it counts its own 4 bytes; 0 kept`,
-		"\x00\x00\x00\x03" + ten:                    "closed by this side: 1002: codec: the length of a frame is 3: it counts its own 4 bytes; 0 kept",
+		counted("a") + "\x00\x00\x00\x00" + ten:     `binary "a"; closed by this side: 1002: codec: the length of a frame is 0: it counts its own 4, so it must be at least 4; 0 kept`,
+		"\x00\x00\x00\x03" + ten:                    "closed by this side: 1002: codec: the length of a frame is 3: it counts its own 4, so it must be at least 4; 0 kept",
 	} {
 		anyCut(t, func() codec.Codec { return codec.NewFrames(10) }, in, want, heldMost(10))
 	}
@@ -53,7 +53,7 @@ func TestFramesAreNotCopied(t *testing.T) {
 func TestFramesRefuseBeforeKeeping(t *testing.T) {
 	refused(t, codec.NewFrames(10), "\xff\xff\xff\xff", protocol.CloseMessageTooBig, "codec: a message of 4294967291 bytes: the limit is 10")
 	refused(t, codec.NewFrames(10), "\x00\x00\x00\x0fxyz", protocol.CloseMessageTooBig, "codec: a message of 11 bytes: the limit is 10")
-	refused(t, codec.NewFrames(10), "\x00\x00\x00\x03xyz", protocol.CloseProtocolError, "codec: the length of a frame is 3: it counts its own 4 bytes")
+	refused(t, codec.NewFrames(10), "\x00\x00\x00\x03xyz", protocol.CloseProtocolError, "codec: the length of a frame is 3: it counts its own 4, so it must be at least 4")
 }
 
 // Memory follows the bytes that came, not the length that was announced.
@@ -116,7 +116,7 @@ func framesOf(n int, input string) string {
 		length := int64(binary.BigEndian.Uint32([]byte(input)))
 		switch {
 		case length < 4:
-			log = append(log, fmt.Sprintf("closed by this side: 1002: codec: the length of a frame is %d: it counts its own 4 bytes", length))
+			log = append(log, fmt.Sprintf("closed by this side: 1002: codec: the length of a frame is %d: it counts its own 4, so it must be at least 4", length))
 			input = ""
 		case length > int64(n)+4:
 			log = append(log, fmt.Sprintf("closed by this side: 1009: codec: a message of %d bytes: the limit is %d", length-4, n))
