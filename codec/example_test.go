@@ -41,8 +41,7 @@ func ExampleFrames() {
 	c.Start(env)
 	wire, err := c.Encode(env, nil, protocol.OpBinary, []byte("hello"), false)
 	fmt.Printf("%q %v\n", wire, err)
-	in := append(wire, 0xff, 0xff, 0xff, 0xff)
-	for {
+	for in := []byte(string(wire) + "\xff\xff\xff\xff"); ; {
 		ev, n := c.Decode(env, in)
 		if ev.Kind == codec.NeedMore {
 			break
