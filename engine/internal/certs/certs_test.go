@@ -60,10 +60,10 @@ func (x *fixture) served(want tls.Certificate, errs int) {
 	got, err := x.Get(nil)
 	check(x.t, err)
 	if !got.Leaf.Equal(want.Leaf) || !want.PrivateKey.(*ecdsa.PrivateKey).Equal(got.PrivateKey) {
-		x.t.Error("another pair is served")
+		x.t.Fatal("another pair is served")
 	}
 	if len(x.errs) != errs {
-		x.t.Errorf("%d errors were logged, and not %d: %q", len(x.errs), errs, x.errs)
+		x.t.Fatalf("%d errors were logged, and not %d: %q", len(x.errs), errs, x.errs)
 	}
 }
 
@@ -138,6 +138,32 @@ func TestReplaced(t *testing.T) {
 	third := x.ca.Server("localhost")
 	x.ca.Write(x.dir, third)
 	x.served(second, 0)
+	x.serves(third, 0)
+}
+
+// Files that have not changed are not read again.
+func TestUnchanged(t *testing.T) {
+	x := load(t)
+	for want := x.pair.Load(); x.elapsed.Load() < int64(5*time.Second); {
+		if x.serves(x.first, 0); x.pair.Load() != want {
+			t.Fatal("the files were read again")
+		}
+	}
+}
+
+// A change while the files are read is seen at the next look.
+func TestReplacedWhileRead(t *testing.T) {
+	x := load(t)
+	second, third := x.ca.Server("localhost"), x.ca.Server("localhost")
+	x.ca.Write(x.dir, second)
+	now, calls := x.now, 0
+	x.now = func() time.Time {
+		if calls++; calls == 2 { // the first is before the look, the second after the reading
+			x.ca.Write(x.dir, third)
+		}
+		return now()
+	}
+	x.serves(second, 0)
 	x.serves(third, 0)
 }
 
@@ -292,6 +318,10 @@ func TestLinkReplaced(t *testing.T) {
 	check(t, os.RemoveAll(at("..1")))
 	x.served(x.first, 0)
 	x.serves(second, 0)
+	for i, name := range []string{"cert.pem", "key.pem"} {
+		write(t, filepath.Join(at("..2"), name), "text")
+		x.serves(second, i+1)
+	}
 }
 
 // GODEBUG=x509keypairleaf=0 is the way of Go 1.22.
