@@ -46,8 +46,9 @@ func Load(certFile, keyFile string, log func(error)) (*Files, error) {
 	return f, nil
 }
 
-// Get is for the GetCertificate of a tls.Config. It never fails, and never waits
-// for another caller. The caller must not change what it gets.
+// Get returns the present pair. It has the form of the function that a tls.Config
+// calls in each handshake, never fails, and never waits for another caller. The
+// caller must not change what it gets.
 //
 // At most once a second, one caller looks whether the files have changed, and
 // reads them if so; meanwhile the others get the present pair. While the files

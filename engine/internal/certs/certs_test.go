@@ -144,6 +144,7 @@ func TestReplaced(t *testing.T) {
 // Files that have not changed are not read again.
 func TestUnchanged(t *testing.T) {
 	x := load(t)
+	x.open(x.certFile, x.keyFile)
 	for want := x.pair.Load(); x.elapsed.Load() < int64(5*time.Second); {
 		if x.serves(x.first, 0); x.pair.Load() != want {
 			t.Fatal("the files were read again")
@@ -355,7 +356,7 @@ func TestGetWhileReplaced(t *testing.T) {
 		})
 	}
 	pairs := []tls.Certificate{x.first, x.ca.Server("localhost"), x.ca.Server("localhost")}
-	for i := range 200 {
+	for i := range 50 {
 		x.elapsed.Add(int64(time.Second))
 		x.ca.Write(x.dir, pairs[i%len(pairs)])
 	}
