@@ -186,9 +186,12 @@ func readAnswer(r io.Reader) (early []byte, err error) {
 		case err != nil:
 			return nil, err
 		case end > 0:
-			done, err := judge(string(b[:end]))
-			if b, from = b[end:], 0; done || err != nil {
-				return slices.Clone(b), err
+			opened, err := judge(string(b[:end]))
+			if err != nil {
+				return nil, err
+			}
+			if b, from = b[end:], 0; opened {
+				return slices.Clone(b), nil
 			}
 			continue
 		case len(b) == cap(b):
