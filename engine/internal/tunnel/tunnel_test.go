@@ -1,7 +1,7 @@
 package tunnel
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -25,22 +25,20 @@ func proxied(t *testing.T, serve func(c net.Conn)) (nc net.Conn, proxy *url.URL,
 	heads, done := make(chan string, 1), make(chan struct{})
 	go func() {
 		defer close(done)
+		defer close(heads)
 		c, err := ln.Accept()
 		if err != nil {
 			return
 		}
 		defer c.Close()
-		var head strings.Builder
-		for r := bufio.NewReader(c); !strings.HasSuffix(head.String(), "\r\n\r\n"); {
-			line, err := r.ReadString('\n')
-			if head.WriteString(line); err != nil {
-				break
+		var head []byte
+		for b := make([]byte, 1); !bytes.HasSuffix(head, []byte("\r\n\r\n")); head = append(head, b...) {
+			if _, err := c.Read(b); err != nil {
+				return
 			}
 		}
-		heads <- head.String()
-		if head.Len() > 0 {
-			serve(c)
-		}
+		heads <- string(head)
+		serve(c)
 	}()
 	if nc, err = net.Dial("tcp", ln.Addr().String()); err != nil {
 		t.Fatal(err)
