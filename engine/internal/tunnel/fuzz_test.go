@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -65,7 +66,7 @@ func FuzzAnswer(f *testing.F) {
 			switch {
 			case err == nil:
 				want, ok := tunnelled(b)
-				if got := append(early, r.rest...); !ok || !bytes.Equal(got, want) {
+				if got := slices.Concat(early, r.rest); !ok || !bytes.Equal(got, want) {
 					t.Fatalf("%q, cuts %b: a tunnel that begins with %q, want %q, %v", b, c, got, want, ok)
 				}
 			case len(early) > 0:
