@@ -60,7 +60,7 @@ func TestFromEnvironment(t *testing.T) {
 			targets, want = append(targets, target), append(want, "-> "+target+" "+proxy)
 		}
 		cmd := exec.Command(os.Args[0], "-test.run=^TestFromEnvironment$")
-		cmd.Env = slices.Concat(tt.env, []string{"SOCKMILL_TEST_TARGETS="+strings.Join(targets, " ")})
+		cmd.Env = slices.Concat(tt.env, []string{"SOCKMILL_TEST_TARGETS=" + strings.Join(targets, " ")})
 		out, err := cmd.CombinedOutput()
 		got := slices.DeleteFunc(strings.Split(string(out), "\n"), func(s string) bool { return !strings.HasPrefix(s, "->") })
 		if !slices.Equal(got, want) || err != nil {

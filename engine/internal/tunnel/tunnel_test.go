@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -100,7 +101,7 @@ func TestConnect(t *testing.T) {
 	}
 }
 
-// TestEarly is about bytes that one Read brings together with the answer.
+// TestEarly is about bytes, and an end, that one Read brings together with the answer.
 func TestEarly(t *testing.T) {
 	interim := "HTTP/1.1 100 Continue\r\n\r\n"
 	for _, want := range []string{"", "hello", strings.Repeat("x", answerBytesMax-len(interim+established))} {
@@ -111,6 +112,10 @@ func TestEarly(t *testing.T) {
 		if cap(early) > len(want)+len(want)/2+64 {
 			t.Errorf("%d early bytes keep %d", len(early), cap(early))
 		}
+	}
+	early, err := readAnswer(iotest.DataErrReader(strings.NewReader(established + "x")))
+	if string(early) != "x" || err != nil {
+		t.Errorf("with the end in one Read: %q, %v", early, err)
 	}
 }
 
@@ -134,6 +139,7 @@ func TestRefused(t *testing.T) {
 			"answered CONNECT with 500 " + strings.Repeat("y", 100)},
 
 		{"SSH-2.0-OpenSSH_9.6\r\n", 0, "it is not HTTP/1.x", "sent a malformed answer to CONNECT: it is not HTTP/1.x"},
+		{"220\r\n", 0, "it is not HTTP/1.x", "sent a malformed answer to CONNECT: it is not HTTP/1.x"},
 		{"\x15\x03\x01\x00\x02\x02\x46", 0, "it is not HTTP/1.x", "sent a malformed answer to CONNECT: it is not HTTP/1.x"},
 		{"HTTP/2.0 200 OK\r\n", 0, "it is not HTTP/1.x", "sent a malformed answer to CONNECT: it is not HTTP/1.x"},
 		{"\r\n" + established, 0, "it is not HTTP/1.x", "sent a malformed answer to CONNECT: it is not HTTP/1.x"},
@@ -245,7 +251,8 @@ func TestRequest(t *testing.T) {
 		{"a:1", "http", url.UserPassword("test", "123£"),
 			"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nProxy-Authorization: Basic dGVzdDoxMjPCow==\r\n\r\n"},
 		{"a:1", "http", url.User("test"), "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nProxy-Authorization: Basic dGVzdDo=\r\n\r\n"},
-		{"a:1", "http", url.UserPassword("", "a:b"), "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nProxy-Authorization: Basic OmE6Yg==\r\n\r\n"},
+		{"a:1", "http", url.User(""), "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nProxy-Authorization: Basic Og==\r\n\r\n"},
+		{"a:1", "http", url.UserPassword("", "a:b~?>~"), "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\nProxy-Authorization: Basic OmE6Yn4/Pn4=\r\n\r\n"},
 	} {
 		nc, proxy, seen := proxied(t, say("HTTP/1.1 407 x\r\n\r\n"))
 		proxy.Scheme, proxy.User = tt.scheme, tt.user
@@ -284,14 +291,18 @@ func TestStalled(t *testing.T) {
 	}
 }
 
-// slow is a net.Conn whose deadlines need a second.
+// slow is a net.Conn that needs a second to set a deadline.
 type slow struct {
 	net.Conn
 	deadline time.Time
+	begun    chan struct{} // closed by the first call that sets one
 }
+
+func slowly(nc net.Conn) *slow { return &slow{nc, time.Unix(1, 0), make(chan struct{})} }
 
 func (s *slow) SetDeadline(at time.Time) error {
 	if !at.IsZero() {
+		close(s.begun)
 		<-time.After(time.Second)
 	}
 	s.deadline = at
@@ -309,7 +320,7 @@ func TestDeadline(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			nc := &slow{a, time.Unix(1, 0)}
+			nc := slowly(a)
 			begun := time.Now()
 			_, err := Connect(ctx, nc, "a:1", &url.URL{Scheme: "http", Host: "p"})
 			var late net.Error
@@ -328,39 +339,33 @@ func TestDeadline(t *testing.T) {
 
 // ending is a net.Conn that ends a context with the Read that brings the answer.
 type ending struct {
-	net.Conn
+	*slow
 	cancel context.CancelFunc
-	set    chan struct{} // closed by the first SetDeadline
 }
 
 func (e *ending) Read(b []byte) (int, error) {
 	e.cancel()
-	<-e.set
+	<-e.begun
 	return copy(b, established), nil
-}
-
-func (e *ending) SetDeadline(at time.Time) error {
-	err := e.Conn.SetDeadline(at)
-	if !at.IsZero() {
-		close(e.set)
-	}
-	return err
 }
 
 // TestAnswerAtTheEnd lets the context end with the answer: the tunnel is open, and
 // bears no trace of the context.
 func TestAnswerAtTheEnd(t *testing.T) {
-	nc, proxy, _ := proxied(t, func(c net.Conn) { _, _ = io.Copy(c, c) })
-	ctx, cancel := context.WithCancel(t.Context())
-	if _, err := Connect(ctx, &ending{nc, cancel, make(chan struct{})}, "a:1", proxy); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(nc, "x"); err != nil {
-		t.Error(err)
-	}
-	if _, err := io.ReadFull(nc, make([]byte, 1)); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, b) }()
+		ctx, cancel := context.WithCancel(t.Context())
+		nc := &ending{slowly(a), cancel}
+		if _, err := Connect(ctx, nc, "a:1", &url.URL{Scheme: "http", Host: "p"}); err != nil {
+			t.Error(err)
+		}
+		<-time.After(time.Hour)
+		if !nc.deadline.IsZero() {
+			t.Error("the deadline remains")
+		}
+		a.Close()
+	})
 }
 
 // TestContextAfterwards ends the context when the tunnel is open.
@@ -372,7 +377,7 @@ func TestContextAfterwards(t *testing.T) {
 			say(established)(b)
 		}()
 		ctx, cancel := context.WithCancel(t.Context())
-		nc := &slow{Conn: a}
+		nc := slowly(a)
 		if _, err := Connect(ctx, nc, "a:1", &url.URL{Scheme: "http", Host: "p"}); err != nil {
 			t.Fatal(err)
 		}
