@@ -79,12 +79,20 @@ func (l *Listener) arrive(nc net.Conn) error {
 		_ = nc.Close()
 		return nil
 	}
+	if l.ep.tls != nil {
+		l.ep.arriveTLS(nc)
+		return nil
+	}
 	return l.ep.take(nc, nil)
 }
 
 // take puts a connection on a loop, or refuses it.
-func (ep *endpoint) take(nc net.Conn, m *mount) error {
-	pass, why := ep.gate.Enter(hostAddr(nc.RemoteAddr()), ep.e.elapsed().Milliseconds())
+func (ep *endpoint) take(nc net.Conn, m *arrival) error {
+	remote := nc.RemoteAddr()
+	if m != nil && m.remote != nil {
+		remote = m.remote
+	}
+	pass, why := ep.gate.Enter(hostAddr(remote), ep.e.elapsed().Milliseconds())
 	if why != admit.Admitted {
 		ep.deny(nc, m != nil, why)
 		return nil
@@ -135,6 +143,11 @@ func (ep *endpoint) answer(nc net.Conn, status int, reason string) {
 func (ep *endpoint) turnAway(nc net.Conn, status int, reason string) {
 	defer nc.Close()
 	ep.answer(nc, status, reason)
+	ep.readOut(nc)
+}
+
+// readOut reads what a peer goes on sending, for DiscardTimeout at most.
+func (ep *endpoint) readOut(nc net.Conn) {
 	for end := time.Now().Add(ep.DiscardTimeout); time.Now().Before(end); {
 		_ = nc.SetReadDeadline(time.Now().Add(min(refuseTimeout, time.Until(end))))
 		n, err := io.Copy(io.Discard, nc)

@@ -89,8 +89,8 @@ func (e *Engine) encode(m Message) (*broadcast, error) {
 		return nil, err
 	}
 	encoder, env := e.broadcasts.encoder, (*codec.Env)(nil) // a server's session needs none for a plain message
-	if e.set.Codec != nil {
-		if encoder, err = newCodec(e.set.Codec); err != nil {
+	if e.main.codec != nil {
+		if encoder, err = newCodec(e.main.codec); err != nil {
 			return nil, err
 		}
 		env = &codec.Env{Random: rand.Uint64}
@@ -108,12 +108,12 @@ func (e *Engine) encode(m Message) (*broadcast, error) {
 	b.m = outgoing{op: op, policy: m.Policy, plain: m.Plain, key: m.Key}
 	// It may be compressed, or encoded again for a congested connection, when
 	// m.Data is no longer ours.
-	if e.set.Codec == nil {
+	if e.main.codec == nil {
 		b.m.data = frame[len(frame)-len(m.Data):]
 	} else {
 		b.m.data = slices.Clone(m.Data)
 	}
-	if b.bytes = cap(b.plain); e.set.Codec != nil {
+	if b.bytes = cap(b.plain); e.main.codec != nil {
 		b.bytes += len(b.m.data)
 	} else if e.broadcasts.packs.Load() && !m.Plain {
 		b.bytes += cap(b.plain) // what it is packed into is no larger

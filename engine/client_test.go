@@ -150,24 +150,35 @@ func (s *server) open(nc net.Conn, target string, subprotocols []string, fields 
 	if s.Addr().Network() == "unix" {
 		host = "localhost"
 	}
-	c := newClient(s.t, nc, &codec.Options{
+	options := clientOptions(host)
+	options.Target, options.Subprotocols, options.Fields = target, subprotocols, fields
+	c := newClient(s.t, nc, options)
+	return c, c.begin()
+}
+
+func clientOptions(host string) *codec.Options {
+	return &codec.Options{
 		Role: codec.Client, HandshakeBytesMax: 1 << 16, HeaderFieldsMax: 100, MessageBytesMax: 1 << 30, FragmentsMax: 1 << 20,
-		Host: host, Target: target, Subprotocols: subprotocols, Fields: fields,
-	})
+		Host: host, Target: "/",
+	}
+}
+
+// begin makes the handshake.
+func (c *client) begin() error {
 	c.session.Start(&c.env)
 	if _, err := c.Write(c.env.Out); err != nil {
-		return nil, err
+		return err
 	}
 	c.env.Out = c.env.Out[:0]
 	for {
 		ev, err := c.next()
 		switch {
 		case err != nil:
-			return nil, err
+			return err
 		case ev.Kind == codec.Open:
-			return c, nil
+			return nil
 		case ev.Kind == codec.Close:
-			return nil, c.env.Closed
+			return c.env.Closed
 		}
 	}
 }
@@ -211,7 +222,7 @@ func (c *client) next() (codec.Event, error) {
 			return ev, nil
 		}
 		n, err := c.Read(c.buf)
-		if err != nil {
+		if n == 0 && err != nil { // crypto/tls may return both
 			return ev, err
 		}
 		c.in = c.buf[:n]

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -47,6 +48,19 @@ type Config struct {
 	// chat+unix:///path. A name is of small letters, digits, - and the dot. They hold for
 	// every listener of the engine.
 	Schemes map[string]func() codec.Codec
+
+	// TLS is for an Addr whose scheme says so (wss, https, tls, or +tls behind another
+	// one), and for a Listener. It is used as it is, but for what is not set: TLS 1.2 is the
+	// lowest version, and ALPN (RFC 7301) is http/1.1, with HTTP also h2: such a
+	// connection belongs to the http.Server. It is copied: ticket keys that are set
+	// later have no effect, and a Config that GetConfigForClient returns is used alone.
+	// See docs/TLS.md.
+	TLS *tls.Config
+
+	// CertFile and KeyFile are the certificate and the key of TLS, in PEM. When the
+	// files change, the new pair is served to those who come then; a pair that is broken
+	// is logged, and the one before is still served.
+	CertFile, KeyFile string
 
 	// HTTP serves the requests on the same port that are no WebSocket
 	// handshake, on a real http.Server. Nil: they are answered with 426.
@@ -163,6 +177,10 @@ type Config struct {
 	// get 503, and the connections that hold most are closed with 1013.
 	BufferBytesMax int
 
+	// TLSHandshakesMax bounds the TLS handshakes that run at once, each on a goroutine.
+	// Those who wait are half open; see HalfOpenMax and HandshakeTimeout.
+	TLSHandshakesMax int
+
 	// ConnectionsMax bounds the open connections, plain HTTP included; above:
 	// 503. The default is what the descriptor limit of the process leaves
 	// after a reserve.
@@ -239,6 +257,7 @@ var limits = []bound{
 	row("HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10*sec, ms, day, limit.Never),
 	row("HTTPIdleTimeout", func(c *Config) any { return &c.HTTPIdleTimeout }, 60*sec, ms, day, limit.Never),
 	row("HTTPStallTimeout", func(c *Config) any { return &c.HTTPStallTimeout }, 30*sec, 10*ms, day, limit.Never),
+	row("TLSHandshakesMax", func(c *Config) any { return &c.TLSHandshakesMax }, 1024, 1, 1_000_000, limit.Unbounded),
 	row("ConnectionsMax", func(c *Config) any { return &c.ConnectionsMax }, 0, 1, limit.Unbounded, limit.Unbounded),
 }
 
@@ -256,7 +275,8 @@ var scopes = map[string]scope{
 	"Loops": ofEngine, "BufferBytesMax": ofEngine, "DrainTimeout": ofEngine, "CallbackWarnAfter": ofEngine,
 	"DeflateLevel": ofEngine, "DeflateThresholdBytes": ofEngine, "DeflateWindowBits": ofEngine, "DeflateTakeoverBytes": ofEngine,
 	"DialsMax": ofEngine, "UpgradesMax": ofEngine, "OffloadMax": ofEngine,
-	"ConnectionsMax": ofBoth, "HalfOpenMax": ofBoth, "ConnectionsPerAddressMax": ofBoth, "AcceptsPerAddressPerSecond": ofBoth,
+	"TLSHandshakesMax": ofEngine,
+	"ConnectionsMax":   ofBoth, "HalfOpenMax": ofBoth, "ConnectionsPerAddressMax": ofBoth, "AcceptsPerAddressPerSecond": ofBoth,
 	"SendBytesHigh": together, "SendBytesLow": together, "SendBytesMax": together,
 }
 

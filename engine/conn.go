@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
+	"time"
 	"unique"
 	"unsafe"
 
@@ -23,7 +24,8 @@ type Conn struct {
 	h     *Handler
 	codec codec.Codec
 	out   output
-	extra *extra // nil for nearly all
+	extra *extra  // nil for nearly all
+	tls   *sealed // nil without TLS
 	in    input
 	end   ending
 	live  liveness
@@ -34,7 +36,7 @@ type Conn struct {
 	pass   admit.Pass // its place among all connections, and its client; nothing while the http.Server or a dialing holds it
 
 	lists listed
-	ws    codec.Session // what codec is, unless Config.Codec made another
+	ws    codec.Session // what codec is, of a WebSocket
 	sock  loop.Socket
 	stats connStats
 
@@ -100,11 +102,11 @@ const (
 	phaseGone
 )
 
-// newCodec calls the program's Config.Codec, and recovers from its panic.
+// newCodec calls a function of Config.Codec or Config.Schemes, and recovers from its panic.
 func newCodec(factory func() codec.Codec) (c codec.Codec, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = fmt.Errorf("engine: Config.Codec panicked: %v", v)
+			err = fmt.Errorf("engine: the function that makes codecs panicked: %v", v)
 		}
 	}()
 	return factory(), nil
@@ -117,25 +119,40 @@ func bareConn(ep *endpoint, nc net.Conn) *Conn {
 	return c
 }
 
-// mount is a handshake that came through net/http.
-type mount struct {
-	head    []byte   // as the client sent it, with what came behind it
-	upgrade *Upgrade // what Engine.Upgrade was given
+// arrival is what is known of a connection that does not come straight from its
+// socket: after its TLS handshake, or through net/http.
+type arrival struct {
+	mounted bool
+	head    []byte        // of net/http: the request as the client sent it, with what came behind it
+	upgrade *Upgrade      // what Engine.Upgrade was given
+	tls     *sealed       // nil without TLS
+	since   time.Duration // the engine's time when it was accepted, of TLS
+	remote  net.Addr      // nil: the socket's, as local is
+	local   net.Addr
 }
 
-func newConn(ep *endpoint, nc net.Conn, m *mount) (c *Conn, err error) {
+func newConn(ep *endpoint, nc net.Conn, m *arrival) (c *Conn, err error) {
 	c = bareConn(ep, nc)
-	if ep.Codec != nil {
-		if c.codec, err = newCodec(ep.Codec); err != nil {
+	if ep.codec != nil {
+		if c.codec, err = newCodec(ep.codec); err != nil {
 			return nil, err
 		}
 	} else {
 		c.ws.Init(&ep.options)
 		c.codec = &c.ws
 	}
-	if m != nil {
+	if m == nil {
+		return c, nil
+	}
+	if c.tls = m.tls; m.mounted {
 		c.needExtra().in.head, c.extra.upgrade = m.head, m.upgrade
 		c.origin = mounted
+	}
+	if m.remote != nil {
+		c.who.remote, c.who.local = m.remote, m.local
+	}
+	if c.tls != nil {
+		c.tls.since = m.since
 	}
 	return c, nil
 }

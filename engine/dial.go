@@ -2,9 +2,10 @@ package engine
 
 import (
 	"context"
-	"errors"
+	"crypto/tls"
 	"fmt"
 	"net"
+	"net/url"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -20,10 +21,24 @@ import (
 // Dial says where Engine.Dial connects to, and what becomes of the connection.
 // It may be used again, also at once.
 type Dial struct {
-	// URL is ws://host:port/path?query; without a port it is 80. A unix socket is
-	// ws+unix:///path, with a target ws+unix:///path:/target?query. wss is not
-	// dialled: a proxy has to add TLS.
+	// URL is ws://host:port/path?query, or wss:// for TLS; without a port it is 80 or
+	// 443. A unix socket is ws+unix:///path, with a target
+	// ws+unix:///path:/target?query. The other protocols of Config.Addr are
+	// tcp://host:port, tls://, text://, frame:// and those of Config.Schemes, which
+	// need a port, and may have +tls and +unix behind the name too.
 	URL string
+
+	// TLS is for a URL that asks for TLS; nil: the defaults of crypto/tls. It is copied. Without a
+	// ServerName it is the host of URL. What it finds wrong with the server is
+	// DialError.Err, such as a *tls.CertificateVerificationError.
+	TLS *tls.Config
+
+	// Proxy, if set, returns the HTTP proxy through which an attempt goes, by CONNECT
+	// (RFC 9110 §9.3.6), or nil for none; such as ProxyFromEnvironment, or
+	// http.ProxyURL with a fixed one. It is called on a goroutine of each attempt.
+	// The proxy's URL begins with http://, and may have user information. A proxy that
+	// refuses is a *ProxyError in DialError.Err. Unix sockets need none.
+	Proxy func(target *url.URL) (*url.URL, error)
 
 	// Handler are the callbacks; nil is the Handler given to New. OnUpgrade is
 	// for accepted connections only. Many Dials may share one.
@@ -142,7 +157,7 @@ type dialing struct {
 	unwatch  func() bool // ends the watching of ctx
 }
 
-// Dial connects to a WebSocket server: the connection lives on one of the
+// Dial connects to a server, mostly of WebSocket: the connection lives on one of the
 // engine's loops like an accepted one, with the same callbacks, limits and
 // methods. It does not wait: OnOpen follows, or Dial.OnFailure. What is wrong
 // with d is an error here, and so are ErrStopped, and a lack of room
@@ -186,9 +201,6 @@ func (e *Engine) Dial(ctx context.Context, d Dial) error {
 
 // settleDial fills in the defaults and checks the ranges.
 func (e *Engine) settleDial(d *Dial) error {
-	if e.set.Codec != nil {
-		return fmt.Errorf("engine: Dial speaks WebSocket, this engine another protocol: make another Engine for it")
-	}
 	if d.Loop != nil && d.Loop.w.e != e {
 		return fmt.Errorf("engine: Dial.Loop is another engine's: take one of Engine.Loops of this one")
 	}
@@ -235,9 +247,9 @@ func (d *dialing) begin() {
 // the connection is on its loop; it is counted among those that are arriving.
 func (d *dialing) try() {
 	defer d.e.gate.Arrived()
-	nc, err := d.connect()
+	l, err := d.connect()
 	if err == nil {
-		err = d.enroll(nc)
+		err = d.enroll(l)
 	}
 	if err != nil { // the loop is there: it does not end before what is arriving
 		_ = d.w.post(post{kind: ownPost, do: func() { d.failed(err) }})
@@ -251,47 +263,35 @@ func (d *dialing) startClock() {
 	}
 }
 
-// connect makes the TCP or unix connection.
-func (d *dialing) connect() (net.Conn, error) {
-	d.startClock()
-	ctx, cancel := context.WithTimeout(d.ctx, min(d.Timeout, limit.Longest))
-	defer cancel()
-	defer context.AfterFunc(d.e.life.serving, cancel)()
-	dialer := net.Dialer{LocalAddr: d.LocalAddr, Control: d.Control, KeepAlive: -1} // the engine pings
-	dialer.SetMultipathTCP(false)                                                   // like listeners: see loop.Listen
-	nc, err := dialer.DialContext(ctx, d.target.network, d.target.address)
-	var late net.Error
-	switch {
-	case err == nil:
-		return nc, nil
-	case d.e.life.serving.Err() != nil:
-		return nil, ErrStopped
-	case d.ctx.Err() != nil:
-		return nil, context.Cause(d.ctx)
-	case errors.As(err, &late) && late.Timeout():
-		return nil, fmt.Errorf("%w: %w", ErrTimeout, err)
-	}
-	return nil, err
-}
-
 // enroll puts the connection on the dialing's loop, where the handshake begins.
-func (d *dialing) enroll(nc net.Conn) error {
-	if err := d.target.limitKernel(nc); err != nil {
+func (d *dialing) enroll(l *line) error {
+	if err := d.target.limitKernel(l.nc); err != nil {
 		d.e.log.Debug("going on without", zap.Error(err))
 	}
-	c := d.newConn(nc)
+	c, err := d.newConn(l.nc)
+	if err != nil {
+		_ = l.nc.Close()
+		return err
+	}
+	if len(l.early) > 0 {
+		c.needExtra().in.head = l.early
+	}
+	nc := l.nc
+	if l.tls != nil {
+		nc, c.tls = l.tls.Detach(), &sealed{TLS: l.tls}
+	}
 	if err := d.w.loop.Enroll(nc, &c.sock, (*owner)(c)); err != nil {
 		return err
 	}
 	return nil
 }
 
-func (d *dialing) newConn(nc net.Conn) *Conn {
-	c := bareConn(&d.target.endpoint, nc)
-	c.dial, c.origin = d, dialled
-	c.ws.Init(&d.target.options)
-	c.codec = &c.ws
-	return c
+func (d *dialing) newConn(nc net.Conn) (*Conn, error) {
+	c, err := newConn(&d.target.endpoint, nc, nil)
+	if err == nil {
+		c.dial, c.origin = d, dialled
+	}
+	return c, err
 }
 
 // Dialled reports whether Engine.Dial made the connection, rather than the

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -183,6 +185,22 @@ func reply(text string) func(nc net.Conn) {
 	}
 }
 
+// unserved is an address where nobody listens, nor will during the test: it is bound.
+func unserved(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	err = unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	bound, other := unix.Getsockname(fd)
+	if err = errors.Join(err, other); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("127.0.0.1:%d", bound.(*unix.SockaddrInet4).Port)
+}
+
 // TestDialFailures: each way to fail is told once, with its cause, and leaves
 // nothing behind.
 func TestDialFailures(t *testing.T) {
@@ -194,11 +212,6 @@ func TestDialFailures(t *testing.T) {
 	}
 	is := func(want error) func(error) bool { return func(err error) bool { return errors.Is(err, want) } }
 	s := serve(t, Config{}, Handler{OnUpgrade: func(u *Upgrade) error { return Refuse(401, "log in first") }})
-	nobody, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = nobody.Close()
 	switching := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 	for _, c := range []struct {
 		name string
@@ -206,7 +219,7 @@ func TestDialFailures(t *testing.T) {
 		why  func(error) bool
 	}{
 		{"refused", s.url("/"), status(401, "")},
-		{"nobody listens", "ws://" + nobody.Addr().String(), func(err error) bool { var op *net.OpError; return errors.As(err, &op) }},
+		{"nobody listens", "ws://" + unserved(t), func(err error) bool { var op *net.OpError; return errors.As(err, &op) }},
 		{"wrong key", answering(t, reply(switching+"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")), status(502, "Sec-WebSocket-Accept")},
 		{"no HTTP", answering(t, reply("220 mail\r\n\r\n")), status(502, "does not speak HTTP")},
 		{"no HTTP, and no end of a head", answering(t, reply("SSH-2.0-x\r\n")), status(502, "does not speak HTTP")},

@@ -25,15 +25,16 @@ type Engine struct {
 	began time.Time // see elapsed
 	test  testSeam
 
-	listeners listeners
-	turning   atomic.Int64 // refused connections that are still open
-	gate      *admit.Gate  // counts all connections: on loops, in the http.Server, of Dial also those to come
-	group     *loop.Group
-	loops     []*worker     // all, from New on
-	turn      atomic.Uint32 // chooses the next loop for a caller that names none
-	offload   pool[*Conn]
-	upgrades  pool[*Upgrade]
-	dialer    dialer
+	listeners  listeners
+	turning    atomic.Int64 // refused connections that are still open
+	gate       *admit.Gate  // counts all connections: on loops, in the http.Server, of Dial also those to come
+	group      *loop.Group
+	loops      []*worker     // all, from New on
+	turn       atomic.Uint32 // chooses the next loop for a caller that names none
+	offload    pool[*Conn]
+	upgrades   pool[*Upgrade]
+	handshakes pool[*shaking]
+	dialer     dialer
 
 	memory     memory
 	broadcasts broadcasts
@@ -67,6 +68,7 @@ func New(cfg Config, h Handler) (e *Engine, err error) {
 	e.offload.max, e.offload.do = cfg.OffloadMax, (*Conn).callFirst
 	e.dialer.pool.max, e.dialer.pool.do = cfg.DialsMax, (*dialing).try
 	e.upgrades.max, e.upgrades.do = cfg.UpgradesMax, (*Upgrade).run
+	e.handshakes.max, e.handshakes.do = cfg.TLSHandshakesMax, (*shaking).do
 	e.gate = admit.NewGate(admit.Config{
 		ConnectionsMax:             cfg.ConnectionsMax,
 		HalfOpenMax:                cfg.HalfOpenMax,
@@ -146,7 +148,7 @@ func (e *Engine) start() (err error) {
 
 // enroll puts an admitted connection on a loop. m is nil unless it came through
 // net/http.
-func (ep *endpoint) enroll(nc net.Conn, m *mount, pass *admit.Pass) error {
+func (ep *endpoint) enroll(nc net.Conn, m *arrival, pass *admit.Pass) error {
 	defer ep.gate.Arrived()
 	c, err := newConn(ep, nc, m)
 	if err != nil {

@@ -26,7 +26,7 @@ const handoverMax = 256
 type httpServer struct {
 	ep     *endpoint
 	server http.Server
-	queue  chan *handedConn
+	queue  chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 	served sync.WaitGroup
@@ -35,14 +35,14 @@ type httpServer struct {
 }
 
 func newHTTPServer(ep *endpoint) *httpServer {
-	s := &httpServer{ep: ep, queue: make(chan *handedConn, handoverMax), closed: make(chan struct{})}
+	s := &httpServer{ep: ep, queue: make(chan net.Conn, handoverMax), closed: make(chan struct{})}
 	s.server = http.Server{
 		Handler:           http.HandlerFunc(s.serve),
 		ReadHeaderTimeout: ep.HTTPHeaderTimeout,
 		IdleTimeout:       ep.HTTPIdleTimeout,
 		MaxHeaderBytes:    ep.HandshakeBytesMax,
 		ConnState: func(c net.Conn, state http.ConnState) {
-			if own, ok := c.(*handedConn); ok && state == http.StateHijacked {
+			if own := handedOf(c); own != nil && state == http.StateHijacked {
 				own.in.setFree()
 				own.out.setFree()
 			}
@@ -141,8 +141,12 @@ func (c *Conn) plainHTTP(head []byte) {
 	c.w.batch.in = nil
 	c.ep.gate.Opened(&c.pass)
 	handed.pass, _ = c.ep.gate.Move(&c.pass)
+	to := net.Conn(handed)
+	if t := c.tls; t != nil {
+		to, c.tls = newSealedConn(t.TLS, handed), nil
+	}
 	select {
-	case s.queue <- handed:
+	case s.queue <- to:
 		c.endSession(nil)
 		c.cut(nil) // closes the loop's descriptor; the stream lives on in the duplicate
 	default:

@@ -24,6 +24,7 @@ type handedConn struct {
 	remote net.Addr
 	pass   admit.Pass
 	head   []byte
+	sealed bool // there is TLS over it, which reads through read
 
 	in, out direction
 	stalled atomic.Bool // a shutdown cut it, as one without progress
@@ -43,13 +44,21 @@ func (c *handedConn) Read(b []byte) (n int, err error) {
 		c.head = c.head[n:]
 		return n, nil
 	}
+	if c.sealed {
+		return c.Conn.Read(b)
+	}
+	return c.read(c.Conn, b)
+}
+
+// read reads from what lies under the http.Server: the socket, or the TLS over it.
+func (c *handedConn) read(from net.Conn, b []byte) (n int, err error) {
 	// While a handler runs and there is no body to read, net/http waits for the
 	// end of the connection, with a buffer of one byte: the peer need not send anything.
 	// It reads all else through a larger one.
 	wait := waiting{owed: len(b) > 1, since: c.s.ep.e.elapsed()}
 	for {
 		c.in.begin(&wait)
-		if n, err = c.Conn.Read(b); n > 0 || !c.in.goOn(c, &wait, err) {
+		if n, err = from.Read(b); n > 0 || !c.in.goOn(c, &wait, err) {
 			return n, err
 		}
 	}

@@ -26,9 +26,11 @@ const (
 func (c *Conn) peerEnded() {
 	c.w.beginTurn()
 	switch phase := c.end.phase.Load(); {
+	case phase < phaseEnding && c.tls != nil && !c.tls.notified:
+		c.cut(errTruncated)
 	case phase == phaseOpen && c.ep.raw:
 		c.endOfStream()
-	case phase == phaseClosing && !c.out.queue.Empty():
+	case phase == phaseClosing && c.unsent():
 		c.endSession(c.abnormal(io.EOF))
 		fallthrough
 	case phase == phaseEnding:
@@ -76,7 +78,10 @@ func (c *Conn) lastEvent() {
 // what is still queued. A client waits for the server to end the stream first
 // (RFC 6455 §7.1.1).
 func (c *Conn) endStream() {
-	if !c.out.queue.Empty() {
+	if !c.unsent() {
+		c.shut()
+	}
+	if c.unsent() {
 		if c.in.halted = c.extra != nil && c.extra.in.eof && c.sock.Pause(); !c.in.halted {
 			c.sock.Resume()
 		}
@@ -130,7 +135,7 @@ func (c *Conn) linger() {
 // it is in the midst of sending, the session is over, and the stream is ended
 // so that the peer still gets to read the close frame.
 func (c *Conn) noAnswer() {
-	if !c.out.queue.Empty() || c.needExtra().end.ignored < lingerBytesMin {
+	if c.unsent() || c.needExtra().end.ignored < lingerBytesMin {
 		c.linger()
 		return
 	}

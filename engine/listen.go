@@ -20,84 +20,98 @@ import (
 
 // transport is what the scheme of an address says.
 type transport struct {
-	codec    func() codec.Codec // nil: WebSocket
+	codec    func(*settings) codec.Codec // nil: WebSocket
 	httpOnly bool
+	tls      bool
 	unix     bool
 }
 
-// schemes are those that every engine knows. Each may have "+unix" behind it.
+// schemes are those that every engine knows. Each may have "+tls" behind it, and
+// "+unix" behind that.
 var schemes = map[string]transport{
-	"ws":   {},
-	"tcp":  {codec: rawCodec},
-	"http": {httpOnly: true},
-	"unix": {codec: rawCodec, unix: true},
+	"ws":    {},
+	"wss":   {tls: true},
+	"http":  {httpOnly: true},
+	"https": {httpOnly: true, tls: true},
+	"tcp":   {codec: rawCodec},
+	"tls":   {codec: rawCodec, tls: true},
+	"unix":  {codec: rawCodec, unix: true},
+	"text":  {codec: func(s *settings) codec.Codec { return codec.NewLines(s.MessageBytesMax) }},
+	"frame": {codec: func(s *settings) codec.Codec { return codec.NewFrames(s.MessageBytesMax) }},
 }
 
-func rawCodec() codec.Codec { return new(codec.Raw) }
+func rawCodec(*settings) codec.Codec { return new(codec.Raw) }
 
 // schemeName is what a scheme of the program's own may be called.
 var schemeName = regexp.MustCompile(`^[a-z][a-z0-9.-]*$`)
 
 // transportOf finds out what a scheme means.
-func (c *Config) transportOf(scheme string) (transport, error) {
-	name, unix := strings.CutSuffix(scheme, "+unix")
-	t, known := schemes[name]
+func (c *Config) transportOf(scheme string) (t transport, known bool) {
+	scheme, unix := strings.CutSuffix(scheme, "+unix")
+	name, tls := strings.CutSuffix(scheme, "+tls")
+	t, known = schemes[name]
 	if own := c.Schemes[name]; own != nil {
-		t, known = transport{codec: own}, true
+		t, known = transport{codec: func(*settings) codec.Codec { return own() }}, true
 	}
-	if !known || unix && t.unix {
-		names := append(slices.Collect(maps.Keys(schemes)), slices.Collect(maps.Keys(c.Schemes))...)
-		slices.Sort(names)
-		return t, fmt.Errorf("engine: Config.Addr %q has an unknown scheme: it must be %s, or one of these with +unix and a path", c.Addr, strings.Join(names, ", "))
+	if unix && t.unix || tls && t.tls {
+		return t, false
 	}
-	t.unix = t.unix || unix
-	return t, nil
+	t.unix, t.tls = t.unix || unix, t.tls || tls
+	return t, known
 }
 
-// settleScheme has the scheme of Addr choose the protocol.
+// schemesKnown lists them for an error.
+func (c *Config) schemesKnown() string {
+	names := append(slices.Collect(maps.Keys(schemes)), slices.Collect(maps.Keys(c.Schemes))...)
+	slices.Sort(names)
+	return strings.Join(names, ", ") + ", or one of these with +tls, +unix or +tls+unix"
+}
+
+// transport is what Addr says; of a Listener it is WebSocket.
+func (c *Config) transport() (transport, *url.URL, error) {
+	if c.Addr == "" {
+		return transport{}, nil, nil
+	}
+	u, err := url.Parse(c.Addr)
+	if err != nil {
+		return transport{}, nil, fmt.Errorf("engine: Config.Addr %q is no URL: write it like ws://127.0.0.1:8090", c.Addr)
+	}
+	t, known := c.transportOf(u.Scheme)
+	if !known {
+		return t, nil, fmt.Errorf("engine: Config.Addr %q has an unknown scheme: it must be %s", c.Addr, c.schemesKnown())
+	}
+	return t, u, nil
+}
+
+// settleScheme checks the scheme of Addr.
 func (c *Config) settleScheme() error {
 	for name, factory := range c.Schemes {
 		if _, taken := schemes[name]; taken || !schemeName.MatchString(name) || factory == nil {
 			return fmt.Errorf("engine: Config.Schemes[%q]: a scheme needs a function, and a name of small letters, digits, - and dots that is none of the engine's", name)
 		}
 	}
-	if c.Addr == "" {
-		return nil
+	t, _, err := c.transport()
+	if err == nil && t.httpOnly && c.HTTP == nil {
+		err = fmt.Errorf("engine: Config.HTTP is nil: a listener on %s serves nothing else", c.Addr)
 	}
-	u, err := url.Parse(c.Addr)
-	if err != nil {
-		return fmt.Errorf("engine: Config.Addr %q is no URL: write it like ws://127.0.0.1:8090", c.Addr)
+	if err == nil {
+		err = c.checkTLS(t)
 	}
-	t, err := c.transportOf(u.Scheme)
-	if err != nil {
-		return err
-	}
-	if t.httpOnly && c.HTTP == nil {
-		return fmt.Errorf("engine: Config.HTTP is nil: a listener on %s serves nothing else", c.Addr)
-	}
-	if c.Codec == nil {
-		c.Codec = t.codec
-	}
-	return nil
+	return err
 }
 
 // bind binds the address that the listener's settings name.
 func (l *Listener) bind() error {
 	cfg := (*Config)(l.ep.settings)
-	if cfg.Addr == "" {
-		l.net = cfg.Listener
-		return nil
-	}
-	u, err := url.Parse(cfg.Addr)
-	if err != nil {
-		return err // settleScheme has seen to it
-	}
-	t, err := cfg.transportOf(u.Scheme)
+	t, u, err := cfg.transport()
 	if err != nil {
 		return err
 	}
-	l.scheme, l.ep.httpOnly = u.Scheme, t.httpOnly
-	if t.unix {
+	if u == nil {
+		l.net = cfg.Listener
+		return nil
+	}
+	if l.scheme = u.Scheme; t.unix {
 		l.net, err = listenUnix(cfg.Addr, u)
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sockmill/sockmill/engine/internal/admit"
 )
@@ -101,7 +102,7 @@ func (e *Engine) open(ep *endpoint) (*Listener, error) {
 
 // encodesLike reports whether a frame of a server of main can be sent as it is.
 func (ep *endpoint) encodesLike(main *endpoint) bool {
-	return ep.Codec == nil && main.Codec == nil || ep.settings == main.settings
+	return ep.codec == nil && main.codec == nil || ep.settings == main.settings
 }
 
 // start accepts connections from now on. life.mu is held and the engine runs.
@@ -144,12 +145,18 @@ type ListenerStats struct {
 	HalfOpen    int    // of these, with the handshake under way
 	Accepted    uint64 // connections that were let in since the listener was made
 	Refused     uint64 // connections that were turned away by a limit, of this listener or of the engine
+
+	CertificateExpires time.Time // of Config.CertFile, as it is served now; zero without one
 }
 
 // Stats returns the numbers of the listener.
 func (l *Listener) Stats() ListenerStats {
 	n := l.ep.gate.Counts()
-	return ListenerStats{Connections: n.Inside, HalfOpen: n.Half, Accepted: n.Entered, Refused: n.Refused}
+	s := ListenerStats{Connections: n.Inside, HalfOpen: n.Half, Accepted: n.Entered, Refused: n.Refused}
+	if l.ep.certs != nil {
+		s.CertificateExpires = l.ep.certs.Expiry()
+	}
+	return s
 }
 
 // Close stops accepting here, and leaves the connections of this listener as they
@@ -272,6 +279,9 @@ func (c *Config) inherit(from *settings) error {
 	}
 	if c.Origins == nil && c.CheckOrigin == nil {
 		c.Origins, c.CheckOrigin = base.Origins, base.CheckOrigin
+	}
+	if t, _, err := c.transport(); err == nil && t.tls && c.TLS == nil && c.CertFile == "" && c.KeyFile == "" {
+		c.TLS, c.CertFile, c.KeyFile = base.TLS, base.CertFile, base.KeyFile
 	}
 	if c.TrustedProxies == nil {
 		c.TrustedProxies = base.TrustedProxies

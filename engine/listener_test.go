@@ -65,7 +65,7 @@ func TestListeners(t *testing.T) {
 				OnMessage: func(c *Conn, m Message) { _ = c.SendText(name + " " + c.Listener().String() + " " + m.Text()) },
 			}
 		}
-		s = serve(t, Config{Loops: n, Schemes: map[string]func() codec.Codec{"chat": rawCodec}}, *h("first"))
+		s = serve(t, Config{Loops: n, Schemes: map[string]func() codec.Codec{"chat": newRaw}}, *h("first"))
 		path := filepath.Join(t.TempDir(), "s")
 		l := []*Listener{
 			s.Listeners()[0],
@@ -180,7 +180,7 @@ func TestListenErrors(t *testing.T) {
 		"Config.Loops belongs to the whole engine":                    {Addr: "ws://127.0.0.1:0", Loops: 2},
 		"Config.BufferBytesMax belongs to the whole engine":           {Addr: "ws://127.0.0.1:0", BufferBytesMax: mib},
 		"Config.Logger belongs to the whole engine":                   {Addr: "ws://127.0.0.1:0", Logger: zap.NewNop()},
-		"Config.Schemes belongs to the whole engine":                  {Addr: "ws://127.0.0.1:0", Schemes: map[string]func() codec.Codec{"a": rawCodec}},
+		"Config.Schemes belongs to the whole engine":                  {Addr: "ws://127.0.0.1:0", Schemes: map[string]func() codec.Codec{"a": newRaw}},
 		"Config.MessageBytesMax is -2: it must be from 1":             {Addr: "ws://127.0.0.1:0", MessageBytesMax: -2},
 		"Config.Addr " + taken + " is taken: stop what listens there": {Addr: taken},
 		`Config.Addr "gopher://a:1" has an unknown scheme`:            {Addr: "gopher://a:1"},
@@ -427,3 +427,5 @@ func readHead(nc net.Conn) (string, error) {
 	}
 	return string(all), nil
 }
+
+func newRaw() codec.Codec { return new(codec.Raw) }

@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/engine/internal/stage"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -55,8 +57,14 @@ func (e *Engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // When Upgrade returns, the connection is a loop's, or the client has been
 // refused: the handler must write nothing more. An error says what is wrong
 // with the server: the loops do not run (see Run; the client gets 503), or the
-// connection is one that no loop can hold (501): HTTP/2, TLS that this process
-// ends, a ResponseWriter that cannot be hijacked. Any goroutine may call it.
+// connection is one that cannot be taken (501): HTTP/2, a ResponseWriter that
+// cannot be hijacked. Any goroutine may call it.
+//
+// Under TLS, the http.Server should serve a TLSListener: then the connection goes to
+// a loop with its TLS session. From any other kind of connection, such as those of
+// http.Server.ServeTLS, the socket cannot be taken: two goroutines then carry the
+// bytes between it and the loop, which costs a copy in each direction and about 20 KiB, and
+// Conn.TLS is nil.
 func (e *Engine) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) error {
 	if !upgradeRequested(r) {
 		w.Header().Set("Upgrade", "websocket")
@@ -74,7 +82,7 @@ func (e *Engine) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) erro
 		http.Error(w, "internal server error", http.StatusInternalServerError)
 		return err
 	}
-	m := &mount{head: head, upgrade: &Upgrade{
+	m := &arrival{mounted: true, head: head, upgrade: &Upgrade{
 		State: u.State, Subprotocol: u.Subprotocol, Handler: u.Handler, Header: append(responseFields(w.Header()), u.Header...),
 	}}
 	nc, rw, err := http.NewResponseController(w).Hijack()
@@ -84,26 +92,35 @@ func (e *Engine) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) erro
 	}
 	early, _ := rw.Reader.Peek(rw.Reader.Buffered())
 	m.head = append(m.head, early...)
-	if own, ok := nc.(*handedConn); ok {
-		return own.s.ep.takeBack(own, m)
+	switch own := nc.(type) {
+	case *handedConn:
+		m.head = append(m.head, own.head...)
+		return own.s.ep.takeBack(own, own.Conn, m)
+	case *sealedConn:
+		m.head, m.tls = append(m.head, own.head...), &sealed{TLS: stage.Of(own.Conn)}
+		return own.low.s.ep.takeBack(own.low, own, m)
 	}
 	_ = nc.SetDeadline(time.Time{})
-	if !loop.Supported(nc) {
-		e.main.turnAway(nc, 501, "this connection cannot become a WebSocket")
-		return fmt.Errorf("engine: no loop can hold a %T of net/http: let a proxy end TLS", nc)
-	}
 	if e.running() == nil {
 		e.gate.Refuse(admit.NotRunning)
 		e.main.deny(nc, true, admit.NotRunning)
 		return fmt.Errorf("engine: a handshake came through net/http: %w", ErrStopped)
 	}
+	if t := stage.Of(nc); t != nil {
+		nc, m.tls, m.since = t.Detach(), &sealed{TLS: t}, e.elapsed()
+	}
+	if !loop.Supported(nc) {
+		if nc, err = e.bridge(nc, m); err != nil {
+			return err
+		}
+	}
 	return e.main.take(nc, m)
 }
 
 // takeBack puts a connection on a loop again that came from there to the
-// http.Server of Config.HTTP. It is still the one that was admitted.
-func (ep *endpoint) takeBack(own *handedConn, m *mount) error {
-	m.head = append(m.head, own.head...)
+// http.Server of Config.HTTP. It is still the one that was admitted. over is own, or
+// the TLS over it.
+func (ep *endpoint) takeBack(own *handedConn, over net.Conn, m *arrival) error {
 	nc := own.Conn
 	pass, ok := ep.gate.Move(&own.pass)
 	if !ok || nc.RemoteAddr() == nil { // closed by a shutdown, or reset by the peer
@@ -114,8 +131,12 @@ func (ep *endpoint) takeBack(own *handedConn, m *mount) error {
 	_ = nc.SetDeadline(time.Time{})
 	if why := ep.gate.Return(&pass); why != admit.Admitted {
 		ep.gate.Leave(&pass)
-		ep.deny(nc, true, why)
+		ep.deny(over, true, why)
 		return nil
+	}
+	if m.tls != nil {
+		m.tls.Detach()
+		m.since = ep.e.elapsed()
 	}
 	return ep.enroll(nc, m, &pass)
 }

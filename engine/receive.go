@@ -40,20 +40,22 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	if c.origin == dialled {
 		w.arm(&c.live.timer, c.dial.arrived(c))
 	} else {
-		w.arm(&c.live.timer, c.ep.HandshakeTimeout)
+		w.arm(&c.live.timer, c.handshakeTime())
 	}
 	switch {
 	case c.origin == dialled: // to a trusted proxy, maybe: that is no client
 		c.guard(c.start)
+		c.takeEarly()
 	case c.extra != nil && c.extra.in.head != nil:
-		head := c.extra.in.head
-		c.extra.in.head = nil
 		c.guard(c.start)
-		c.arrived(head)
-	case c.ep.proxies.trustPeer(c.who.remote):
+		c.takeEarly()
+	case c.tls == nil && c.ep.proxies.trustPeer(c.who.remote): // before TLS it was read already
 		c.needExtra().in.proxy = true
 	default:
 		c.guard(c.start)
+	}
+	if c.tls != nil { // what came behind its handshake
+		c.openRecords()
 	}
 	w.batch.conn = nil
 	if w.drains.begun {
@@ -62,10 +64,24 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	w.endTurn()
 }
 
+// takeEarly takes what was read before the connection came to its loop.
+func (c *Conn) takeEarly() {
+	if c.extra == nil || c.extra.in.head == nil {
+		return
+	}
+	head := c.extra.in.head
+	c.extra.in.head = nil
+	c.arrived(head)
+}
+
 // readable brings input; b lies in the loop's read buffer.
 func (c *Conn) readable(b []byte) {
 	c.w.beginTurn()
-	c.arrived(b)
+	if c.tls != nil {
+		c.unseal(b)
+	} else {
+		c.arrived(b)
+	}
 	c.w.endTurn()
 }
 
@@ -92,6 +108,9 @@ func (c *Conn) arrived(b []byte) {
 	}
 	switch {
 	case phase >= phaseEnding:
+	case phase == phaseOpening && c.origin == accepted && !c.ep.raw && isClientHello(b):
+		c.ep.e.log.Warn("a TLS ClientHello came to a port without TLS", zap.Stringer("listener", c.ep.listener), zap.Stringer("remote", c.who.remote))
+		c.endSession(nil)
 	case c.extra != nil && c.extra.in.proxy:
 		c.fromProxy(b)
 	case c.deciding():
@@ -241,7 +260,7 @@ func (c *Conn) panicked(v any) {
 		c.cut(err)
 	case phase == phaseOpening && upgrader:
 		c.refuse(&codec.HandshakeError{Status: 500, Reason: "internal server error"})
-	case c.ep.Codec != nil: // what panicked may be the codec: it is not asked again
+	case c.ep.codec != nil: // what panicked may be the codec: it is not asked again
 		c.cut(err)
 	case phase == phaseOpen:
 		_ = c.close(&CloseError{Code: protocol.CloseInternalError, Reason: "internal error", Err: err})

@@ -97,7 +97,7 @@ func (d *simDial) arrive() {
 	c := &simConn{s: s, id: len(s.conns), d: d, l: d.l, sent: map[string]*simSend{}, closingAt: -1}
 	c.peer = newPeer(c)
 	c.sock = s.open(c, c.l)
-	c.c = d.x.newConn(simNetConn{})
+	c.c, _ = d.x.newConn(simNetConn{})
 	d.last = c
 	s.conns = append(s.conns, c)
 	s.of[c.c] = c

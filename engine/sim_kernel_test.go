@@ -154,6 +154,14 @@ func (s *sim) Shutdown(fd int) error {
 	return nil
 }
 
+// EndInput implements loop.System.
+func (s *sim) EndInput(fd int) {
+	if k := s.at(fd, "endInput"); k != nil && !k.reset {
+		k.inFin = true
+		s.tracef("%v: the server takes the peer's stream as ended", k.c)
+	}
+}
+
 // sock is the kernel's part of an open socket. A call on a closed one is a failure.
 func (s *sim) sock(sock *loop.Socket, call string) *simSock {
 	k := s.of[(*Conn)(sock.Owner().(*owner))].sock

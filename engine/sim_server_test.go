@@ -148,10 +148,10 @@ func (s *sim) arrive() {
 	c := &simConn{s: s, id: len(s.conns), l: s.loops[s.r.IntN(len(s.loops))], sent: map[string]*simSend{}, closingAt: -1}
 	c.peer = newPeer(c)
 	c.sock = s.open(c, c.l)
-	var m *mount
+	var m *arrival
 	if s.chance(200) {
 		c.head = 1 + s.r.IntN(len(c.peer.stream))
-		m = &mount{head: slices.Clone(c.peer.stream[:c.head])}
+		m = &arrival{mounted: true, head: slices.Clone(c.peer.stream[:c.head])}
 		c.peer.stream = c.peer.stream[c.head:]
 	} else if s.cfg.proxied && s.chance(700) {
 		c.client = netip.AddrFrom4([4]byte{198, 51, 100, byte(s.r.IntN(3))})

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -17,15 +18,16 @@ import (
 // connections of equal Dials, and never changes.
 type target struct {
 	endpoint
-	full    string // the URL as it was given
-	url     string // what errors show of it
+	full    string      // the URL as it was given
+	url     string      // what errors show of it
+	given   *tls.Config // Dial.TLS
 	network string
 	address string
 }
 
 // is reports whether d has this target.
 func (t *target) is(d *Dial) bool {
-	return t.full == d.URL && t.handler == d.Handler && slices.Equal(t.options.Subprotocols, d.Subprotocols) && slices.Equal(t.options.Fields, d.Header)
+	return t.full == d.URL && t.handler == d.Handler && t.given == d.TLS && slices.Equal(t.options.Subprotocols, d.Subprotocols) && slices.Equal(t.options.Fields, d.Header)
 }
 
 // target returns that of d: the one before it if that is the same, as it is of
@@ -34,7 +36,7 @@ func (e *Engine) target(d *Dial) (*target, error) {
 	if t := e.dialer.last.Load(); t != nil && t.is(d) {
 		return t, nil
 	}
-	t := &target{endpoint: e.main.towards(d), full: d.URL}
+	t := &target{endpoint: e.main.towards(d), full: d.URL, given: d.TLS}
 	if err := t.locate(); err != nil {
 		return nil, err
 	}
@@ -74,26 +76,70 @@ func (t *target) locate() error {
 		return wrong("has user information: put it into Dial.Header, as Authorization")
 	case strings.Contains(t.full, "#"):
 		return wrong("has a fragment: a WebSocket has none, write # as %23")
-	case u.Scheme == "wss":
-		return wrong("asks for TLS, which the engine does not speak: dial a proxy on this machine that adds it, with ws://")
-	case u.Scheme == "ws":
-		return t.locateTCP(u, wrong)
-	case u.Scheme == "ws+unix":
-		path, request, _ := strings.Cut(u.Path, ":")
-		if u.Host != "" || path == "" {
-			return wrong("must be ws+unix:///path, or ws+unix:///path:/target")
-		}
-		t.network, t.address, t.options.Host = "unix", path, "localhost"
-		t.options.Target = (&url.URL{Path: request, RawQuery: u.RawQuery}).RequestURI()
-		return nil
 	}
-	return wrong("must begin with ws:// or ws+unix://")
+	how, known := (*Config)(t.settings).transportOf(u.Scheme)
+	if !known || how.httpOnly {
+		return wrong("must begin with ws://, wss://, tcp://, tls://, unix://, text://, frame://, or a scheme of Config.Schemes")
+	}
+	if err := t.speak(how); err != nil {
+		return err
+	}
+	if t.raw && !how.unix && (u.Path != "" && u.Path != "/" || u.RawQuery != "") {
+		return wrong("must be " + u.Scheme + "://host:port, without a path")
+	}
+	t.options.Host = "localhost"
+	if how.unix {
+		err = t.locateUnix(u, wrong)
+	} else {
+		err = t.locateTCP(u, how, wrong)
+	}
+	if err == nil && how.tls {
+		t.secure(u.Hostname())
+	}
+	return err
 }
 
-func (t *target) locateTCP(u *url.URL, wrong func(string) error) error {
-	host, port := u.Hostname(), u.Port()
-	if port == "" {
-		port = "80"
+func (t *target) locateUnix(u *url.URL, wrong func(string) error) error {
+	path, request := u.Path, ""
+	if !t.raw {
+		path, request, _ = strings.Cut(path, ":")
+	}
+	switch {
+	case u.Host == "" && path != "":
+	case t.raw:
+		return wrong("must be " + u.Scheme + ":///path")
+	default:
+		return wrong("must be " + u.Scheme + ":///path, or " + u.Scheme + ":///path:/target")
+	}
+	t.network, t.address = "unix", path
+	t.options.Target = (&url.URL{Path: request, RawQuery: u.RawQuery}).RequestURI()
+	return nil
+}
+
+// secure makes the tls.Config of a target with TLS.
+func (t *target) secure(host string) {
+	cfg := new(tls.Config)
+	if t.given != nil {
+		cfg = t.given.Clone()
+	}
+	if cfg.ServerName == "" {
+		if cfg.ServerName, _, _ = strings.Cut(host, "%"); host == "" {
+			cfg.ServerName = "localhost"
+		}
+	}
+	if cfg.NextProtos == nil && !t.raw {
+		cfg.NextProtos = []string{"http/1.1"}
+	}
+	t.tls = cfg
+}
+
+func (t *target) locateTCP(u *url.URL, how transport, wrong func(string) error) error {
+	host, port, usual := u.Hostname(), u.Port(), "80"
+	if how.tls {
+		usual = "443"
+	}
+	if port == "" && !t.raw {
+		port = usual
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return wrong("needs a port from 1 to 65535")
@@ -106,7 +152,7 @@ func (t *target) locateTCP(u *url.URL, wrong func(string) error) error {
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	if t.options.Host = host; port != "80" {
+	if t.options.Host = host; port != usual {
 		t.options.Host += ":" + port
 	}
 	return nil
@@ -118,6 +164,12 @@ var handshakeFields = []string{"Host", "Upgrade", "Connection", "Content-Length"
 // check asks of the request what a server would ask of it, so that a mistake
 // shows at once.
 func (t *target) check() error {
+	if t.raw {
+		if len(t.options.Fields)+len(t.options.Subprotocols) > 0 {
+			return fmt.Errorf("engine: Dial.Header and Dial.Subprotocols are for WebSocket: %s has no handshake", t.url)
+		}
+		return nil
+	}
 	for _, f := range t.options.Fields {
 		switch {
 		case !protocol.ValidField(f):

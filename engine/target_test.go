@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -21,7 +22,11 @@ func TestDialURLs(t *testing.T) {
 	for want, d := range map[string]Dial{
 		"is no URL":                    {URL: "ws://user:secret@[::1"},
 		"must begin with ws://":        {URL: "http://a/"},
-		"with ws://":                   {URL: "wss://a/?secret"},
+		"must begin with ws://, wss":   {URL: "https://a/?secret"},
+		"must be tcp://host:port":      {URL: "tcp://a:1/?secret"},
+		"port from 1 to":               {URL: "text://a"},
+		"must be unix:///path":         {URL: "unix://a"},
+		"are for WebSocket":            {URL: "frame://a:1", Subprotocols: []string{"a"}},
 		"names no host":                {URL: "ws:///x"},
 		"Dial.URL \"\" must begin":     {},
 		"port from 1":                  {URL: "ws://a:65536"},
@@ -52,10 +57,6 @@ func TestDialURLs(t *testing.T) {
 	if err := c.Dial(ctx, Dial{URL: "ws://127.0.0.1:9"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a context that has ended: %v", err)
 	}
-	raw := serve(t, Config{Addr: "tcp://127.0.0.1:0"}, Handler{})
-	if err := raw.Dial(t.Context(), Dial{URL: "ws://127.0.0.1:9"}); err == nil || !strings.Contains(err.Error(), "another protocol") {
-		t.Errorf("Dial of a raw engine: %v", err)
-	}
 	if c.Stats().Connections != 0 {
 		t.Error("what was refused was counted")
 	}
@@ -77,12 +78,24 @@ func TestDialTargets(t *testing.T) {
 		"ws://A.b:81/x%2Fy?z=%20":       "tcp A.b:81 A.b:81 /x%2Fy?z=%20",
 		"ws://[::1]:81":                 "tcp [::1]:81 [::1]:81 /",
 		"ws://[fe80::1%25eth0]/":        "tcp [fe80::1%eth0]:80 [fe80::1] /",
+		"wss://a":                       "tcp a:443 a / a",
+		"wss://a:80":                    "tcp a:80 a:80 / a",
+		"wss://[fe80::1%25eth0]":        "tcp [fe80::1%eth0]:443 [fe80::1] / fe80::1",
+		"ws+tls+unix:///run/s":          "unix /run/s localhost / localhost",
+		"tls://a:1":                     "tcp a:1 a:1 / a",
+		"text://a:1":                    "tcp a:1 a:1 /",
+		"chat://a:1":                    "tcp a:1 a:1 /",
+		"unix:///a:b":                   "unix /a:b localhost /",
 		"ws+unix:///run/s":              "unix /run/s localhost /",
 		"ws+unix:///run/s:/x%20y?z=1:2": "unix /run/s localhost /x%20y?z=1:2",
 	} {
-		x := &target{full: url}
+		x := &target{full: url, endpoint: endpoint{settings: &settings{MessageBytesMax: 1, Schemes: map[string]func() codec.Codec{"chat": newRaw}}}}
 		err := x.locate()
-		if got := fmt.Sprintf("%s %s %s %s", x.network, x.address, x.options.Host, x.options.Target); err == nil && got != want || err != nil && want != "" {
+		got := fmt.Sprintf("%s %s %s %s", x.network, x.address, x.options.Host, x.options.Target)
+		if x.tls != nil {
+			got += " " + x.tls.ServerName
+		}
+		if err == nil && got != want || err != nil && want != "" {
 			t.Errorf("%s: %s (%v), want %s", url, got, err, want)
 		}
 	}

@@ -33,7 +33,6 @@ func TestRefusals(t *testing.T) {
 		{"NUL in a value", upgradeHead("X: a\x00b"), 400, nil},
 		{"no Host", without("Host: example.com"), 400, nil},
 		{"two Hosts", upgradeHead("Host: example.com"), 400, nil},
-		{"TLS on the port", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, nil},
 		{"bad target", instead("/chat", "/ch\x7fat"), 400, nil},
 		{"no Connection", without("Connection: Upgrade"), 400, nil},
 		{"Connection as a substring", instead("Connection: Upgrade", "Connection: xUpgrade"), 400, nil},

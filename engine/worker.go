@@ -58,6 +58,8 @@ type scratch struct {
 	pieces  [][]byte          // of flush
 	output  []byte            // of appendOutput
 	request *protocol.Request // of show
+	opened  []byte            // plaintext of openRecords
+	sealed  []byte            // ciphertext of one write
 }
 
 // drainState is what a shutdown did to the loop's connections.

@@ -49,7 +49,7 @@ func (c *Conn) uncork() {
 	var err error
 	if c.end.stream != streamCut {
 		w.scratch.pieces = append(w.scratch.pieces[:0], out)
-		n, err = c.write(w.scratch.pieces)
+		n, _, err = c.write(w.scratch.pieces)
 	}
 	switch {
 	case err != nil:
@@ -66,12 +66,17 @@ func (c *Conn) uncork() {
 }
 
 // write gives the kernel what it takes now; n is less than all if it is full. It
-// is the one way to the socket: what stands between plaintext and socket, such as
-// TLS, belongs here. The pieces are forgotten.
-func (c *Conn) write(pieces [][]byte) (n int, err error) {
-	n, err = c.sock.WriteV(pieces)
+// is the one way to the socket, through TLS if there is some: then the kernel
+// takes sent bytes for the n. The pieces are forgotten.
+func (c *Conn) write(pieces [][]byte) (n, sent int, err error) {
+	if c.tls != nil {
+		n, sent, err = c.writeSealed(pieces)
+	} else {
+		n, err = c.sock.WriteV(pieces)
+		sent = n
+	}
 	clear(pieces)
-	return n, err
+	return n, sent, err
 }
 
 // enqueueRemainder queues what the kernel did not take of out: see outq.
@@ -121,28 +126,30 @@ func (c *Conn) flush() {
 		return
 	}
 	w := c.w
-	for !c.out.queue.Empty() {
+	for c.unsent() {
 		w.scratch.pieces = c.out.queue.Pieces(w.scratch.pieces[:0], loop.PiecesMax)
 		total := 0
 		for _, p := range w.scratch.pieces {
 			total += len(p)
 		}
-		n, err := c.write(w.scratch.pieces)
-		before := c.out.queue.Bytes()
-		c.noteWritten(n, c.out.queue.Wrote(&w.out, n))
-		c.recount(before)
-		if c.out.congested = n < total; c.out.congested && err == nil {
+		n, sent, err := c.write(w.scratch.pieces)
+		if n > 0 {
+			before := c.out.queue.Bytes()
+			c.noteWritten(n, c.out.queue.Wrote(&w.out, n))
+			c.recount(before)
+		}
+		if c.out.congested = n < total || c.tls != nil && c.tls.rest != nil; c.out.congested && err == nil {
 			err = c.sock.Watch()
 		}
 		if err != nil {
 			c.cut(err)
 			return
 		}
-		if n > 0 && c.end.phase.Load() >= phaseClosing {
+		if sent > 0 && c.end.phase.Load() >= phaseClosing {
 			c.beginWait(c.ep.CloseTimeout) // the close frame has only now come so far
 		}
 		if c.out.congested {
-			c.stall(n > 0)
+			c.stall(sent > 0)
 			c.pushBack()
 			return
 		}

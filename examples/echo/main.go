@@ -1,10 +1,12 @@
 // Command echo answers every message with itself. With -mode broadcast it sends
 // each message to every connection, with -mode address it answers with the
-// client's address.
+// client's address. -listen may be given several times, in several protocols.
 package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -27,7 +29,15 @@ func main() {
 func run() (err error) {
 	var cfg engine.Config
 	limitFlags(&cfg)
-	flag.StringVar(&cfg.Addr, "listen", "ws://127.0.0.1:8091", "URL to listen on")
+	var urls []string
+	flag.Func("listen", "URL to listen on, such as wss://127.0.0.1:8443 or text://:7000; may be given several times (default ws://127.0.0.1:8091)", func(s string) error {
+		urls = append(urls, s)
+		return nil
+	})
+	var secure engine.Config // what the listeners with TLS have
+	flag.StringVar(&secure.CertFile, "cert", "", "file with the certificate for TLS, in PEM; read again when it changes")
+	flag.StringVar(&secure.KeyFile, "key", "", "file with its key")
+	selfSigned := flag.Bool("self-signed", false, "make a certificate for TLS that nobody trusts")
 	mode := flag.String("mode", "echo", "echo: answer each message with itself; broadcast: send it to every connection; address: answer with the client's address")
 	flag.Func("trusted-proxies", "addresses or prefixes of proxies that say who the client is, with commas between", func(s string) error {
 		cfg.TrustedProxies = strings.Split(s, ",")
@@ -57,12 +67,37 @@ func run() (err error) {
 	default:
 		return fmt.Errorf("-mode is %q: it must be echo, broadcast or address", *mode)
 	}
+	if *selfSigned {
+		cert, err := engine.SelfSigned()
+		if err != nil {
+			return err
+		}
+		secure.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	}
+	if len(urls) == 0 {
+		urls = []string{"ws://127.0.0.1:8091"}
+	}
 	if e, err = engine.New(cfg, engine.Handler{OnMessage: answer}); err != nil {
 		return err
 	}
+	for _, url := range urls {
+		l := engine.Config{Addr: url}
+		if scheme, _, _ := strings.Cut(url, "://"); usesTLS(scheme) {
+			l.TLS, l.CertFile, l.KeyFile = secure.TLS, secure.CertFile, secure.KeyFile
+		}
+		if _, err := e.Listen(l, nil); err != nil {
+			return errors.Join(err, e.Shutdown(context.Background()))
+		}
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	fmt.Printf("%s on %s\n", *mode, e.Addr())
+	for _, l := range e.Listeners() {
+		fmt.Printf("%s on %s\n", *mode, strings.TrimPrefix(l.String(), "ws://"))
+	}
 	fmt.Printf("up to %d connections\n", e.Stats().Most)
 	return e.Run(ctx)
+}
+
+func usesTLS(scheme string) bool {
+	return scheme == "wss" || scheme == "tls" || scheme == "https" || strings.Contains(scheme, "+tls")
 }

@@ -50,13 +50,16 @@ type accepted struct {
 	err  error
 }
 
-// take gives the descriptor away.
+// take gives the descriptor away, or a duplicate if it has been used.
 func (a *accepted) take() (fd int, err error) {
 	a.once.Do(func() { fd, a.err = a.fd, net.ErrClosed })
-	if fd == 0 {
-		return 0, a.err
+	switch {
+	case fd != 0:
+		return fd, nil
+	case a.conn != nil:
+		return duplicate(a.conn)
 	}
-	return fd, nil
+	return 0, a.err
 }
 
 // use makes a connection of the descriptor.

@@ -6,6 +6,7 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -51,6 +52,25 @@ func FileConn(fd int) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "socket")
 	defer f.Close() // FileConn has its own duplicate
 	return net.FileConn(f)
+}
+
+// Pair makes two unix sockets that are connected to each other.
+func Pair() (a, b net.Conn, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	if err != nil {
+		return nil, nil, os.NewSyscallError("socketpair", err)
+	}
+	a, err = FileConn(fds[0])
+	b, other := FileConn(fds[1])
+	if err = errors.Join(err, other); err != nil {
+		for _, c := range []net.Conn{a, b} {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+		return nil, nil, err
+	}
+	return a, b, nil
 }
 
 // arrivingMax bounds the connections that wait for one loop to take them, so

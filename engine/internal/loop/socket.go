@@ -135,6 +135,14 @@ func (s *Socket) CloseWrite() error {
 	return s.loop.sys.Shutdown(int(s.fd))
 }
 
+// EndInput says that the peer has ended its stream, though it has not ended that of
+// the socket: Ended follows as if it had, of a paused socket after Resume.
+func (s *Socket) EndInput() {
+	if !s.closing {
+		s.loop.sys.EndInput(int(s.fd))
+	}
+}
+
 // Pause stops reading, so that TCP pushes back. It reports false where that is
 // not possible.
 func (s *Socket) Pause() bool {

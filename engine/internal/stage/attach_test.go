@@ -195,7 +195,7 @@ func TestEarly(t *testing.T) {
 func TestEarlyHasAll(t *testing.T) {
 	cc, sc := configs(tls.VersionTLS13)
 	dialled, accepted := sockets(t, listen(t))
-	c := Client(dialled, cc)
+	c := Client(dialled, nil, cc)
 	done := make(chan error, 1)
 	go func() {
 		_, err := c.Conn().Write([]byte("with the handshake"))

@@ -190,7 +190,7 @@ func TestRenegotiationRefused(t *testing.T) {
 		client.CipherSuites = []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
 		dialled, accepted := sockets(t, listen(t))
 		hello, answer := &tap{Conn: dialled}, &tap{Conn: accepted}
-		c, s := Client(hello, client), Server(answer, nil, server)
+		c, s := Client(hello, nil, client), Server(answer, nil, server)
 		both(t, c.Conn(), s.Conn())
 		c.Detach()
 		s.Detach()

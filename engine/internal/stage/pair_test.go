@@ -83,7 +83,7 @@ func both(t testing.TB, c, s interface{ HandshakeContext(context.Context) error 
 func pair(t testing.TB, l net.Listener, client, server *tls.Config) (c, s *TLS) {
 	t.Helper()
 	dialled, accepted := connect(t, l)
-	c, s = Client(dialled, client), Server(accepted, nil, server)
+	c, s = Client(dialled, nil, client), Server(accepted, nil, server)
 	both(t, c.Conn(), s.Conn())
 	if c.Detach() != dialled || s.Detach() != accepted {
 		t.Fatal("Detach returns another net.Conn")

@@ -83,15 +83,17 @@ func Server(nc net.Conn, early []byte, cfg *tls.Config) *TLS {
 	return t
 }
 
-// Client returns the TLS of a connection that was dialled. cfg is not changed.
+// Client returns the TLS of a connection that was dialled. nc is read after early,
+// of which Client makes a copy. cfg is not changed.
 // Renegotiation, which TLS 1.2 has, is refused whatever cfg says: it is a
 // handshake, and a loop cannot wait for one.
-func Client(nc net.Conn, cfg *tls.Config) *TLS {
+func Client(nc net.Conn, early []byte, cfg *tls.Config) *TLS {
 	if cfg.Renegotiation != tls.RenegotiateNever {
 		cfg = cfg.Clone()
 		cfg.Renegotiation = tls.RenegotiateNever
 	}
 	t := newTLS(nc)
+	t.fed = slices.Clone(early)
 	t.conn = tls.Client((*wire)(t), cfg)
 	return t
 }
@@ -147,6 +149,9 @@ func (t *TLS) Attach(nc net.Conn) *tls.Conn {
 	t.nc, t.local, t.peer, t.ended = nc, nc.LocalAddr(), nc.RemoteAddr(), false
 	return t.conn
 }
+
+// Attached returns the net.Conn that was attached last; nil in loop mode.
+func (t *TLS) Attached() net.Conn { return t.nc }
 
 // Feed gives ciphertext that came from the socket. Open reads it where it lies:
 // the caller may not change it until Open returned something other than nil, or

@@ -74,7 +74,7 @@ func TestStandardPeer(t *testing.T) {
 		for _, client := range []bool{true, false} {
 			ours, theirs := sockets(t, listen(t))
 			cc, sc := configs(v)
-			x, peer := Client(ours, cc), tls.Server(theirs, sc)
+			x, peer := Client(ours, nil, cc), tls.Server(theirs, sc)
 			if !client {
 				x, peer = Server(ours, nil, sc), tls.Client(theirs, cc)
 			}

@@ -1,0 +1,102 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+
+	"github.com/sockmill/sockmill/engine/internal/limit"
+	"github.com/sockmill/sockmill/engine/internal/stage"
+	"github.com/sockmill/sockmill/engine/internal/tunnel"
+)
+
+// line is a connection of an attempt, on which the protocol is to begin.
+type line struct {
+	nc    net.Conn
+	early []byte     // came from it already
+	tls   *stage.TLS // nil without TLS
+}
+
+// connect makes the TCP or unix connection, through a proxy if there is one, and the
+// TLS handshake.
+func (d *dialing) connect() (*line, error) {
+	d.startClock()
+	ctx, cancel := context.WithTimeout(d.ctx, min(d.Timeout, limit.Longest))
+	defer cancel()
+	defer context.AfterFunc(d.e.life.serving, cancel)()
+	l, err := d.reach(ctx)
+	var late net.Error
+	switch {
+	case err == nil:
+		return l, nil
+	case d.e.life.serving.Err() != nil:
+		return nil, ErrStopped
+	case d.ctx.Err() != nil:
+		return nil, context.Cause(d.ctx)
+	case errors.As(err, &late) && late.Timeout():
+		return nil, fmt.Errorf("%w: %w", ErrTimeout, err)
+	}
+	return nil, err
+}
+
+// reach does what connect does, and closes what it made if it fails.
+func (d *dialing) reach(ctx context.Context) (l *line, err error) {
+	t := d.target
+	proxy, err := d.proxy()
+	if err != nil {
+		return nil, err
+	}
+	dialer := net.Dialer{LocalAddr: d.LocalAddr, Control: d.Control, KeepAlive: -1} // the engine pings
+	dialer.SetMultipathTCP(false)                                                   // like listeners: see loop.Listen
+	address := t.address
+	if proxy != nil {
+		address = tunnel.Addr(proxy)
+	}
+	nc, err := dialer.DialContext(ctx, t.network, address)
+	if err != nil {
+		return nil, err
+	}
+	l = &line{nc: nc}
+	if proxy != nil {
+		l.early, err = tunnel.Connect(ctx, nc, t.address, proxy)
+	}
+	if err == nil && t.tls != nil {
+		l.tls, l.early = stage.Client(nc, l.early, t.tls), nil
+		err = l.tls.Handshake(ctx)
+	}
+	if err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// proxy is the one of the next attempt; nil: none.
+func (d *dialing) proxy() (*url.URL, error) {
+	if d.Proxy == nil || d.target.network == "unix" {
+		return nil, nil
+	}
+	u, err := url.Parse(d.target.full)
+	if err != nil {
+		return nil, err
+	}
+	proxy, err := d.Proxy(u)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("engine: Dial.Proxy: %w", err)
+	case proxy != nil && proxy.Scheme != "http":
+		return nil, fmt.Errorf("engine: Dial.Proxy: a proxy of the scheme %q is not supported: it must be http", proxy.Scheme)
+	}
+	return proxy, nil
+}
+
+// ProxyError is found in DialError.Err if a proxy refused the tunnel: it has the status of
+// its answer.
+type ProxyError = tunnel.Error
+
+// ProxyFromEnvironment is a Dial.Proxy that follows HTTP_PROXY, HTTPS_PROXY and NO_PROXY by
+// the rules of http.ProxyFromEnvironment: HTTPS_PROXY is for wss and tls, HTTP_PROXY for the
+// others. Any goroutine may call it.
+func ProxyFromEnvironment(target *url.URL) (*url.URL, error) { return tunnel.FromEnvironment(target) }

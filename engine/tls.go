@@ -1,0 +1,224 @@
+package engine
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/engine/internal/admit"
+	"github.com/sockmill/sockmill/engine/internal/certs"
+	"github.com/sockmill/sockmill/engine/internal/limit"
+	"github.com/sockmill/sockmill/engine/internal/stage"
+	"github.com/sockmill/sockmill/protocol"
+)
+
+// SelfSigned makes a certificate for development, valid for 30 days: for the host
+// names and IP addresses that are given, or for localhost, 127.0.0.1 and ::1.
+// Nobody trusts it. It goes into the Certificates of Config.TLS.
+func SelfSigned(hosts ...string) (tls.Certificate, error) { return certs.SelfSigned(hosts...) }
+
+// checkTLS checks what a Config says of TLS; t is its transport.
+func (c *Config) checkTLS(t transport) error {
+	given := c.TLS != nil || c.CertFile != "" || c.KeyFile != ""
+	switch {
+	case (c.CertFile == "") != (c.KeyFile == ""):
+		return errors.New("engine: Config.CertFile and Config.KeyFile belong together: set both")
+	case t.tls && !given:
+		return fmt.Errorf("engine: Config.TLS is nil: %s needs a certificate: set Config.CertFile and Config.KeyFile, or Config.TLS", c.Addr)
+	case !t.tls && given && c.Addr != "":
+		return fmt.Errorf("engine: Config.TLS is set, but %s does not use it: write wss://, https://, tls://, or +tls behind another scheme", c.Addr)
+	case c.TLS == nil:
+		return nil
+	}
+	own := len(c.TLS.Certificates) > 0 || c.TLS.GetCertificate != nil || c.TLS.GetConfigForClient != nil
+	switch {
+	case own && c.CertFile != "":
+		return errors.New("engine: Config.CertFile is set, and Config.TLS has certificates: choose one")
+	case !own && c.CertFile == "":
+		return errors.New("engine: Config.TLS has no certificate: set its Certificates or GetCertificate, or Config.CertFile and Config.KeyFile")
+	}
+	return nil
+}
+
+// prepareTLS makes the tls.Config of an endpoint that accepts TLS.
+func (ep *endpoint) prepareTLS() (err error) {
+	cfg := new(tls.Config)
+	if ep.TLS != nil {
+		cfg = ep.TLS.Clone()
+	}
+	if cfg.MinVersion == 0 {
+		cfg.MinVersion = tls.VersionTLS12
+	}
+	if cfg.NextProtos == nil && !ep.raw {
+		if cfg.NextProtos = []string{"http/1.1"}; ep.HTTP != nil {
+			cfg.NextProtos = []string{"h2", "http/1.1"}
+		}
+	}
+	if ep.CertFile != "" {
+		ep.certs, err = certs.Load(ep.CertFile, ep.KeyFile, func(err error) {
+			ep.e.log.Error("a changed certificate cannot be used: the one before is still served", zap.Error(err))
+		})
+		if err != nil {
+			return fmt.Errorf("engine: Config.CertFile: %w", err)
+		}
+		cfg.GetCertificate = ep.certs.Get
+	}
+	ep.tls = cfg
+	return nil
+}
+
+// shaking is an accepted connection whose TLS handshake is to come or under way.
+// It is counted as half open, and among those that are arriving at a loop.
+type shaking struct {
+	ep    *endpoint
+	nc    net.Conn
+	pass  admit.Pass
+	since time.Duration // the engine's time of its arrival
+}
+
+// arriveTLS takes an accepted connection of a TLS listener in. Who is refused is
+// closed without an answer: there is nothing to say before the handshake.
+func (ep *endpoint) arriveTLS(nc net.Conn) {
+	since := ep.e.elapsed()
+	pass, why := ep.gate.Enter(hostAddr(nc.RemoteAddr()), since.Milliseconds())
+	if why != admit.Admitted {
+		_ = nc.Close()
+		return
+	}
+	ep.e.handshakes.submit(&shaking{ep: ep, nc: nc, pass: pass, since: since})
+}
+
+// do makes the handshake, off the loops, and brings the connection to its loop.
+func (s *shaking) do() {
+	ep := s.ep
+	t, err := s.shake()
+	switch {
+	case err == nil && t.State().NegotiatedProtocol == "h2":
+		ep.serveHTTP2(s, t)
+	case err == nil:
+		nc := t.Detach()
+		if err := ep.enroll(nc, &arrival{tls: &sealed{TLS: t}, since: s.since}, &s.pass); err != nil {
+			ep.e.log.Error("a connection could not be taken after its TLS handshake", zap.Error(err))
+		}
+		return
+	default:
+		s.failed(err)
+		ep.gate.Leave(&s.pass)
+	}
+	ep.gate.Arrived()
+}
+
+// shake makes the handshake within HandshakeTimeout since the arrival.
+func (s *shaking) shake() (*stage.TLS, error) {
+	ep := s.ep
+	left := ep.HandshakeTimeout
+	if !limit.Endless(left) {
+		left -= ep.e.elapsed() - s.since
+	}
+	ctx, cancel := context.WithTimeout(ep.e.life.serving, min(left, limit.Longest))
+	defer cancel()
+	early, err := s.fromProxy(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t := stage.Server(s.nc, early, ep.tls)
+	if err := t.Handshake(ctx); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// fromProxy reads the PROXY header that a trusted proxy may send before TLS, and
+// returns what came behind it.
+func (s *shaking) fromProxy(ctx context.Context) (early []byte, err error) {
+	ep := s.ep
+	if !ep.proxies.trustPeer(s.nc.RemoteAddr()) {
+		return nil, nil
+	}
+	defer context.AfterFunc(ctx, func() { _ = s.nc.Close() })()
+	b := make([]byte, 1024)
+	for {
+		n, err := s.nc.Read(b)
+		if err != nil {
+			return nil, err
+		}
+		early = append(early, b[:n]...)
+		said, n, more, err := protocol.ParseProxied(early)
+		switch {
+		case err != nil:
+			return nil, err
+		case more && len(early) < ep.HandshakeBytesMax:
+			continue
+		}
+		if client := said.Source.Addr(); client.IsValid() {
+			if why := ep.gate.Identify(&s.pass, client, ep.e.elapsed().Milliseconds()); why != admit.Admitted {
+				return nil, errors.New(why.Text())
+			}
+		}
+		return early[n:], nil
+	}
+}
+
+// failed ends a connection whose handshake failed. crypto/tls has sent its alert;
+// who speaks plain HTTP is told so.
+func (s *shaking) failed(err error) {
+	ep := s.ep
+	defer s.nc.Close()
+	if ep.e.life.serving.Err() != nil {
+		return
+	}
+	ep.e.log.Debug("a TLS handshake failed", zap.Stringer("listener", ep.listener), zap.Stringer("remote", s.nc.RemoteAddr()), zap.Error(err))
+	var head tls.RecordHeaderError
+	if errors.As(err, &head) && looksLikeHTTP(head.RecordHeader) {
+		_ = s.nc.SetDeadline(time.Now().Add(refuseTimeout))
+		if _, err := s.nc.Write(protocol.AppendReply(nil, 400, "this port speaks TLS: use https:// or wss://", nil)); err != nil {
+			return
+		}
+	}
+	ep.readOut(s.nc)
+}
+
+// looksLikeHTTP reports whether the first bytes are those of a request rather
+// than a record.
+func looksLikeHTTP(b [5]byte) bool {
+	return slices.Contains([]string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH", "CONNE", "TRACE"}, string(b[:]))
+}
+
+// handshakeTime is what is left of HandshakeTimeout, of which the TLS handshake took
+// a part.
+func (c *Conn) handshakeTime() time.Duration {
+	d := c.ep.HandshakeTimeout
+	if c.tls != nil && !limit.Endless(d) {
+		d = max(d-(c.ep.e.elapsed()-c.tls.since), time.Millisecond)
+	}
+	return d
+}
+
+// isClientHello reports whether input begins with a handshake record of TLS (RFC 8446
+// §5.1).
+func isClientHello(b []byte) bool { return len(b) > 0 && b[0] == 22 && (len(b) == 1 || b[1] == 3) }
+
+// TLS is what the TLS handshake of the connection agreed on (certificates of the
+// client, server name, version); nil without TLS. Any goroutine may call it.
+func (c *Conn) TLS() *tls.ConnectionState {
+	t := c.tls
+	if t == nil {
+		return nil
+	}
+	state := t.State()
+	return &state
+}
+
+// TLS is what Conn.TLS will return, until OnUpgrade, or the function of Go, has returned.
+func (u *Upgrade) TLS() *tls.ConnectionState {
+	if u.c == nil {
+		return nil
+	}
+	return u.c.TLS()
+}
