@@ -28,7 +28,7 @@ const NoLimit = limit.NoLimit
 type Config struct {
 	// Addr is a URL whose scheme picks the protocol: ws://host:port and
 	// ws+unix:///path for WebSocket, tcp://host:port and unix:///path for bytes
-	// as they come. The mode of a socket file is set by ?mode=0660 behind the path,
+	// as they come, udp://host:port for packets: see Handler.OnPacket. The mode of a socket file is set by ?mode=0660 behind the path,
 	// before anybody can connect; else the umask decides. A file that a crashed
 	// server left is replaced. An empty host is every address of the machine, port 0 a
 	// free port. With neither Addr nor Listener the engine serves only what
@@ -108,6 +108,7 @@ type Config struct {
 
 	MessageBytesMax int // of a received message, all fragments together; above: 1009
 	FragmentsMax    int // frames of one received message; above: 1009
+	PacketBytesMax  int // of a received UDP packet; above, it is dropped, and counted in ListenerStats
 
 	// What a peer may send in a second; above, it is not read until the second
 	// is over.
@@ -233,6 +234,7 @@ var limits = []bound{
 	row("BufferBytesMax", func(c *Config) any { return &c.BufferBytesMax }, gib, mib, limit.Unbounded<<20, limit.Unbounded<<20),
 	row("MessageBytesMax", func(c *Config) any { return &c.MessageBytesMax }, 16*mib, 1, limit.Unbounded, limit.Unbounded),
 	row("FragmentsMax", func(c *Config) any { return &c.FragmentsMax }, 128*kib, 1, limit.Unbounded, limit.Unbounded),
+	row("PacketBytesMax", func(c *Config) any { return &c.PacketBytesMax }, 64*kib, 1, 64*kib, 0),
 	row("NotSentBytesMax", func(c *Config) any { return &c.NotSentBytesMax }, 64*kib, kib, gib, limit.Unbounded),
 	row("SendBytesHigh", func(c *Config) any { return &c.SendBytesHigh }, mib, 1, limit.Unbounded, limit.Unbounded),
 	row("SendBytesLow", func(c *Config) any { return &c.SendBytesLow }, 0, 1, limit.Unbounded, 0),

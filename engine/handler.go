@@ -42,6 +42,13 @@ type Handler struct {
 	// OnPing and OnPong see the peer's pings, answered already, and pongs,
 	// asked for or not: at most 125 bytes, valid until they return.
 	OnPing, OnPong func(c *Conn, data []byte)
+
+	// OnPacket gets each UDP packet of a listener on udp://, which needs it: see
+	// Packet. data lies in a buffer of the loop: it is valid until OnPacket returns, and
+	// may be changed by it. It may be empty. It runs on a loop and must not block, like
+	// the others; packets that the kernel has no room for meanwhile are lost. A panic
+	// is logged, and the next packet comes.
+	OnPacket func(p Packet, data []byte)
 }
 
 // Upgrade is an opening handshake that waits for an answer. It is valid until
@@ -165,7 +172,8 @@ type CloseError = codec.CloseError
 
 // The errors of Send, Close, Ping and Broadcast, for errors.Is.
 var (
-	// ErrClosed: the connection is closed or closing; nothing was sent.
+	// ErrClosed: the connection, or the listener of a packet, is closed or closing;
+	// nothing was sent.
 	ErrClosed = errors.New("engine: the connection is closed")
 
 	// ErrBackpressure: the peer does not read; more than SendBytesMax waits

@@ -24,6 +24,7 @@ type transport struct {
 	httpOnly bool
 	tls      bool
 	unix     bool
+	packets  bool // OnPacket, no connections
 }
 
 // schemes are those that every engine knows. Each may have "+tls" behind it, and
@@ -38,6 +39,7 @@ var schemes = map[string]transport{
 	"unix":  {codec: rawCodec, unix: true},
 	"text":  {codec: func(s *settings) codec.Codec { return codec.NewLines(s.MessageBytesMax) }},
 	"frame": {codec: func(s *settings) codec.Codec { return codec.NewFrames(s.MessageBytesMax) }},
+	"udp":   {packets: true},
 }
 
 func rawCodec(*settings) codec.Codec { return new(codec.Raw) }
@@ -53,7 +55,7 @@ func (c *Config) transportOf(scheme string) (t transport, known bool) {
 	if own := c.Schemes[name]; own != nil {
 		t, known = transport{codec: func(*settings) codec.Codec { return own() }}, true
 	}
-	if unix && t.unix || tls && t.tls {
+	if unix && t.unix || tls && t.tls || t.packets && (unix || tls) {
 		return t, false
 	}
 	t.unix, t.tls = t.unix || unix, t.tls || tls
@@ -111,7 +113,10 @@ func (l *Listener) bind() error {
 		l.net = cfg.Listener
 		return nil
 	}
-	if l.scheme = u.Scheme; t.unix {
+	if l.scheme = u.Scheme; t.packets {
+		return l.bindPackets(cfg.Addr, u)
+	}
+	if t.unix {
 		l.net, err = listenUnix(cfg.Addr, u)
 		return err
 	}
@@ -127,20 +132,35 @@ func (l *Listener) bind() error {
 
 // listenTCP binds the host and port of an address.
 func listenTCP(addr string, u *url.URL) (net.Listener, error) {
+	address, err := hostPort(addr, u)
+	if err != nil {
+		return nil, err
+	}
+	l, err := loop.Listen("tcp", address)
+	if err != nil {
+		return nil, listenError(addr, err)
+	}
+	return l, nil
+}
+
+// hostPort is what an address is bound to.
+func hostPort(addr string, u *url.URL) (string, error) {
 	port, err := strconv.ParseUint(u.Port(), 10, 16)
 	if err != nil || u.Path != "" && u.Path != "/" || u.User != nil || u.RawQuery != "" {
-		return nil, fmt.Errorf("engine: Config.Addr %q must be %s://host:port, with a port from 0 to 65535 and without a path (OnUpgrade sees the path of each request)", addr, u.Scheme)
+		return "", fmt.Errorf("engine: Config.Addr %q must be %s://host:port, with a port from 0 to 65535 and without a path (OnUpgrade sees the path of each request)", addr, u.Scheme)
 	}
-	l, err := loop.Listen("tcp", net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10)))
+	return net.JoinHostPort(u.Hostname(), strconv.FormatUint(port, 10)), nil
+}
+
+// listenError says why an address could not be bound.
+func listenError(addr string, err error) error {
 	switch {
-	case err == nil:
-		return l, nil
 	case errors.Is(err, syscall.EADDRINUSE):
-		return nil, fmt.Errorf("engine: Config.Addr %s is taken: stop what listens there or choose another port (0 for a free one): %w", addr, err)
+		return fmt.Errorf("engine: Config.Addr %s is taken: stop what listens there or choose another port (0 for a free one): %w", addr, err)
 	case errors.Is(err, syscall.EACCES):
-		return nil, fmt.Errorf("engine: Config.Addr %s: this process may not listen there (ports below 1024 need a privilege): %w", addr, err)
+		return fmt.Errorf("engine: Config.Addr %s: this process may not listen there (ports below 1024 need a privilege): %w", addr, err)
 	default:
-		return nil, fmt.Errorf("engine: Config.Addr %s: %w", addr, err)
+		return fmt.Errorf("engine: Config.Addr %s: %w", addr, err)
 	}
 }
 

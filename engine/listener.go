@@ -107,6 +107,10 @@ func (ep *endpoint) encodesLike(main *endpoint) bool {
 
 // start accepts connections from now on. life.mu is held and the engine runs.
 func (l *Listener) start() {
+	if p, ok := l.net.(packetListener); ok {
+		p.start()
+		return
+	}
 	if http := l.ep.http; http != nil {
 		http.start()
 	}
@@ -139,7 +143,8 @@ func (e *Engine) Listeners() []*Listener { return e.listeners.all() }
 // Engine.Upgrade from an http.Server of the program, or by Dial.
 func (c *Conn) Listener() *Listener { return c.ep.listener }
 
-// ListenerStats are the numbers of one Listener.
+// ListenerStats are the numbers of one Listener: of connections, or of packets if it
+// is one of udp://.
 type ListenerStats struct {
 	Connections int    // in use now, handshakes and plain HTTP included
 	HalfOpen    int    // of these, with the handshake under way
@@ -147,6 +152,10 @@ type ListenerStats struct {
 	Refused     uint64 // connections that were turned away by a limit, of this listener or of the engine
 
 	CertificateExpires time.Time // of Config.CertFile, as it is served now; zero without one
+
+	Packets        uint64 // received, and given to OnPacket
+	PacketsTooLong uint64 // received, longer than PacketBytesMax, and dropped
+	PacketsSent    uint64 // by Packet.Reply and WriteTo, that the kernel took
 }
 
 // Stats returns the numbers of the listener.
@@ -156,12 +165,15 @@ func (l *Listener) Stats() ListenerStats {
 	if l.ep.certs != nil {
 		s.CertificateExpires = l.ep.certs.Expiry()
 	}
+	if p, ok := l.net.(packetListener); ok {
+		p.addTo(&s)
+	}
 	return s
 }
 
 // Close stops accepting here, and leaves the connections of this listener as they
-// are: they end as all others do. It does not wait for anything. A second call does
-// nothing.
+// are: they end as all others do. It does not wait for anything: OnPacket may be
+// running for the last packet. A second call does nothing.
 func (l *Listener) Close() error {
 	l.ep.gate.Retire()
 	switch l.stopAccepting() {
@@ -210,8 +222,9 @@ func (l *Listener) forget() {
 // Shutdown stops accepting here, and ends the connections of this listener as
 // Engine.Shutdown ends all: WebSocket peers get 1001, what is queued is still
 // written, functions of Conn.Go and HTTP requests are waited for. When ctx ends, what
-// is left is cut, and Shutdown returns a *CutError. The engine goes on. In a callback
-// it fails, since it would wait for that callback.
+// is left is cut, and Shutdown returns a *CutError. When it has returned, OnPacket is
+// not called any more for a packet that came here. The engine goes on. In a callback
+// Shutdown fails, since it would wait for that callback.
 func (l *Listener) Shutdown(ctx context.Context) error {
 	e := l.ep.e
 	if e.onLoop() {

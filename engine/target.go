@@ -78,7 +78,7 @@ func (t *target) locate() error {
 		return wrong("has a fragment: a WebSocket has none, write # as %23")
 	}
 	how, known := (*Config)(t.settings).transportOf(u.Scheme)
-	if !known || how.httpOnly {
+	if !known || how.httpOnly || how.packets {
 		return wrong("must begin with ws://, wss://, tcp://, tls://, unix://, text://, frame://, or a scheme of Config.Schemes")
 	}
 	if err := t.speak(how); err != nil {

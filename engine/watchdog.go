@@ -35,9 +35,10 @@ const (
 	onPost
 	onRelease
 	onClosed
+	onPacket
 )
 
-var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post", "release of Hold", "Closed"}
+var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post", "release of Hold", "Closed", "OnPacket"}
 
 // calling notes which callback is about to be called.
 func (w *worker) calling(callback uint32, c *Conn) { w.callingAt(callback, c.who.id) }

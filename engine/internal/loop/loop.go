@@ -42,6 +42,7 @@ type Loop struct {
 	stopping atomic.Bool
 	ended    chan struct{} // closed when the goroutine has ended
 	arrivals arrivals
+	packets  packetSockets
 	vecs     []unix.Iovec // scratch of WriteV
 }
 
@@ -91,6 +92,7 @@ func (l *Loop) run(log Logger) {
 			l.end(s, nil)
 		}
 	}
+	l.packets.end()
 	l.refuse()
 	l.gid.Store(0)
 	l.bell.Close()
@@ -110,6 +112,8 @@ func (l *Loop) event(fd int, ev netpoll.IOEvent, _ netpoll.IOFlags) error {
 	}
 	if s := l.at(fd); s != nil {
 		l.happened(s, ev)
+	} else {
+		l.packets.arrived(fd)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package loop
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 	"unsafe"
@@ -91,6 +92,34 @@ func (b *bell) hear() {
 func recv(fd int, b []byte) (int, unix.Errno) {
 	n, _, err := unix.Recvfrom(fd, b, unix.MSG_DONTWAIT)
 	return result(n, err)
+}
+
+// spreadsPackets says whether sockets that share a port get the packets of each peer
+// always in the same of them. Here the last one that was bound gets them all.
+const spreadsPackets = false
+
+func recvFrom(fd int, b []byte) (int, netip.AddrPort, unix.Errno) {
+	n, sa, err := unix.Recvfrom(fd, b, unix.MSG_DONTWAIT)
+	if err != nil {
+		_, errno := result(0, err)
+		return 0, netip.AddrPort{}, errno
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return n, netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port)), 0
+	case *unix.SockaddrInet6:
+		return n, netip.AddrPortFrom(addrOf(sa.Addr, sa.ZoneId), uint16(sa.Port)), 0
+	}
+	return 0, netip.AddrPort{}, unix.EAFNOSUPPORT
+}
+
+func sendTo(fd int, b []byte, six bool, to netip.AddrPort, scope uint32) unix.Errno {
+	var sa unix.Sockaddr = &unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port()), ZoneId: scope}
+	if !six {
+		sa = &unix.SockaddrInet4{Addr: to.Addr().Unmap().As4(), Port: int(to.Port())}
+	}
+	_, errno := result(0, unix.Sendto(fd, b, unix.MSG_DONTWAIT, sa))
+	return errno
 }
 
 // happened acts on what the poller found.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"time"
@@ -162,6 +163,42 @@ func recv(fd int, b []byte) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
 		unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
+}
+
+// spreadsPackets says whether sockets that share a port get the packets of each peer
+// always in the same of them.
+const spreadsPackets = true
+
+// recvFrom and sendTo allocate nothing.
+
+func recvFrom(fd int, b []byte) (int, netip.AddrPort, unix.Errno) {
+	var sa unix.RawSockaddrInet6 // the largest there is
+	size := uint32(unix.SizeofSockaddrInet6)
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)),
+		unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return 0, netip.AddrPort{}, errno
+	}
+	port := binary.BigEndian.Uint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:])
+	if sa.Family == unix.AF_INET {
+		return int(n), netip.AddrPortFrom(netip.AddrFrom4((*unix.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr), port), 0
+	}
+	return int(n), netip.AddrPortFrom(addrOf(sa.Addr, sa.Scope_id), port), 0
+}
+
+func sendTo(fd int, b []byte, six bool, to netip.AddrPort, scope uint32) unix.Errno {
+	sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Scope_id: scope}
+	size := uintptr(unix.SizeofSockaddrInet6)
+	if six {
+		sa.Addr = to.Addr().As16()
+	} else {
+		sa.Family, size = unix.AF_INET, unix.SizeofSockaddrInet4
+		(*unix.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr = to.Addr().Unmap().As4()
+	}
+	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:], to.Port())
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&sa)), size)
+	return errno
 }
 
 // happened acts on what the poller found. Writing comes before reading, so that
