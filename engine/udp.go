@@ -194,16 +194,22 @@ func (s *packetSocket) call(p Packet, data []byte) {
 // send sends one packet. Any goroutine may call it.
 func (s *packetSocket) send(data []byte, to netip.AddrPort) error {
 	err := s.sock.Send(data, to)
-	switch {
-	case err == nil:
+	if err == nil {
 		s.sent.Add(1)
 		return nil
+	}
+	return sendError(err, len(data), to)
+}
+
+// sendError is what the sender of a packet is told.
+func sendError(err error, length int, to netip.AddrPort) error {
+	switch {
 	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.ENOBUFS):
 		return ErrBackpressure
 	case errors.Is(err, net.ErrClosed):
 		return ErrClosed
 	case errors.Is(err, syscall.EMSGSIZE):
-		return fmt.Errorf("engine: a packet of %d bytes to %s is too long: UDP carries 65,507 bytes over IPv4 and 65,527 over IPv6, and some ways less (1,200 pass almost everywhere): %w", len(data), to, err)
+		return fmt.Errorf("engine: a packet of %d bytes to %s is too long: UDP carries 65,507 bytes over IPv4 and 65,527 over IPv6, and some ways less (1,200 pass almost everywhere): %w", length, to, err)
 	default:
 		return fmt.Errorf("engine: sending a packet to %s: %w", to, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -199,12 +200,11 @@ func (s *PacketSocket) Close() {
 func (p *packetSockets) remove(s *PacketSocket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for i, x := range p.list {
-		if x == s {
-			p.list = append(p.list[:i:i], p.list[i+1:]...)
-			_ = s.loop.poller.Delete(s.fd)
-		}
+	if p.ended { // and the poller with it
+		return
 	}
+	p.list = slices.DeleteFunc(p.list, func(x *PacketSocket) bool { return x == s })
+	_ = s.loop.poller.Delete(s.fd)
 }
 
 // arrived follows an event of a descriptor that is no Socket's.
@@ -226,7 +226,7 @@ func (p *packetSockets) arrived(fd int) {
 func (p *packetSockets) end() {
 	p.mu.Lock()
 	list := p.list
-	p.ended = true
+	p.list, p.ended = nil, true
 	p.mu.Unlock()
 	for _, s := range list {
 		s.Close()
