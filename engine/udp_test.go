@@ -612,13 +612,11 @@ func TestPacketAllocatesNothing(t *testing.T) {
 			if host == "[::1]" {
 				sixWorks(t)
 			}
-			var to netip.AddrPort
 			s := serve(t, Config{Addr: "udp://" + host + ":0", Loops: 1}, Handler{OnPacket: func(p Packet, data []byte) {
 				_ = p.Reply(data)
-				_ = p.Listener().WriteTo(data, to)
+				_ = p.Listener().WriteTo(data, p.RemoteAddr())
 			}})
 			p := peerOf(t, s.Listeners()[0])
-			to = p.addr()
 			data := make([]byte, 1200)
 			allocatesNothing(t, 1, func() {
 				if _, err := p.Write(data); err != nil {
