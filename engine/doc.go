@@ -97,6 +97,16 @@
 // OnMessage, a slow reader makes the other side wait, and the end of one closes the
 // other, after OnClose, with the same code.
 //
+// # Packets
+//
+// A listener on udp:// has no connections: each packet comes to OnPacket, on a loop,
+// with a Packet that can answer it at once or later. As long as the listener is open,
+// a peer always comes to the same loop, so what a program keeps of its peers needs no
+// lock; the engine keeps nothing of them. Listener.WriteTo sends to any address.
+// UDP may lose packets, change their order, and deliver one twice, and the sender's
+// address may be forged (RFC 8085). The limits for connections, addresses and seconds
+// do not hold for packets; PacketBytesMax does.
+//
 // # Addresses
 //
 // Conn.RemoteAddr is the peer of the TCP connection. Conn.ClientAddr is the

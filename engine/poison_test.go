@@ -86,3 +86,15 @@ func TestStaleWriteIsCaught(t *testing.T) {
 		t.Errorf("the stale write: %s", said)
 	}
 }
+
+// TestStalePacketIsPoisoned: the same holds for packets.
+func TestStalePacketIsPoisoned(t *testing.T) {
+	kept := make(chan []byte, 1)
+	s := serve(t, Config{Addr: "udp://127.0.0.1:0", Loops: 1}, Handler{OnPacket: func(p Packet, data []byte) {
+		_ = p.Loop().Post(func() { kept <- bytes.Clone(data) })
+	}})
+	peerOf(t, s.Listeners()[0]).send("secret")
+	if b := <-kept; !bytes.Equal(b, bytes.Repeat([]byte{0xdb}, len("secret"))) {
+		t.Errorf("%q", b)
+	}
+}
