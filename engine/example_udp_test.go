@@ -61,6 +61,7 @@ func ExamplePacket() {
 		})
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	done := make(chan error)
 	go func() { done <- e.Run(ctx) }()
 
