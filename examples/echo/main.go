@@ -30,7 +30,7 @@ func run() (err error) {
 	var cfg engine.Config
 	limitFlags(&cfg)
 	var urls []string
-	flag.Func("listen", "URL to listen on, such as wss://127.0.0.1:8443 or text://:7000; may be given several times (default ws://127.0.0.1:8091)", func(s string) error {
+	flag.Func("listen", "URL to listen on, such as wss://127.0.0.1:8443, text://:7000 or udp://:7001; may be given several times (default ws://127.0.0.1:8091)", func(s string) error {
 		urls = append(urls, s)
 		return nil
 	})
@@ -77,7 +77,10 @@ func run() (err error) {
 	if len(urls) == 0 {
 		urls = []string{"ws://127.0.0.1:8091"}
 	}
-	if e, err = engine.New(cfg, engine.Handler{OnMessage: answer}); err != nil {
+	if e, err = engine.New(cfg, engine.Handler{
+		OnMessage: answer,
+		OnPacket:  func(p engine.Packet, data []byte) { _ = p.Reply(data) }, // a packet may be lost, here too
+	}); err != nil {
 		return err
 	}
 	for _, url := range urls {
