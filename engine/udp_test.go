@@ -289,7 +289,7 @@ func TestPacketListenErrors(t *testing.T) {
 		"udp://" + taken.Addr().String() + " is taken: stop":                          {"udp://" + taken.Addr().String(), onPacket},
 		"udp://" + own.LocalAddr().String() + " is taken: stop":                       {"udp://" + own.LocalAddr().String(), onPacket},
 		`"udp://127.0.0.1" must be udp://host:port`:                                   {"udp://127.0.0.1", onPacket},
-		`"udp+unix:///a" has an unknown scheme: it must be frame, http, `:  {"udp+unix:///a", onPacket},
+		`"udp+unix:///a" has an unknown scheme: it must be frame, http, `:             {"udp+unix:///a", onPacket},
 		"no such host": {"udp://no-such-host.invalid:1", onPacket},
 	} {
 		if _, err := New(Config{Addr: x.addr, Loops: 2}, x.h); err == nil || !strings.Contains(err.Error(), want) && want != "no such host" {
