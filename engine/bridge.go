@@ -23,10 +23,15 @@ func (e *Engine) bridge(foreign net.Conn, m *arrival) (net.Conn, error) {
 	}
 	m.remote, m.local = foreign.RemoteAddr(), foreign.LocalAddr()
 	e.life.guards.Go(func() {
-		defer foreign.Close()
-		defer far.Close()
-		e.life.guards.Go(func() { e.carryIn(far, foreign) })
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			e.carryIn(far, foreign)
+		}()
 		e.carryOut(foreign, far)
+		<-ended
+		_ = far.Close()
+		_ = foreign.Close()
 	})
 	return near, nil
 }
@@ -41,17 +46,17 @@ func (e *Engine) carryIn(far, foreign net.Conn) {
 	_ = far.Close() // also if the stream was cut off
 }
 
-// carryOut brings what the loop sends to the peer. A peer that takes nothing is given
-// up after WriteStallTimeout; after the loop's end, one that does not end its stream
-// after DiscardTimeout.
+// carryOut brings what the loop sends to the peer, and ends the stream to it. A peer
+// that takes nothing is given up after WriteStallTimeout. Then the peer has
+// lingerTimeout to end its own.
 func (e *Engine) carryOut(foreign, far net.Conn) {
 	set := e.set
 	for b := make([]byte, bridgeBytes); ; {
 		n, err := far.Read(b)
 		if n > 0 {
 			_ = foreign.SetWriteDeadline(time.Now().Add(min(set.WriteStallTimeout, limit.Longest)))
-			if _, err := foreign.Write(b[:n]); err != nil {
-				return
+			if _, err = foreign.Write(b[:n]); err != nil {
+				_ = far.Close()
 			}
 		}
 		if err != nil {
@@ -60,7 +65,6 @@ func (e *Engine) carryOut(foreign, far net.Conn) {
 	}
 	endWriting(foreign)
 	_ = foreign.SetReadDeadline(time.Now().Add(lingerTimeout))
-	_, _ = io.Copy(io.Discard, far) // until the other direction has ended too
 }
 
 // endWriting ends the stream of a connection in one direction.

@@ -32,7 +32,7 @@ type Stats struct {
 }
 
 // ConnStats are counters of a connection since it was accepted. Bytes are those
-// of the TCP stream, handshake included. UDP packets are counted in Stats alone, as
+// of the TCP stream, or of what TLS carries in it, opening handshake included. UDP packets are counted in Stats alone, as
 // MessagesIn and BytesIn; see ListenerStats. They only rise. Every message that was
 // sent is in the end counted by one of MessagesOut, Dropped and Replaced; until
 // then it waits. A message counts as sent if Send returned nil or
