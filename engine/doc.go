@@ -7,6 +7,16 @@
 //	if err != nil { … }
 //	err = e.Run(ctx)
 //
+// # Listeners and protocols
+//
+// Config.Addr, or Engine.Listen for each further listener, says where the engine
+// listens, and by its scheme in which protocol: ws, http (for Config.HTTP alone),
+// tcp (bytes), text (lines: see codec.Lines), frame (see codec.Frames), udp, and those of
+// Config.Schemes. A message of text and frame is one of OnMessage, and what is
+// said of connections holds for those of every protocol; bytes, lines and frames have no pings,
+// no close codes and no compression. wss, https and tls, and +tls behind any other name,
+// are over TLS: see docs/TLS.md. +unix behind a name makes the address a socket file.
+//
 // # Callbacks
 //
 // Every connection lives on one loop, which is one goroutine. Its callbacks run
@@ -87,7 +97,7 @@
 // # Dialling
 //
 // Engine.Dial makes connections to other servers, with the same callbacks, Conn
-// and limits. OnFailure, and the callbacks of all connections that one Dial makes,
+// and limits, in all protocols but udp and http. OnFailure, and the callbacks of all connections that one Dial makes,
 // run on one loop, one at a time: OnClose of a connection that was lost, and what
 // it gave to Conn.Go, come before OnOpen of the next. Broadcast passes dialled connections by.
 //
