@@ -115,7 +115,7 @@ func (l *Listener) bindPackets(addr string, u *url.URL) error {
 		}
 		all = append(all, &packetSocket{l: l, w: w, sock: sock})
 	}
-	l.net, l.ep.http = all, nil
+	l.net = all
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/http"
 	"net/netip"
 	"runtime"
 	"strings"
@@ -598,7 +599,7 @@ func TestPacketBesideConnections(t *testing.T) {
 		OnOpen:   func(c *Conn) { conns <- c },
 		OnPacket: func(p Packet, data []byte) { s0(p).Broadcast(Message{Type: Text, Data: data}) },
 	})
-	l := s.listen(Config{Addr: "udp://" + s.Addr().String(), HTTP: nil}, nil)
+	l := s.listen(Config{Addr: "udp://" + s.Addr().String(), HTTP: http.NotFoundHandler()}, nil)
 	c := s.dial("/", nil)
 	<-conns
 	peerOf(t, l).send("hello")

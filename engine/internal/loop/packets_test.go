@@ -70,7 +70,9 @@ func TestPacketSocketOfOneLoop(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
-	b.s.Close()
+	if err := b.s.Send([]byte("back"), a.addr()); err != nil || <-a.read != "back" {
+		t.Error(err)
+	}
 	b.s.Close()
 	if err := a.s.Send([]byte("lost"), b.addr()); err != nil {
 		t.Error(err)
