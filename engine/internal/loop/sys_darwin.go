@@ -116,7 +116,7 @@ func recvFrom(fd int, b []byte) (int, netip.AddrPort, unix.Errno) {
 func sendTo(fd int, b []byte, six bool, to netip.AddrPort, scope uint32) unix.Errno {
 	var sa unix.Sockaddr = &unix.SockaddrInet6{Addr: to.Addr().As16(), Port: int(to.Port()), ZoneId: scope}
 	if !six {
-		sa = &unix.SockaddrInet4{Addr: to.Addr().Unmap().As4(), Port: int(to.Port())}
+		sa = &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}
 	}
 	_, errno := result(0, unix.Sendto(fd, b, unix.MSG_DONTWAIT, sa))
 	return errno

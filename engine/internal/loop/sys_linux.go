@@ -193,7 +193,7 @@ func sendTo(fd int, b []byte, six bool, to netip.AddrPort, scope uint32) unix.Er
 		sa.Addr = to.Addr().As16()
 	} else {
 		sa.Family, size = unix.AF_INET, unix.SizeofSockaddrInet4
-		(*unix.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr = to.Addr().Unmap().As4()
+		(*unix.RawSockaddrInet4)(unsafe.Pointer(&sa)).Addr = to.Addr().As4()
 	}
 	binary.BigEndian.PutUint16((*[2]byte)(unsafe.Pointer(&sa.Port))[:], to.Port())
 	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
