@@ -143,6 +143,11 @@ func (ep *endpoint) answer(nc net.Conn, status int, reason string) {
 func (ep *endpoint) turnAway(nc net.Conn, status int, reason string) {
 	defer nc.Close()
 	ep.answer(nc, status, reason)
+	ep.readOut(nc)
+}
+
+// readOut reads what a peer goes on sending, for DiscardTimeout at most.
+func (ep *endpoint) readOut(nc net.Conn) {
 	for end := time.Now().Add(ep.DiscardTimeout); time.Now().Before(end); {
 		_ = nc.SetReadDeadline(time.Now().Add(min(refuseTimeout, time.Until(end))))
 		n, err := io.Copy(io.Discard, nc)

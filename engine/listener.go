@@ -23,8 +23,6 @@ type Listener struct {
 	acceptors sync.WaitGroup
 	closing   context.Context // ends when nothing more is accepted here
 	endAccept context.CancelFunc
-	shaking   context.Context // of TLS handshakes
-	endShake  context.CancelFunc
 	once      sync.Once // of Shutdown
 }
 
@@ -87,7 +85,6 @@ func (e *Engine) open(ep *endpoint) (*Listener, error) {
 		return nil, err
 	}
 	l.closing, l.endAccept = context.WithCancel(e.life.serving)
-	l.shaking, l.endShake = context.WithCancel(e.life.serving)
 	e.life.mu.Lock()
 	defer e.life.mu.Unlock()
 	if e.life.phase == engineStopping {
@@ -210,7 +207,6 @@ func (l *Listener) stopAccepting() enginePhase {
 
 // forget takes the listener off the engine's list, when its connections have ended.
 func (l *Listener) forget() {
-	l.endShake()
 	ls := &l.ep.e.listeners
 	ls.mu.Lock()
 	at := slices.Index(ls.list, l)
@@ -241,7 +237,6 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	l.ep.gate.Close()
-	l.endShake()
 	l.ep.gate.WaitArrived()
 	l.each(func(c *Conn) { c.goAway(c.goingAway()) })
 	if http := l.ep.http; http != nil {

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"time"
@@ -122,7 +121,7 @@ func (s *shaking) shake() (*stage.TLS, error) {
 	if !limit.Endless(left) {
 		left -= ep.e.elapsed() - s.since
 	}
-	ctx, cancel := context.WithTimeout(ep.listener.shaking, min(left, limit.Longest))
+	ctx, cancel := context.WithTimeout(ep.e.life.serving, min(left, limit.Longest))
 	defer cancel()
 	early, err := s.fromProxy(ctx)
 	if err != nil {
@@ -171,7 +170,7 @@ func (s *shaking) fromProxy(ctx context.Context) (early []byte, err error) {
 func (s *shaking) failed(err error) {
 	ep := s.ep
 	defer s.nc.Close()
-	if ep.listener.shaking.Err() != nil {
+	if ep.e.life.serving.Err() != nil {
 		return
 	}
 	ep.e.log.Debug("a TLS handshake failed", zap.Stringer("listener", ep.listener), zap.Stringer("remote", s.nc.RemoteAddr()), zap.Error(err))
@@ -182,9 +181,7 @@ func (s *shaking) failed(err error) {
 			return
 		}
 	}
-	endWriting(s.nc)
-	_ = s.nc.SetReadDeadline(time.Now().Add(refuseTimeout))
-	_, _ = io.Copy(io.Discard, s.nc) // or a reset would destroy our last words
+	ep.readOut(s.nc)
 }
 
 // looksLikeHTTP reports whether the first bytes are those of a request rather
