@@ -247,6 +247,7 @@ func (c *Conn) closed(err error) {
 		w.drains.unsent += int64(c.out.queue.Bytes())
 	}
 	c.freeQueue()
+	c.freeSealed()
 	c.guard(func() { c.codec.Release(&w.env) })
 	w.remove(c)
 	if c.extra != nil {

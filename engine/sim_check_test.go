@@ -7,6 +7,7 @@ import (
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/protocol"
 )
 
 // check asserts what must hold of a loop after each event.
@@ -119,7 +120,9 @@ func (c *simConn) check(inInbox int64) {
 		s.failf("%v: in phase %d after CloseNow", c, phase)
 	}
 	st := cc.Stats()
-	if st.BytesIn != k.received+uint64(c.head) || st.BytesOut != k.sent || st.MessagesIn != c.messages {
+	if cc.tls != nil {
+		c.checkSealed()
+	} else if st.BytesIn != k.received+uint64(c.head) || st.BytesOut != k.sent || st.MessagesIn != c.messages {
 		s.failf("%v: %+v, but read %d and %d, written %d, delivered %d", c, st, k.received, c.head, k.sent, c.messages)
 	}
 	queued := c.checkQueue()
@@ -183,7 +186,7 @@ func (c *simConn) parked() int {
 func (c *simConn) checkQueue() int {
 	s, k, cc := c.s, c.sock, c.c
 	bytes := cc.out.queue.Bytes()
-	if cc.out.queue.Empty() {
+	if !cc.unsent() {
 		if k.progressAt = s.now; cc.out.congested {
 			s.failf("%v: congested without a queue", c)
 		}
@@ -259,7 +262,7 @@ func (c *simConn) checkOpen() {
 			c, len(p.sent), len(p.pings), len(p.pongs), p.seen, p.pinged, p.heard, p.ponged)
 	case p.delivered != st.MessagesOut:
 		s.failf("%v: %d messages arrived of %d", c, p.delivered, st.MessagesOut)
-	case !cc.out.queue.Empty() || cc.in.halted || cc.out.backlogged || cc.out.queued.Load() != 0 || cc.working() || cc.deciding() || cc.extra != nil && cc.extra.in.parked != nil:
+	case cc.unsent() || cc.in.halted || cc.out.backlogged || cc.out.queued.Load() != 0 || cc.working() || cc.deciding() || cc.extra != nil && cc.extra.in.parked != nil:
 		s.failf("%v: something is left at rest", c)
 	}
 	c.checkCounts()
@@ -284,12 +287,14 @@ func (c *simConn) checkGone() {
 		s.failf("%v: of %d functions of Go %d ran", c, c.accepted, c.returned)
 	case c.opens != c.closes:
 		s.failf("%v: OnOpen %d, OnClose %d", c, c.opens, c.closes)
-	case !cc.out.queue.Empty() || cc.live.timer.Armed() || cc.extra != nil && (cc.extra.in.parked != nil || cc.extra.watch.stall.Armed()):
+	case cc.unsent() || cc.live.timer.Armed() || cc.extra != nil && (cc.extra.in.parked != nil || cc.extra.watch.stall.Armed()):
 		s.failf("%v: something is left of it", c)
 	case !reflect.ValueOf(&cc.ws).Elem().FieldByName("part").IsNil():
 		s.failf("%v: its codec keeps something", c)
 	case cc.out.queued.Load() != 0:
 		s.failf("%v: %d bytes count as queued", c, cc.out.queued.Load())
+	case c.sock.broken && c.told != nil && c.told.Code == protocol.CloseAbnormal && !brokenTLS(c.told.Err):
+		s.failf("%v: the peer broke TLS, but OnClose was told %v", c, c.told)
 	}
 	c.checkCounts()
 }

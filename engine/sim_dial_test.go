@@ -98,11 +98,17 @@ func (d *simDial) arrive() {
 	c.peer = newPeer(c)
 	c.sock = s.open(c, c.l)
 	c.c, _ = d.x.newConn(simNetConn{})
+	if s.chance(s.cfg.tls) {
+		c.c.tls = c.shake()
+	}
 	d.last = c
 	s.conns = append(s.conns, c)
 	s.of[c.c] = c
 	s.tracef("%v: is dialled, descriptor %d", c, c.sock.fd)
 	s.onLoop(c.l, func() { c.l.Opened(&c.c.sock, (*owner)(c.c), c.sock.fd) })
+	if c.c.tls != nil {
+		c.sock.unsealed(true)
+	}
 	s.check(c.l)
 }
 

@@ -60,6 +60,13 @@ type simSock struct {
 	pausedAt       int64
 	finAt          int64     // the server ended its stream
 	late           []simRead // what it read since then
+
+	// With TLS:
+	opened    uint64     // plaintext that the server has to have read
+	written   simRecords // what it wrote
+	noticed   bool       // it has read the peer's close_notify
+	broken    bool       // it has read a record that cannot be opened
+	truncated bool       // it has found the end of the peer's stream before that
 }
 
 func (s *sim) open(c *simConn, l *simLoop) *simSock {
@@ -129,6 +136,7 @@ func (s *sim) Send(fd int, b []byte) (int, unix.Errno) {
 	}
 	k.out = append(k.out, b[:n]...)
 	k.sent += uint64(n)
+	k.written.take(b[:n])
 	k.progressAt, k.tookAt = s.now, s.now
 	s.tracef("%v: the kernel takes %d of %d", k.c, n, len(b))
 	return n, 0

@@ -32,7 +32,8 @@ type peer struct {
 	lossy  bool // the stream broke: what was under way may be lost
 	target string
 
-	stream []byte       // encoded, not in the kernel yet
+	tls    *simTLS      // nil without TLS
+	stream []byte       // encoded, not sealed or in the kernel yet
 	sent   []simMessage // in stream or before it
 	seen   int          // of sent, by OnMessage
 	pings  []string     // like sent
@@ -104,18 +105,24 @@ func (p *peer) act() {
 // transmit moves n bytes into the server's kernel, as far as there is room.
 func (p *peer) transmit(n int) bool {
 	k := p.c.sock
-	if k.closed && len(p.stream) > 0 && !k.reset {
+	if k.closed && p.waiting() > 0 && !k.reset {
 		k.breaks()
 	}
-	n = min(n, len(p.stream), k.inMax-len(k.in))
+	from := &p.stream
+	if p.tls != nil {
+		if from = &p.tls.cipher; len(*from) == 0 && len(p.stream) > 0 {
+			p.seal(1 + p.s.r.IntN(min(len(p.stream), p.s.pick(10, 1000, 40_000))))
+		}
+	}
+	n = min(n, len(*from), k.inMax-len(k.in))
 	if n <= 0 || k.reset || k.closed {
 		return false
 	}
 	if len(k.in) == 0 {
 		k.inAt = p.s.now
 	}
-	k.in = append(k.in, p.stream[:n]...)
-	if p.stream = p.stream[n:]; len(p.stream) == 0 && p.ending {
+	k.in = append(k.in, (*from)[:n]...)
+	if *from = (*from)[n:]; p.waiting() == 0 && p.ending {
 		p.end()
 	}
 	return true
@@ -124,7 +131,7 @@ func (p *peer) transmit(n int) bool {
 // receive reads n bytes and decodes them.
 func (p *peer) receive(n int) bool {
 	k := p.c.sock
-	if p.busy && len(p.stream) > 0 && !k.reset && !k.closed {
+	if p.busy && p.waiting() > 0 && !k.reset && !k.closed {
 		return false
 	}
 	n = min(n, len(k.out))
@@ -132,14 +139,19 @@ func (p *peer) receive(n int) bool {
 		if k.reset || k.outFin || k.closed {
 			p.eof = true
 			p.c.checkEnd()
-			if !p.fin {
+			if p.tls != nil {
+				p.c.checkSealedEnd()
+			}
+			if !p.fin || !k.inFin {
 				p.end()
 			}
 		}
 		return p.eof
 	}
 	b := bytes.Clone(k.out[:n])
-	k.out = k.out[n:]
+	if k.out = k.out[n:]; p.tls != nil {
+		b = p.unseal(b)
+	}
 	if p.decode {
 		p.take(b)
 	}
@@ -174,7 +186,7 @@ func (p *peer) take(b []byte) {
 		case codec.Close:
 			p.closed = p.env.Closed
 			p.closing = true
-			if p.ending = p.server && p.decode; p.ending && len(p.stream) == 0 {
+			if p.ending = p.server && p.decode; p.ending && p.waiting() == 0 {
 				p.end()
 			}
 			var broken *protocol.Error
@@ -226,13 +238,18 @@ func (p *peer) bye() {
 // end ends the peer's stream; an honest one says all it has to say before.
 func (p *peer) end() {
 	k := p.c.sock
-	if p.honest && len(p.stream) > 0 && !p.eof || p.gone {
+	if p.honest && p.waiting() > 0 && !p.eof || p.gone {
 		return
 	}
 	p.s.tracef("%v: the peer ends its stream", p.c)
 	p.fin, p.closing, p.stream = true, true, nil
-	if k.inFin = true; len(k.in) == 0 {
+	if len(k.in) == 0 {
 		k.inAt = p.s.now
+	}
+	if p.tls != nil && !p.eof {
+		p.endSealed()
+	} else {
+		k.inFin = true
 	}
 	if p.eof {
 		p.gone = true
@@ -258,6 +275,10 @@ func (p *peer) spoil() {
 	if p.opened && p.s.chance(200) { // and much of it, before it reads on
 		p.busy = true
 		p.stream = append(p.stream, bytes.Repeat(simBytes, 1+p.s.r.IntN(10))...)
+		return
+	}
+	if p.tls != nil && len(p.tls.cipher) > 0 && !p.tls.spoiled && p.s.chance(700) {
+		p.spoilSealed()
 		return
 	}
 	if len(p.stream) == 0 {

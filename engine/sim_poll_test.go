@@ -123,14 +123,18 @@ func (k *simSock) read() {
 		}
 		k.quietAt, k.inAt = s.now, s.now
 		s.tracef("%v: the server reads %d", k.c, n)
+		looks := k.c.c.end.phase.Load() < phaseEnding
 		l.Readable(&k.c.c.sock, b)
+		if k.c.peer.tls != nil {
+			k.unsealed(looks)
+		}
 		for i := range b { // it was valid during the call
 			b[i] = 0xdb
 		}
 	case k.reset:
 		k.close(unix.ECONNRESET)
 	case k.inFin:
-		if !k.l.Ended(&k.c.c.sock) {
+		if k.ends(); !k.l.Ended(&k.c.c.sock) {
 			k.close(io.EOF)
 		}
 	}

@@ -37,6 +37,7 @@ type simConn struct {
 	counted   uint64 // sends that the engine has to account for
 	opens     int
 	closes    int
+	told      *CloseError // by OnClose
 	messages  uint64
 	above     bool
 	accepted  int  // functions of Go
@@ -65,7 +66,7 @@ func (s *sim) setUp() {
 	s.of = map[*Conn]*simConn{}
 	s.cfg = simConfig{
 		steps: s.pick(300, 1000, 2500), connsMax: 1 + s.r.IntN(8),
-		faults: s.pick(0, 0, 2, 20), noPause: s.chance(60), bytesMax: s.pick(200, 3000, 100_000), tired: s.pick(0, 50, 300, 900),
+		faults: s.pick(0, 0, 2, 20), noPause: s.chance(60), tls: s.pick(0, 0, 0, 300, 1000), bytesMax: s.pick(200, 3000, 100_000), tired: s.pick(0, 50, 300, 900),
 	}
 	high := s.pick(1, 1000, 20_000, 200_000)
 	cfg := Config{
@@ -148,14 +149,24 @@ func (s *sim) arrive() {
 	c := &simConn{s: s, id: len(s.conns), l: s.loops[s.r.IntN(len(s.loops))], sent: map[string]*simSend{}, closingAt: -1}
 	c.peer = newPeer(c)
 	c.sock = s.open(c, c.l)
-	var m *arrival
+	m := new(arrival)
+	if s.chance(s.cfg.tls) {
+		m.tls = c.shake()
+	}
 	if s.chance(200) {
 		c.head = 1 + s.r.IntN(len(c.peer.stream))
-		m = &arrival{mounted: true, head: slices.Clone(c.peer.stream[:c.head])}
+		m.mounted, m.head = true, slices.Clone(c.peer.stream[:c.head])
 		c.peer.stream = c.peer.stream[c.head:]
 	} else if s.cfg.proxied && s.chance(700) {
 		c.client = netip.AddrFrom4([4]byte{198, 51, 100, byte(s.r.IntN(3))})
-		c.peer.stream = append(fmt.Appendf(nil, "PROXY TCP4 %v 192.0.2.2 1024 80\r\n", c.client), c.peer.stream...)
+		if m.tls != nil { // the header was read before TLS
+			_ = s.e.gate.Identify(&pass, c.client, s.now)
+		} else {
+			c.peer.stream = append(fmt.Appendf(nil, "PROXY TCP4 %v 192.0.2.2 1024 80\r\n", c.client), c.peer.stream...)
+		}
+	}
+	if m.tls != nil && len(c.peer.stream) > 0 && s.chance(300) { // what came behind the handshake
+		c.early(m.tls)
 	}
 	c.c, _ = newConn(s.e.main, simNetConn{}, m)
 	c.c.pass, _ = s.e.gate.Move(&pass)
@@ -163,6 +174,9 @@ func (s *sim) arrive() {
 	s.of[c.c] = c
 	s.tracef("%v: arrives, descriptor %d", c, c.sock.fd)
 	s.onLoop(c.l, func() { c.l.Opened(&c.c.sock, (*owner)(c.c), c.sock.fd) })
+	if c.c.tls != nil {
+		c.sock.unsealed(true)
+	}
 	s.e.gate.Arrived()
 	s.check(c.l)
 }
@@ -383,7 +397,7 @@ func (c *simConn) decide(u *Upgrade) error {
 func (s *sim) onClose(cc *Conn, e *CloseError) {
 	c := s.called(cc, "OnClose")
 	c.closes++
-	c.telling = true
+	c.telling, c.told = true, e
 	defer func() { c.telling = false }()
 	s.tracef("%v: %v", c, e)
 	switch {
@@ -395,6 +409,9 @@ func (s *sim) onClose(cc *Conn, e *CloseError) {
 		s.failf("%v: the context lives on in OnClose", c)
 	case !errors.Is(cc.SendText("x"), ErrClosed):
 		s.failf("%v: Send in OnClose", c)
+	}
+	if cc.tls != nil {
+		c.checkSealedError(e)
 	}
 	for range s.pick(0, 0, 0, 1, 2) {
 		c.offload(Message{})

@@ -90,6 +90,7 @@ type simConfig struct {
 	connsMax int
 	faults   int  // of 1000 system calls so many fail
 	proxied  bool // who connects is a trusted proxy
+	tls      int  // of 1000 connections so many have TLS
 	noPause  bool // a system that cannot pause reading
 	bytesMax int  // of a message
 	tired    int  // of 1000 times that a turn asks, it has lasted long enough so often

@@ -103,7 +103,7 @@ func (c *Conn) grew(before int) {
 	if c.out.queue.Bytes() >= min(corkBytesMax, c.ep.SendBytesMax) && !c.out.congested && c.end.stream != streamCut {
 		c.flush()
 	}
-	if !c.out.queue.Alone() {
+	if c.out.congested || !c.out.queue.Alone() {
 		c.pushBack()
 	}
 }
