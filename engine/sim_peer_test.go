@@ -83,6 +83,8 @@ func (p *peer) act() {
 	s := p.s
 	switch n := s.r.IntN(1000); {
 	case p.over():
+	case p.tls != nil && !p.honest && n < 10:
+		p.spoilSealed()
 	case n < 350:
 		p.transmit(1 + s.r.IntN(1+s.pick(3, 300, 100_000)))
 	case n < 650:
@@ -269,16 +271,14 @@ func (p *peer) reset() {
 
 // spoil changes what is under way.
 func (p *peer) spoil() {
-	p.honest = false
+	if p.honest = false; p.fin {
+		return
+	}
 	p.decode = p.decode && p.opened // or the answer may not fit the request
 	p.s.tracef("%v: the peer sends garbage", p.c)
 	if p.opened && p.s.chance(200) { // and much of it, before it reads on
 		p.busy = true
 		p.stream = append(p.stream, bytes.Repeat(simBytes, 1+p.s.r.IntN(10))...)
-		return
-	}
-	if p.tls != nil && len(p.tls.cipher) > 0 && !p.tls.spoiled && p.s.chance(700) {
-		p.spoilSealed()
 		return
 	}
 	if len(p.stream) == 0 {

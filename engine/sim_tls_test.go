@@ -212,6 +212,9 @@ func (p *peer) endSealed() {
 // spoilSealed changes a record that is under way.
 func (p *peer) spoilSealed() {
 	t := p.tls
+	if len(t.cipher) == 0 || t.spoiled {
+		return
+	}
 	i := p.s.r.IntN(len(t.cipher))
 	t.cipher[i] ^= byte(1 + p.s.r.IntN(255))
 	at := t.sealed - uint64(len(t.cipher)-i)
@@ -219,7 +222,7 @@ func (p *peer) spoilSealed() {
 	r := t.records[j]
 	r.broken, r.plain, r.notice = at != r.begin+3 && at != r.begin+4 && !r.ticket, 0, false // with another length, who knows
 	p.s.tracef("%v: the peer spoils byte %d of its records, %+v", p.c, at, r)
-	t.records, t.spoiled = append(t.records[:j], r), true
+	t.records, t.spoiled, p.lossy = append(t.records[:j], r), true, true
 }
 
 // simRecords counts the plaintext of a stream of records (RFC 8446 §5.1).
