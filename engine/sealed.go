@@ -85,11 +85,8 @@ func (c *Conn) openInto(room []byte) (n int, err error) {
 }
 
 // broken ends a connection whose peer broke TLS. The alert that says so is on its
-// way (RFC 8446 §6.2); nothing else can be sent.
+// way (RFC 8446 §6.2); nothing else can be sent, even if the session was over already.
 func (c *Conn) broken(err error) {
-	if c.end.phase.Load() >= phaseEnding {
-		return
-	}
 	c.tls.shut = true
 	c.freeQueue()
 	c.endSession(c.abnormal(err))

@@ -83,8 +83,8 @@ func (p *peer) act() {
 	s := p.s
 	switch n := s.r.IntN(1000); {
 	case p.over():
-	case p.tls != nil && !p.honest && n < 10:
-		p.spoilSealed()
+	case p.tls != nil && !p.honest && !p.tls.spoiled && len(p.tls.cipher) > 0 && n < 30:
+		p.spoilSealed(s.r.IntN(len(p.tls.cipher)))
 	case n < 350:
 		p.transmit(1 + s.r.IntN(1+s.pick(3, 300, 100_000)))
 	case n < 650:
@@ -235,6 +235,12 @@ func (p *peer) bye() {
 	h := protocol.Header{Fin: true, Opcode: protocol.OpClose, Masked: !p.server, Length: 5}
 	p.stream = protocol.AppendHeader(p.stream, h)
 	p.stream = protocol.AppendClosePayload(p.stream, protocol.CloseCode(p.s.pick(1000, 1001, 3000, 4999)), "bye")
+	if p.tls != nil && !p.honest && !p.tls.spoiled && p.s.chance(500) { // and a broken record behind it
+		p.seal(len(p.stream))
+		p.stream = append(p.stream, "too late"...)
+		p.seal(len(p.stream))
+		p.spoilSealed(len(p.tls.cipher) - 1)
+	}
 }
 
 // end ends the peer's stream; an honest one says all it has to say before.

@@ -209,13 +209,9 @@ func (p *peer) endSealed() {
 	}
 }
 
-// spoilSealed changes a record that is under way.
-func (p *peer) spoilSealed() {
+// spoilSealed changes byte i of the ciphertext that is under way.
+func (p *peer) spoilSealed(i int) {
 	t := p.tls
-	if len(t.cipher) == 0 || t.spoiled {
-		return
-	}
-	i := p.s.r.IntN(len(t.cipher))
 	t.cipher[i] ^= byte(1 + p.s.r.IntN(255))
 	at := t.sealed - uint64(len(t.cipher)-i)
 	j := slices.IndexFunc(t.records, func(r simRecord) bool { return r.end > at })
