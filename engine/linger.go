@@ -35,6 +35,8 @@ func (c *Conn) peerEnded() {
 		fallthrough
 	case phase == phaseEnding:
 		c.needExtra().in.eof = true
+	case !c.unsent(): // the loop closes the descriptor
+		c.shut()
 	}
 	c.w.endTurn()
 }

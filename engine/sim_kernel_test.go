@@ -54,6 +54,7 @@ type simSock struct {
 	owed           bool // was ready when the loop was woken last
 	hung           bool // the loop was told of a hang-up
 	sent, received uint64
+	calls          int   // of Send
 	progressAt     int64 // the kernel took something, or nothing waited
 	tookAt         int64 // the kernel took something
 	quietAt        int64 // something was read, or reading began
@@ -112,6 +113,9 @@ func (s *sim) at(fd int, call string) *simSock {
 // Send implements loop.System: it takes something between nothing and all.
 func (s *sim) Send(fd int, b []byte) (int, unix.Errno) {
 	k := s.at(fd, "send")
+	if k != nil {
+		k.calls++
+	}
 	if s.writes++; s.writes > 100_000 {
 		panic("the engine writes for ever")
 	}

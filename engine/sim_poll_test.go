@@ -134,7 +134,12 @@ func (k *simSock) read() {
 	case k.reset:
 		k.close(unix.ECONNRESET)
 	case k.inFin:
-		if k.ends(); !k.l.Ended(&k.c.c.sock) {
+		answers, calls := k.ends(), k.calls
+		stays := k.l.Ended(&k.c.c.sock)
+		if answers && k.calls == calls {
+			s.failf("%v: the peer's close_notify is not answered", k.c)
+		}
+		if !stays {
 			k.close(io.EOF)
 		}
 	}

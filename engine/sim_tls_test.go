@@ -269,10 +269,15 @@ func (k *simSock) unsealed(looks bool) {
 	}
 }
 
-// ends notes what the engine must make of the end of the peer's stream.
-func (k *simSock) ends() {
-	end := &k.c.c.end
-	k.truncated = k.truncated || k.c.peer.tls != nil && end.phase.Load() < phaseEnding && end.stream != streamCut && !k.noticed
+// ends notes what the engine must make of the end of the peer's stream, and reports
+// whether it is to answer with close_notify.
+func (k *simSock) ends() (answers bool) {
+	cc := k.c.c
+	if cc.tls == nil || cc.end.phase.Load() >= phaseEnding || cc.end.stream == streamCut {
+		return false
+	}
+	k.truncated = !k.noticed
+	return k.noticed && !cc.unsent()
 }
 
 // checkSealed asserts that all that counts as read or written was.
