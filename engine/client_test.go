@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -40,6 +41,9 @@ type server struct {
 	clock *testClock // nil: the real time
 	stop  context.CancelFunc
 	done  chan error // Run's result
+
+	mu    sync.Mutex
+	peers []net.Conn // that connect made
 }
 
 // serve runs an engine until the test ends. What Config grants a peer, a test's
@@ -197,9 +201,27 @@ func (s *server) connect() net.Conn {
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	return s.keep(nc)
+}
+
+// keep bounds the time of a connection, and has the test close it.
+func (s *server) keep(nc net.Conn) net.Conn {
 	_ = nc.SetDeadline(time.Now().Add(patience))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peers = append(s.peers, nc)
 	s.t.Cleanup(func() { _ = nc.Close() })
 	return nc
+}
+
+// hangUp closes all connections that connect made.
+func (s *server) hangUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, nc := range s.peers {
+		_ = nc.Close()
+	}
+	s.peers = nil
 }
 
 func (c *client) flush() {

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"runtime/debug"
+
+	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/engine/internal/limit"
 	"github.com/sockmill/sockmill/engine/internal/stage"
@@ -41,9 +44,19 @@ func (d *dialing) connect() (*line, error) {
 	return nil, err
 }
 
-// reach does what connect does, and closes what it made if it fails.
+// reach does what connect does, and closes what it made if it fails. It recovers from
+// a panic of a function of the program, such as Dial.Proxy.
 func (d *dialing) reach(ctx context.Context) (l *line, err error) {
-	t := d.target
+	t, nc := d.target, net.Conn(nil)
+	defer func() {
+		if v := recover(); v != nil {
+			d.e.log.Error("a function of a Dial panicked; its attempt has failed", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			l, err = nil, fmt.Errorf("%w: %v", errPanic, v)
+		}
+		if err != nil && nc != nil {
+			_ = nc.Close()
+		}
+	}()
 	proxy, err := d.proxy()
 	if err != nil {
 		return nil, err
@@ -54,8 +67,7 @@ func (d *dialing) reach(ctx context.Context) (l *line, err error) {
 	if proxy != nil {
 		address = tunnel.Addr(proxy)
 	}
-	nc, err := dialer.DialContext(ctx, t.network, address)
-	if err != nil {
+	if nc, err = dialer.DialContext(ctx, t.network, address); err != nil {
 		return nil, err
 	}
 	l = &line{nc: nc}
@@ -66,11 +78,7 @@ func (d *dialing) reach(ctx context.Context) (l *line, err error) {
 		l.tls, l.early = stage.Client(nc, l.early, t.tls), nil
 		err = l.tls.Handshake(ctx)
 	}
-	if err != nil {
-		_ = nc.Close()
-		return nil, err
-	}
-	return l, nil
+	return l, err
 }
 
 // proxy is the one of the next attempt; nil: none.

@@ -23,6 +23,8 @@ type Listener struct {
 	acceptors sync.WaitGroup
 	closing   context.Context // ends when nothing more is accepted here
 	endAccept context.CancelFunc
+	staying   context.Context // ends when TLS handshakes under way are given up, too
+	leave     context.CancelFunc
 	once      sync.Once // of Shutdown
 }
 
@@ -84,7 +86,8 @@ func (e *Engine) open(ep *endpoint) (*Listener, error) {
 	if err := l.bind(); err != nil {
 		return nil, err
 	}
-	l.closing, l.endAccept = context.WithCancel(e.life.serving)
+	l.staying, l.leave = context.WithCancel(e.life.serving)
+	l.closing, l.endAccept = context.WithCancel(l.staying)
 	e.life.mu.Lock()
 	defer e.life.mu.Unlock()
 	if e.life.phase == engineStopping {
@@ -207,6 +210,7 @@ func (l *Listener) stopAccepting() enginePhase {
 
 // forget takes the listener off the engine's list, when its connections have ended.
 func (l *Listener) forget() {
+	l.leave()
 	ls := &l.ep.e.listeners
 	ls.mu.Lock()
 	at := slices.Index(ls.list, l)
@@ -237,6 +241,7 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	l.ep.gate.Close()
+	l.leave()
 	l.ep.gate.WaitArrived()
 	l.each(func(c *Conn) { c.goAway(c.goingAway()) })
 	if http := l.ep.http; http != nil {

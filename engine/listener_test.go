@@ -39,9 +39,7 @@ func (s *server) connectTo(l *Listener) net.Conn {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	_ = nc.SetDeadline(time.Now().Add(patience))
-	s.t.Cleanup(func() { _ = nc.Close() })
-	return nc
+	return s.keep(nc)
 }
 
 func (s *server) dialTo(l *Listener) *client {

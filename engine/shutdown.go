@@ -93,8 +93,8 @@ func (e *Engine) stop(ctx context.Context) {
 	for _, l := range all {
 		l.acceptors.Wait()
 	}
+	e.gate.WaitArrived() // a TLS handshake that fails may begin another of those that follow
 	e.life.servers.Wait()
-	e.gate.WaitArrived()
 	var drained sync.WaitGroup // after that no loop hands a connection to the http.Server
 	for _, w := range e.loops {
 		drained.Add(1)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -108,30 +109,34 @@ func (s *shaking) do() {
 		}
 		return
 	default:
-		s.failed(err)
 		ep.gate.Leave(&s.pass)
+		s.failed(err)
 	}
 	ep.gate.Arrived()
 }
 
-// shake makes the handshake within HandshakeTimeout since the arrival.
-func (s *shaking) shake() (*stage.TLS, error) {
+// shake makes the handshake within HandshakeTimeout since the arrival. It recovers
+// from a panic of a function of the tls.Config.
+func (s *shaking) shake() (t *stage.TLS, err error) {
 	ep := s.ep
+	defer func() {
+		if v := recover(); v != nil {
+			ep.e.log.Error("a function of Config.TLS panicked; its connection is closed", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+			err = fmt.Errorf("%w: %v", errPanic, v)
+		}
+	}()
 	left := ep.HandshakeTimeout
 	if !limit.Endless(left) {
 		left -= ep.e.elapsed() - s.since
 	}
-	ctx, cancel := context.WithTimeout(ep.e.life.serving, min(left, limit.Longest))
+	ctx, cancel := context.WithTimeout(ep.listener.staying, min(left, limit.Longest))
 	defer cancel()
 	early, err := s.fromProxy(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t := stage.Server(s.nc, early, ep.tls)
-	if err := t.Handshake(ctx); err != nil {
-		return nil, err
-	}
-	return t, nil
+	t = stage.Server(s.nc, early, ep.tls)
+	return t, t.Handshake(ctx)
 }
 
 // fromProxy reads the PROXY header that a trusted proxy may send before TLS, and
@@ -166,22 +171,31 @@ func (s *shaking) fromProxy(ctx context.Context) (early []byte, err error) {
 }
 
 // failed ends a connection whose handshake failed. crypto/tls has sent its alert;
-// who speaks plain HTTP is told so.
+// who speaks plain HTTP is told so. What the peer goes on sending is read
+// elsewhere: others wait for the turn.
 func (s *shaking) failed(err error) {
 	ep := s.ep
-	defer s.nc.Close()
-	if ep.e.life.serving.Err() != nil {
+	if ep.listener.staying.Err() != nil {
+		_ = s.nc.Close()
 		return
 	}
 	ep.e.log.Debug("a TLS handshake failed", zap.Stringer("listener", ep.listener), zap.Stringer("remote", s.nc.RemoteAddr()), zap.Error(err))
 	var head tls.RecordHeaderError
 	if errors.As(err, &head) && looksLikeHTTP(head.RecordHeader) {
 		_ = s.nc.SetDeadline(time.Now().Add(refuseTimeout))
-		if _, err := s.nc.Write(protocol.AppendReply(nil, 400, "this port speaks TLS: use https:// or wss://", nil)); err != nil {
-			return
-		}
+		_, _ = s.nc.Write(protocol.AppendReply(nil, 400, "this port speaks TLS: use https:// or wss://", nil))
 	}
-	ep.readOut(s.nc)
+	endWriting(s.nc)
+	if ep.e.turning.Add(1) > turnedAwayMax {
+		ep.e.turning.Add(-1)
+		_ = s.nc.Close()
+		return
+	}
+	ep.e.life.servers.Go(func() {
+		defer ep.e.turning.Add(-1)
+		defer s.nc.Close()
+		ep.readOut(s.nc)
+	})
 }
 
 // looksLikeHTTP reports whether the first bytes are those of a request rather
