@@ -1,6 +1,9 @@
 package engine
 
-import "unsafe"
+import (
+	"errors"
+	"unsafe"
+)
 
 const (
 	// fanOutMin is from how many connections on a fan-out leaves writing to them
@@ -105,7 +108,9 @@ func (x *fanOut) reaches(c *Conn) bool { return c != x.b.but && (x.t != nil || c
 // codec may panic.
 func (c *Conn) take(b *broadcast, many bool) {
 	defer c.recoverPanic()
-	_ = c.sendShared(b, many)
+	if err := c.sendShared(b, many); !errors.Is(err, ErrClosed) {
+		c.overtaken(err)
+	}
 }
 
 // catchUp sends c what was published before and is due to it.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"go.uber.org/zap"
 )
 
 // Bounds of what may wait between two turns of a loop.
@@ -183,14 +185,20 @@ func (p *post) lose() {
 	}
 }
 
-// overtaken counts a message from another goroutine whose connection had begun to
-// close before the message came to the loop.
+// overtaken counts a message that could not be sent when its turn had come, and whose
+// sender does not learn of it: it was sent from another goroutine, or published.
 func (c *Conn) overtaken(err error) {
-	if !errors.Is(err, ErrClosed) {
-		return
+	switch {
+	case err == nil, errors.Is(err, ErrBackpressure): // counted already
+	case errors.Is(err, ErrClosed): // the connection had begun to close
+		c.noteSent(1)
+		c.noteDiscarded(1)
+	default:
+		c.noteSent(1)
+		c.noteDropped(1)
+		c.ep.e.log.Warn("a message was dropped that the protocol of its connection cannot carry",
+			zap.Stringer("listener", c.ep.listener), zap.Uint64("conn", c.who.id), zap.Error(err))
 	}
-	c.noteSent(1)
-	c.noteDiscarded(1)
 }
 
 // recoverPost recovers from a panic of a user's codec or of a posted function.
