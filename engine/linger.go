@@ -77,8 +77,8 @@ func (c *Conn) lastEvent() {
 
 // endStream ends our stream once everything is written. If the peer has ended
 // its own, reading pauses until then, or the loop would close the descriptor over
-// what is still queued. A client waits for the server to end the stream first
-// (RFC 6455 §7.1.1).
+// what is still queued. The client of a WebSocket waits for the server to end the
+// stream first (RFC 6455 §7.1.1).
 func (c *Conn) endStream() {
 	if !c.unsent() {
 		c.shut()
@@ -91,7 +91,7 @@ func (c *Conn) endStream() {
 	}
 	c.end.stream, c.in.halted = streamEnded, false
 	wait := c.ep.CloseTimeout
-	if c.origin != dialled {
+	if c.origin != dialled || c.ep.raw {
 		if err := c.sock.CloseWrite(); err != nil {
 			c.cut(err)
 			return
