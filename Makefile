@@ -50,18 +50,22 @@ fuzz: ## every fuzz target for FUZZTIME (30s) each
 		one || { grep -q '^ *context deadline exceeded$$' "$$log" && one; } || exit 1; \
 	done
 
-# examples/echo is the server, with compression and without.
-conform: ## the conformance suite against examples/echo
+# examples/echo is the server, with compression and without. Each case has to end
+# over wss as it does over ws.
+conform: ## the conformance suite against examples/echo, over ws and over wss
 	@dir=$$(mktemp -d); trap 'kill $$pid 2>/dev/null || true; rm -rf "$$dir"' EXIT; \
 	go build -o "$$dir" ./examples/echo ./conformance/cmd/wsconform; \
-	for deflate in true false; do \
-		"$$dir/echo" -listen ws://127.0.0.1:0 -deflate=$$deflate >"$$dir/out" 2>"$$dir/log" & pid=$$!; \
+	for deflate in true false; do for scheme in ws wss; do \
+		: >"$$dir/out"; \
+		"$$dir/echo" -listen $$scheme://127.0.0.1:0 -self-signed -deflate=$$deflate >"$$dir/out" 2>"$$dir/log" & pid=$$!; \
 		until grep -q ' on ' "$$dir/out"; do kill -0 $$pid; done; \
-		echo "examples/echo -deflate=$$deflate"; \
-		"$$dir/wsconform" -addr "$$(sed -n 's/.* on //p' "$$dir/out")" >"$$dir/cases" || { grep -v '^passed ' "$$dir/cases"; exit 1; }; \
-		tail -1 "$$dir/cases"; \
+		echo "examples/echo -listen $$scheme://127.0.0.1:0 -deflate=$$deflate"; \
+		[[ $$scheme == wss ]] && tls=true || tls=false; \
+		"$$dir/wsconform" -tls=$$tls -addr "$$(sed -nE 's,.* on (wss://)?,,p' "$$dir/out")" >"$$dir/$$scheme" || { grep -v '^passed ' "$$dir/$$scheme"; exit 1; }; \
+		diff "$$dir/ws" "$$dir/$$scheme"; \
+		tail -1 "$$dir/$$scheme"; \
 		kill $$pid; wait $$pid; \
-	done
+	done; done
 
 HOSTILE ?= 5m
 hostile: ## hostile peers and simulations, each for HOSTILE (5m)
