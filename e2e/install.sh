@@ -13,6 +13,7 @@ missing=()
 has() { command -v "$1" >/dev/null || missing+=("$2"); }
 has chromium chromium
 has curl curl
+has openssl openssl
 has javac default-jdk-headless
 for proxy in nginx haproxy caddy; do has "$proxy" "$proxy"; done
 has libwebsockets-test-client libwebsockets-test-server

@@ -4,11 +4,11 @@ import {chromium} from 'playwright-core';
 import {tool} from './process.mjs';
 
 // Starts a browser with a profile of its own, which ends with the test t.
-export async function browse(t) {
+export async function browse(t, ...args) {
   const browser = await chromium.launch({
     executablePath: tool('chromium', 'chromium'),
     args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args],
   });
   t.after(() => browser.close());
   return browser;

@@ -43,12 +43,13 @@ export function shared(name, ...flags) {
   return server;
 }
 
-// Starts it on a given port (0: any).
+// Starts it on a given port (0: any), with TLS if flags have its certificate.
 export async function start(name, port, flags = []) {
   const program = await build(name);
-  const p = launch(program, ['-listen', `ws://127.0.0.1:${port}`, ...flags]);
+  const scheme = flags.includes('-cert') ? 'wss' : 'ws';
+  const p = launch(program, ['-listen', `${scheme}://127.0.0.1:${port}`, ...flags]);
   const [, got] = await p.said(/127\.0\.0\.1:(\d+)/);
-  return {name, flags, process: p, port: Number(got), url: `ws://127.0.0.1:${got}/`};
+  return {name, flags, process: p, port: Number(got), url: `${scheme}://127.0.0.1:${got}/`};
 }
 
 // Asks the server to end: it has to drain, say nothing alarming and exit with 0.
