@@ -249,6 +249,8 @@ func (s *sim) called(cc *Conn, callback string) *simConn {
 		s.failf("%v: %s after OnClose", c, callback)
 	case (c.aborted || c.closedNow) && callback != "OnClose":
 		s.failf("%v: %s after Abort or CloseNow", c, callback)
+	case callback != "OnClose" && cc.tls != nil && cc.tls.rest != nil && !cc.out.congested:
+		s.failf("%v: %s, and ciphertext waits without congestion", c, callback)
 	case c.deciding:
 		s.failf("%v: %s before the handshake was decided", c, callback)
 	case callback == "OnOpen" && c.opens > 0 || callback != "OnOpen" && c.opens == 0:

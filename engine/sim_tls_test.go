@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/sockmill/sockmill/engine/internal/loop"
@@ -286,6 +287,9 @@ func (c *simConn) checkSealed() {
 	st, t, over := cc.Stats(), cc.tls, cc.end.stream == streamCut || cc.end.phase.Load() == phaseGone
 	if st.BytesIn != k.opened+uint64(c.head) || st.MessagesIn != c.messages {
 		s.failf("%v: %+v, but opened %d and %d, delivered %d", c, st, k.opened, c.head, c.messages)
+	}
+	if r := cc.extra; r != nil && r.end.cause != nil && strings.Contains(r.end.cause.Error(), "tls: ") {
+		s.failf("%v: wrote what could not be sealed: %v", c, r.end.cause)
 	}
 	if over {
 		return
