@@ -1,6 +1,8 @@
 package engine
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -23,6 +25,7 @@ func (e *Engine) bridge(foreign net.Conn, m *arrival) (net.Conn, error) {
 	}
 	m.remote, m.local = foreign.RemoteAddr(), foreign.LocalAddr()
 	e.life.guards.Go(func() {
+		defer context.AfterFunc(e.life.bridges, func() { abandon(foreign) })()
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -65,6 +68,15 @@ func (e *Engine) carryOut(foreign, far net.Conn) {
 	}
 	endWriting(foreign)
 	_ = foreign.SetReadDeadline(time.Now().Add(lingerTimeout))
+}
+
+// abandon closes a connection at once. TLS would wait until the peer has taken its
+// farewell.
+func abandon(nc net.Conn) {
+	if t, ok := nc.(*tls.Conn); ok {
+		nc = t.NetConn()
+	}
+	_ = nc.Close()
 }
 
 // endWriting ends the stream of a connection in one direction.

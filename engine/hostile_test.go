@@ -43,7 +43,7 @@ type hostile struct {
 func TestHostile(t *testing.T) {
 	until, seed := time.Now().Add(*hostileFor), *hostileSeed
 	for ok := true; ok; seed++ {
-		for _, a := range slices.Concat(headAttacks, frameAttacks, floodAttacks, socketAttacks, callbackAttacks) {
+		for _, a := range slices.Concat(headAttacks, frameAttacks, floodAttacks, socketAttacks, callbackAttacks, tlsAttacks) {
 			t.Run(fmt.Sprintf("seed=%d/%s", seed, a.name), func(t *testing.T) { a.run(t, seed) })
 		}
 		ok = !t.Failed() && time.Now().Before(until)

@@ -131,6 +131,12 @@ func (c *Conn) plainHTTP(head []byte) {
 		_ = c.close(c.goingAway())
 		return
 	}
+	if c.tls != nil { // what crypto/tls has to say goes first
+		if _, err := c.writeKept(); err != nil || c.tls.rest != nil {
+			c.cut(err)
+			return
+		}
+	}
 	nc, err := c.duplicate()
 	if err != nil {
 		c.ep.e.log.Error("a plain HTTP connection could not be handed over", zap.Error(err))
@@ -141,8 +147,8 @@ func (c *Conn) plainHTTP(head []byte) {
 	c.w.batch.in = nil
 	c.ep.gate.Opened(&c.pass)
 	handed.pass, _ = c.ep.gate.Move(&c.pass)
-	to := net.Conn(handed)
-	if t := c.tls; t != nil {
+	to, t := net.Conn(handed), c.tls
+	if t != nil {
 		to, c.tls = newSealedConn(t.TLS, handed), nil
 	}
 	select {
@@ -150,6 +156,9 @@ func (c *Conn) plainHTTP(head []byte) {
 		c.endSession(nil)
 		c.cut(nil) // closes the loop's descriptor; the stream lives on in the duplicate
 	default:
+		if c.tls = t; t != nil {
+			t.Detach()
+		}
 		c.pass, _ = c.ep.gate.Move(&handed.pass)
 		_ = nc.Close()
 		c.refuseHandover()

@@ -24,9 +24,10 @@ type lifecycle struct {
 	serving context.Context // ends when Shutdown begins
 	work    context.Context // of functions of Conn.Go; ends at the deadline of Shutdown: what is queued then is lost
 	looping context.Context // ends when the loops have ended
+	bridges context.Context // ends at the deadline of Shutdown, or when nobody crosses one any more
 	done    chan struct{}   // closed when Shutdown is done
 
-	endServing, endWork, endLooping context.CancelFunc
+	endServing, endWork, endLooping, endBridges context.CancelFunc
 
 	servers   sync.WaitGroup // goroutines that end soon after serving does: acceptors, and those that refuse a connection
 	guards    sync.WaitGroup // goroutines that end soon after looping does
@@ -45,6 +46,7 @@ func (l *lifecycle) init() {
 	l.serving, l.endServing = context.WithCancel(context.Background())
 	l.work, l.endWork = context.WithCancel(context.Background())
 	l.looping, l.endLooping = context.WithCancel(context.Background())
+	l.bridges, l.endBridges = context.WithCancel(context.Background())
 	l.done = make(chan struct{})
 }
 

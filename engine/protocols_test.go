@@ -131,7 +131,12 @@ func (p *talker) rest() (messages int, why *CloseError) {
 
 // everywhere runs a test with a listener of each protocol.
 func everywhere(t *testing.T, cfg Config, h func(conns chan *Conn) Handler, f func(t *testing.T, x *tlsFixture, l *Listener, conns <-chan *Conn)) {
-	for _, scheme := range everyScheme {
+	t.Helper()
+	over(t, everyScheme, cfg, h, f)
+}
+
+func over(t *testing.T, schemes []string, cfg Config, h func(conns chan *Conn) Handler, f func(t *testing.T, x *tlsFixture, l *Listener, conns <-chan *Conn)) {
+	for _, scheme := range schemes {
 		t.Run(scheme, func(t *testing.T) {
 			conns := make(chan *Conn, 200)
 			own := cfg
@@ -141,16 +146,24 @@ func everywhere(t *testing.T, cfg Config, h func(conns chan *Conn) Handler, f fu
 			handler := h(conns)
 			f(t, x, x.listen(own, &handler), conns)
 			x.hangUp()
-			x.await("all to be gone", func() bool { return x.Stats().Connections == 0 })
-			if st := x.Stats(); st.MessagesSent != st.MessagesOut+st.Dropped+st.Replaced {
-				t.Errorf("the accounts do not balance: %+v", st)
-			}
+			x.settled()
 			if err := x.end(); err != nil {
 				t.Error(err)
 			}
 			x.balanced()
 		})
 	}
+}
+
+// settled waits until all are gone and every message that was sent is counted by
+// what became of it.
+func (s *server) settled() {
+	s.t.Helper()
+	s.await("all to be gone", func() bool { return s.Stats().Connections == 0 })
+	s.await("the accounts to balance", func() bool {
+		st := s.Stats()
+		return st.MessagesSent == st.MessagesOut+st.Dropped+st.Replaced
+	})
 }
 
 // told passes the connections on.
@@ -295,10 +308,7 @@ func TestNewline(t *testing.T) {
 					t.Errorf("logged: %s", line)
 				}
 				x.hangUp()
-				x.await("all to be gone", func() bool { return x.Stats().Connections == 0 })
-				if st := x.Stats(); st.MessagesSent != st.MessagesOut+st.Dropped+st.Replaced {
-					t.Errorf("the accounts do not balance: %+v", st)
-				}
+				x.settled()
 				_ = x.end()
 				x.balanced()
 			})

@@ -25,7 +25,10 @@ type sealed struct {
 const (
 	recordBytesMax = 16 << 10 // plaintext of one record (RFC 8446 §5.1)
 	sealBytesMax   = 17 << 10 // plaintext of one write: a message of 16 KiB and its header
+	keptBytesMax   = 64 << 10 // ciphertext that the kernel did not take: above, the peer only asks
 )
+
+var errKeyUpdates = errors.New("engine: the peer asks for more key updates of TLS than it reads answers")
 
 var errTruncated = fmt.Errorf("engine: the stream ended without the close_notify of TLS: %w", io.ErrUnexpectedEOF)
 
@@ -103,7 +106,9 @@ func (c *Conn) keepSealed(b []byte) {
 	}
 	t.rest = append(buffers.Grow(t.rest, len(b)), b...)
 	c.out.congested = true
-	c.w.mark(c)
+	if c.w.mark(c); len(t.rest)-t.sent > keptBytesMax {
+		c.cut(errKeyUpdates)
+	}
 }
 
 // writeKept gives the kernel what was kept.

@@ -123,7 +123,10 @@ func (e *Engine) stop(ctx context.Context) {
 	e.life.endWork()
 	e.group.Stop()
 	e.life.endLooping()
+	late := context.AfterFunc(ctx, e.life.endBridges)
 	e.life.guards.Wait()
+	late()
+	e.life.endBridges()
 	var unsent int64
 	for _, w := range e.loops {
 		cut, bytes := w.end()

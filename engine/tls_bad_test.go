@@ -365,26 +365,27 @@ func TestTLSListenErrors(t *testing.T) {
 // certificate before is still served.
 func TestTLSBadReload(t *testing.T) {
 	ca := certstest.New(t)
-	for name, break_ := range map[string]func(dir string){
+	servers := map[string]*tlsFixture{}
+	for name, spoil := range map[string]func(dir string){
 		"expired":   func(dir string) { ca.Write(dir, ca.Expired("127.0.0.1")) },
 		"malformed": func(dir string) { _ = os.WriteFile(filepath.Join(dir, "cert.pem"), []byte("nonsense"), 0o600) },
 		"removed":   func(dir string) { _ = os.Remove(filepath.Join(dir, "key.pem")) },
 	} {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			cert, key := ca.Write(dir, ca.Server("first", "127.0.0.1"))
-			s := serve(t, Config{Addr: "wss://127.0.0.1:0", CertFile: cert, KeyFile: key}, Handler{OnMessage: echo})
-			x := &tlsFixture{server: s, ca: ca, config: &tls.Config{RootCAs: ca.Pool(), ServerName: "127.0.0.1"}}
-			break_(dir)
-			x.await("the log", func() bool {
-				_ = x.tlsConn(nil).Close()
-				return s.logs.FilterMessageSnippet("a changed certificate cannot be used").Len() > 0
-			})
-			c := x.dialTLS(nil)
-			c.send(protocol.OpText, "a")
-			c.expect("a")
-			x.lines(1, "a changed certificate cannot be used")
+		dir := t.TempDir()
+		cert, key := ca.Write(dir, ca.Server("first", "127.0.0.1"))
+		s := serve(t, Config{Addr: "wss://127.0.0.1:0", CertFile: cert, KeyFile: key}, Handler{OnMessage: echo})
+		servers[name] = &tlsFixture{server: s, ca: ca, config: &tls.Config{RootCAs: ca.Pool(), ServerName: "127.0.0.1"}}
+		spoil(dir)
+	}
+	for name, x := range servers {
+		x.await("the log", func() bool {
+			_ = x.tlsConn(nil).Close()
+			return x.logs.FilterMessageSnippet("a changed certificate cannot be used").Len() > 0
 		})
+		c := x.dialTLS(nil)
+		c.send(protocol.OpText, name)
+		c.expect(name)
+		x.lines(1, "a changed certificate cannot be used")
 	}
 }
 
