@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"runtime/debug"
+	"syscall"
 
 	"go.uber.org/zap"
 
@@ -49,19 +50,16 @@ func (d *dialing) connect() (*line, error) {
 func (d *dialing) reach(ctx context.Context) (l *line, err error) {
 	t, nc := d.target, net.Conn(nil)
 	defer func() {
-		if v := recover(); v != nil {
-			d.e.log.Error("a function of a Dial panicked; its attempt has failed", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
-			l, err = nil, fmt.Errorf("%w: %v", errPanic, v)
-		}
 		if err != nil && nc != nil {
 			_ = nc.Close()
 		}
 	}()
+	defer d.recoverTo(&err)
 	proxy, err := d.proxy()
 	if err != nil {
 		return nil, err
 	}
-	dialer := net.Dialer{LocalAddr: d.LocalAddr, Control: d.Control, KeepAlive: -1} // the engine pings
+	dialer := net.Dialer{LocalAddr: d.LocalAddr, Control: d.control, KeepAlive: -1} // the engine pings
 	dialer.SetMultipathTCP(false)                                                   // like listeners: see loop.Listen
 	address := t.address
 	if proxy != nil {
@@ -79,6 +77,23 @@ func (d *dialing) reach(ctx context.Context) (l *line, err error) {
 		err = l.tls.Handshake(ctx)
 	}
 	return l, err
+}
+
+// recoverTo is deferred where functions of the program are called: a panic is an error.
+func (d *dialing) recoverTo(err *error) {
+	if v := recover(); v != nil {
+		d.e.log.Error("a function of a Dial panicked; its attempt has failed", zap.Any("panic", v), zap.ByteString("stack", debug.Stack()))
+		*err = fmt.Errorf("%w: %v", errPanic, v)
+	}
+}
+
+// control calls Dial.Control. A panic of it would leave the socket open.
+func (d *dialing) control(network, address string, c syscall.RawConn) (err error) {
+	if d.Control == nil {
+		return nil
+	}
+	defer d.recoverTo(&err)
+	return d.Control(network, address, c)
 }
 
 // proxy is the one of the next attempt; nil: none.

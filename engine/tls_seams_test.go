@@ -18,7 +18,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -924,10 +923,7 @@ func TestSeamDialPanics(t *testing.T) {
 			if e := one(t, failed, "the failure"); !strings.Contains(e.Error(), "on purpose") {
 				t.Errorf("%v", e)
 			}
-			x.await("all to be gone", func() bool {
-				runtime.GC() // package net leaves a socket behind whose Control panicked
-				return x.Stats().Connections == 0 && descriptors() <= before
-			})
+			x.await("all to be gone", func() bool { return x.Stats().Connections == 0 && descriptors() <= before })
 		})
 	}
 	x.lines(3, "a function of a Dial panicked")
