@@ -89,7 +89,7 @@ func (w *worker) relieve(excess int64) {
 // written.
 func (c *Conn) holds() int64 {
 	bytes := int64(c.out.queue.Holds())
-	if c.out.congested {
+	if c.flow.congested {
 		bytes += int64(c.out.queue.SharedBytes())
 	}
 	if c.extra != nil {

@@ -112,7 +112,7 @@ func (c *Conn) endSession(info *CloseError) {
 	c.enter(phaseEnding)
 	c.endTimers()
 	c.uncountTopics()
-	if !c.out.framed && !c.deciding() {
+	if !c.flow.framed && !c.deciding() {
 		c.ep.gate.Opened(&c.pass)
 	}
 	c.beginWait(c.ep.CloseTimeout)
@@ -200,14 +200,14 @@ func (c *Conn) tellBacklog() {
 		c.in.paused &^= pausedBacklog
 	}
 	switch {
-	case !c.out.backlogged && bytes > c.ep.SendBytesHigh:
-		c.out.backlogged = true
+	case !c.flow.backlogged && bytes > c.ep.SendBytesHigh:
+		c.flow.backlogged = true
 		if f := c.h.OnBackpressure; f != nil {
 			c.w.calling(onBackpressure, c)
 			c.guard(func() { f(c) })
 		}
-	case c.out.backlogged && bytes <= c.ep.SendBytesLow:
-		c.out.backlogged = false
+	case c.flow.backlogged && bytes <= c.ep.SendBytesLow:
+		c.flow.backlogged = false
 		if f := c.h.OnDrain; f != nil {
 			c.w.calling(onDrain, c)
 			c.guard(func() { f(c) })

@@ -28,13 +28,12 @@ type Conn struct {
 	tls   *sealed // nil without TLS
 	in    input
 	end   ending
-	live  liveness
 
 	origin origin
-	shown  shownHead
-	marked mark
+	flow   flow
 	pass   admit.Pass // its place among all connections, and its client; nothing while the http.Server or a dialing holds it
 
+	live  liveness
 	lists listed
 	ws    codec.Session // what codec is, of a WebSocket
 	sock  loop.Socket
@@ -178,7 +177,7 @@ func (c *Conn) LocalAddr() net.Addr { return c.who.local }
 // an idle connection keeps nothing of it. It is for that callback alone: on other
 // goroutines it is nil too.
 func (c *Conn) Request() *protocol.Request {
-	if !c.w.loop.On() || c.shown != requestHead {
+	if !c.w.loop.On() || c.in.shown != requestHead {
 		return nil
 	}
 	c.w.env.Shown = true

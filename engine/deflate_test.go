@@ -185,7 +185,7 @@ func TestDeflateInACongestedQueue(t *testing.T) {
 		if err := conn.Send(Message{Data: filler, Plain: true}); err != nil {
 			t.Fatal(err)
 		}
-		_ = conn.onLoop(func() { congested <- conn.out.congested })
+		_ = conn.onLoop(func() { congested <- conn.flow.congested })
 		if <-congested {
 			break
 		}

@@ -44,7 +44,7 @@ func TestEncodeMovesItsBuffer(t *testing.T) {
 			}
 			want = append(want, bytes.Repeat(data, 100)...)
 		}
-		for !c.out.congested {
+		for !c.flow.congested {
 			send(PolicyClose, 'f', 1000)
 			c.flush()
 		}

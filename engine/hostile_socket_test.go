@@ -25,7 +25,7 @@ func obeying(*siege) Handler {
 		case "go":
 			_ = c.Go(m, func(context.Context, Message) { <-c.Context().Done() })
 		case "flood":
-			for !c.out.congested {
+			for !c.flow.congested {
 				_ = c.SendBinary(chunk)
 			}
 		default:

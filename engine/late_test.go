@@ -184,7 +184,7 @@ func TestLateReader(t *testing.T) {
 	before, size := uint64(0), 0
 	x.onLoop(x.conn, func() {
 		before = x.conn.Stats().BytesOut
-		for !x.conn.out.congested || x.conn.out.queue.Bytes() < 1<<20 {
+		for !x.conn.flow.congested || x.conn.out.queue.Bytes() < 1<<20 {
 			if err := x.conn.SendBinary(make([]byte, 64<<10)); err != nil {
 				t.Error(err)
 				return

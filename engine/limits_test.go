@@ -125,7 +125,7 @@ func TestSecondLook(t *testing.T) {
 	_ = s.dial("/", nil)
 	c := <-conns
 	s.onLoop(c, func() {
-		c.live.state = pending
+		c.in.life = pending
 		c.live.pingedAt = uint32(c.w.now() - c.ep.PongTimeout.Milliseconds())
 		if c.lookForLife(); c.end.stream == streamCut {
 			t.Error("cut at the first look")

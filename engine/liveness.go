@@ -7,7 +7,6 @@ import (
 
 // liveness is what the engine knows of a peer that may have left without a word.
 type liveness struct {
-	state    lifeState
 	pingedAt uint32      // when the first ping without an answer went out, in milliseconds of the loop's clock
 	timer    wheel.Timer // what it is for follows from the phase; of an open connection the next look
 }
@@ -30,7 +29,7 @@ const (
 // PongTimeout ends between two of them, there is one more look then. While we do
 // not read, pings go out, for the proxies on the way, but nobody is cut.
 func (c *Conn) lookForLife() {
-	l := &c.live
+	l, life := &c.live, &c.in.life
 	due, now := l.timer.Due(), c.w.now()
 	half, patience := (c.ep.PingInterval / 2).Milliseconds(), c.ep.PongTimeout.Milliseconds()
 	next := due + half
@@ -39,30 +38,30 @@ func (c *Conn) lookForLife() {
 	}
 	paused := c.in.halted // a ping may pause reading for the rest of the turn
 	switch waited := int64(uint32(due) - l.pingedAt); {
-	case l.state == heard && waited == patience && patience%half > 0: // the look in between
+	case *life == heard && waited == patience && patience%half > 0: // the look in between
 		next = due + half - patience%half
-	case l.state == heard:
-		l.state = quiet
-	case l.state != quiet && waited >= patience && !paused:
+	case *life == heard:
+		*life = quiet
+	case *life != quiet && waited >= patience && !paused:
 		if !c.w.looksAgain(&l.timer) {
 			c.cut(ErrTimeout)
 		}
 		return
-	case l.state == pinged:
-		l.state = pending
+	case *life == pinged:
+		*life = pending
 	default:
 		err := c.send(outgoing{op: protocol.OpPing})
 		if c.end.phase.Load() != phaseOpen { // what was published before closed it: the timer is for that now
 			return
 		}
-		if l.state == quiet {
+		if *life == quiet {
 			l.pingedAt = uint32(now)
 		}
 		if err == nil {
-			l.state = pinged
+			*life = pinged
 		}
 	}
-	if (l.state == pinged || l.state == pending) && !paused {
+	if (*life == pinged || *life == pending) && !paused {
 		next = min(next, now+patience-int64(uint32(now)-l.pingedAt))
 	}
 	c.w.time.wheel.Arm(&l.timer, next)

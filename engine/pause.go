@@ -66,7 +66,7 @@ func (c *Conn) resume() {
 	r := c.needExtra()
 	c.in.halted = false
 	if c.w.now() > r.in.since {
-		c.live.state = heard // it may have answered meanwhile: its time begins anew
+		c.in.life = heard // it may have answered meanwhile: its time begins anew
 	}
 	c.sock.Resume()
 	if r.in.parked == nil {

@@ -22,7 +22,7 @@ func congest(t *testing.T, s *server, conns <-chan *Conn) (*client, *Conn, int) 
 	c := <-conns
 	filler := 0
 	s.onLoop(c, func() {
-		for !c.out.congested {
+		for !c.flow.congested {
 			if err := c.send(outgoing{op: protocol.OpBinary, policy: PolicyClose, data: make([]byte, 64<<10)}); err != nil {
 				t.Error(err)
 				return
@@ -156,7 +156,7 @@ func TestNotSentBytesMax(t *testing.T) {
 		}
 		c := <-conns
 		s.onLoop(c, func() {
-			for i := 0; !c.out.congested || i%100 != 0; i++ { // positions of player 7, of which only the latest matters
+			for i := 0; !c.flow.congested || i%100 != 0; i++ { // positions of player 7, of which only the latest matters
 				_ = c.Send(Message{Type: Text, Data: fmt.Appendf(nil, "%01000d", i), Policy: PolicyReplace, Key: "player 7"})
 				c.flush()
 			}

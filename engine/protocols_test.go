@@ -175,7 +175,7 @@ func told(conns chan *Conn) Handler {
 // were.
 func (s *server) fill(c *Conn) (n int) {
 	s.onLoop(c, func() {
-		for data := []byte(strings.Repeat("f", 64<<10)); !c.out.congested; n++ {
+		for data := []byte(strings.Repeat("f", 64<<10)); !c.flow.congested; n++ {
 			if err := c.send(outgoing{op: protocol.OpText, policy: PolicyClose, data: data}); err != nil {
 				s.t.Error(err)
 				return

@@ -19,6 +19,8 @@ type input struct {
 	second, controls uint32       // control frames in the running second
 	paused           pauseReasons // why nothing is to be read
 	halted           bool         // nothing is read
+	life             lifeState    // see lookForLife
+	shown            shownHead    // what callbacks may read of the opening handshake
 }
 
 // extraInput is what few connections have beside it.
@@ -98,7 +100,7 @@ func (c *Conn) start() {
 
 func (c *Conn) arrived(b []byte) {
 	c.noteRead(len(b))
-	c.live.state = heard
+	c.in.life = heard
 	if c.ep.BytesPerSecond < limit.Unbounded {
 		c.spend(0, len(b))
 	}
@@ -219,11 +221,11 @@ func (c *Conn) open() {
 	if c.origin == dialled {
 		c.who.subprotocol = unique.Make(c.w.env.Response.Fields.Get("Sec-WebSocket-Protocol"))
 		c.dial.succeeded(c)
-		c.shown = responseHead
-		defer func() { c.shown = noHead }() // also if OnOpen panics
+		c.in.shown = responseHead
+		defer func() { c.in.shown = noHead }() // also if OnOpen panics
 	}
 	c.enter(phaseOpen)
-	c.end.opened, c.out.framed = true, true
+	c.end.opened, c.flow.framed = true, true
 	c.ep.gate.Opened(&c.pass)
 	c.limitLife()
 	c.lookForTraffic()

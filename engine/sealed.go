@@ -44,7 +44,7 @@ func (c *Conn) unseal(b []byte) {
 		c.ignore(len(b))
 		return
 	}
-	c.live.state = heard
+	c.in.life = heard
 	c.tls.Feed(b)
 	c.openRecords()
 }
@@ -105,7 +105,7 @@ func (c *Conn) keepSealed(b []byte) {
 		t.rest = buffers.Get(len(b))
 	}
 	t.rest = append(buffers.Grow(t.rest, len(b)), b...)
-	c.out.congested = true
+	c.flow.congested = true
 	if c.w.mark(c); len(t.rest)-t.sent > keptBytesMax {
 		c.cut(errKeyUpdates)
 	}

@@ -86,7 +86,7 @@ func (c *Conn) notTaken(op protocol.Opcode, err error) {
 // corking reports whether the caller answers c in the midst of its own batch,
 // which is when most messages are sent.
 func (c *Conn) corking() bool {
-	return c.end.phase.Load() == phaseOpen && c.w.loop.On() && c.w.batch.conn == c && !c.out.congested && c.w.fans.len() == 0
+	return c.end.phase.Load() == phaseOpen && c.w.loop.On() && c.w.batch.conn == c && !c.flow.congested && c.w.fans.len() == 0
 }
 
 // cork encodes a message behind what answers the batch already.
@@ -120,7 +120,7 @@ func (c *Conn) sendNow(m outgoing) error {
 		return ErrClosed
 	}
 	w := c.w
-	if c.out.congested && !m.op.Control() {
+	if c.flow.congested && !m.op.Control() {
 		done, err := c.sendCongested(m)
 		if done {
 			return err

@@ -11,7 +11,7 @@ func (c *Conn) sendShared(b *broadcast, many bool) error {
 	if !c.ep.shares { // such as dialled: what others share is not masked (RFC 6455 §5.1)
 		return c.sendNow(b.m)
 	}
-	if c.out.congested {
+	if c.flow.congested {
 		if done, err := c.sendCongested(b.m); done {
 			return err
 		}

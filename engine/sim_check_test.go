@@ -80,7 +80,7 @@ func (s *sim) checkGate() {
 		if c.d != nil {
 			continue
 		}
-		aborted := c.c.end.phase.Load() == phaseClosing && !c.c.out.framed && c.c.marked == markedLater
+		aborted := c.c.end.phase.Load() == phaseClosing && !c.c.flow.framed && c.c.flow.marked == markedLater
 		if c.c.end.phase.Load() == phaseOpening || c.c.deciding() || aborted {
 			half++
 		}
@@ -109,7 +109,7 @@ func (c *simConn) check(inInbox int64) {
 	if phase < phaseEnding {
 		c.closingAt = max(c.closingAt, -1)
 	}
-	later := cc.marked == markedLater // the loop has yet to attend to it
+	later := cc.flow.marked == markedLater // the loop has yet to attend to it
 	if later && !c.l.awake {
 		s.failf("%v: waits for a turn that does not come", c)
 	}
@@ -151,10 +151,10 @@ func (c *simConn) check(inInbox int64) {
 	if cc.in.halted != wanted && !later {
 		s.failf("%v: halted %v in phase %d, for the reasons %b", c, cc.in.halted, phase, cc.in.paused)
 	}
-	if phase == phaseOpen && !later && cc.out.backlogged != (queued > s.e.set.SendBytesLow && (cc.out.backlogged || queued > s.e.set.SendBytesHigh)) {
-		s.failf("%v: OnBackpressure or OnDrain is missing: above %v with %d", c, cc.out.backlogged, queued)
+	if phase == phaseOpen && !later && cc.flow.backlogged != (queued > s.e.set.SendBytesLow && (cc.flow.backlogged || queued > s.e.set.SendBytesHigh)) {
+		s.failf("%v: OnBackpressure or OnDrain is missing: above %v with %d", c, cc.flow.backlogged, queued)
 	}
-	if phase == phaseOpen && cc.out.congested && queued > s.e.set.SendBytesHigh && !cc.in.halted && !s.cfg.noPause && !later {
+	if phase == phaseOpen && cc.flow.congested && queued > s.e.set.SendBytesHigh && !cc.in.halted && !s.cfg.noPause && !later {
 		s.failf("%v: reads on with %d bytes waiting", c, queued)
 	}
 	if again := cc.live.timer.Again(); again != k.looks {
@@ -164,8 +164,8 @@ func (c *simConn) check(inInbox int64) {
 		s.failf("%v: no timer runs in phase %d", c, phase)
 	}
 	if r := cc.extra; r != nil {
-		if r.watch.stall.Armed() != cc.out.congested && !later {
-			s.failf("%v: congested %v, but the stall timer %v", c, cc.out.congested, r.watch.stall.Armed())
+		if r.watch.stall.Armed() != cc.flow.congested && !later {
+			s.failf("%v: congested %v, but the stall timer %v", c, cc.flow.congested, r.watch.stall.Armed())
 		}
 		if n := c.parked(); n > 2*loop.ReadBytesMax || cc.deciding() && n > earlyBytesMax {
 			s.failf("%v: %d bytes are parked", c, n)
@@ -187,7 +187,7 @@ func (c *simConn) checkQueue() int {
 	s, k, cc := c.s, c.sock, c.c
 	bytes := cc.out.queue.Bytes()
 	if !cc.unsent() {
-		if k.progressAt = s.now; cc.out.congested {
+		if k.progressAt = s.now; cc.flow.congested {
 			s.failf("%v: congested without a queue", c)
 		}
 		return 0
@@ -195,8 +195,8 @@ func (c *simConn) checkQueue() int {
 	if err := cc.out.queue.Audit(); err != nil {
 		s.failf("%v: %v", c, err)
 	}
-	if write, _ := k.l.Awaited(&cc.sock); (!cc.out.congested || !write) && cc.marked != markedLater {
-		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.out.congested, write)
+	if write, _ := k.l.Awaited(&cc.sock); (!cc.flow.congested || !write) && cc.flow.marked != markedLater {
+		s.failf("%v: %d bytes wait, congested %v, watched %v", c, bytes, cc.flow.congested, write)
 	}
 	if bytes > s.e.set.SendBytesMax+corkBytesMax+2*(s.cfg.bytesMax+200) { // one above the bound, one above the cork's
 		s.failf("%v: the queue holds %d bytes, its bound is %d", c, bytes, s.e.set.SendBytesMax)
@@ -262,7 +262,7 @@ func (c *simConn) checkOpen() {
 			c, len(p.sent), len(p.pings), len(p.pongs), p.seen, p.pinged, p.heard, p.ponged)
 	case p.delivered != st.MessagesOut:
 		s.failf("%v: %d messages arrived of %d", c, p.delivered, st.MessagesOut)
-	case cc.unsent() || cc.in.halted || cc.out.backlogged || cc.out.queued.Load() != 0 || cc.working() || cc.deciding() || cc.extra != nil && cc.extra.in.parked != nil:
+	case cc.unsent() || cc.in.halted || cc.flow.backlogged || cc.out.queued.Load() != 0 || cc.working() || cc.deciding() || cc.extra != nil && cc.extra.in.parked != nil:
 		s.failf("%v: something is left at rest", c)
 	}
 	c.checkCounts()

@@ -125,7 +125,7 @@ func (s *sim) outlive() {
 			return
 		case next == deadline:
 			c := s.live()[0]
-			s.failf("some connections never end, %v among them: in phase %d, paused for %b, congested %v", c, c.c.end.phase.Load(), c.c.in.paused, c.c.out.congested)
+			s.failf("some connections never end, %v among them: in phase %d, paused for %b, congested %v", c, c.c.end.phase.Load(), c.c.in.paused, c.c.flow.congested)
 		}
 		s.advance(max(next-s.now, 0))
 	}

@@ -249,7 +249,7 @@ func (s *sim) called(cc *Conn, callback string) *simConn {
 		s.failf("%v: %s after OnClose", c, callback)
 	case (c.aborted || c.closedNow) && callback != "OnClose":
 		s.failf("%v: %s after Abort or CloseNow", c, callback)
-	case callback != "OnClose" && cc.tls != nil && cc.tls.rest != nil && !cc.out.congested:
+	case callback != "OnClose" && cc.tls != nil && cc.tls.rest != nil && !cc.flow.congested:
 		s.failf("%v: %s, and ciphertext waits without congestion", c, callback)
 	case c.deciding:
 		s.failf("%v: %s before the handshake was decided", c, callback)

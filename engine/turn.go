@@ -117,8 +117,8 @@ const (
 // mark puts c on the list of connections to be attended to at the end of the
 // turn: to write what was queued, to close what is over.
 func (w *worker) mark(c *Conn) {
-	if c.marked == unmarked {
-		c.marked = markedDirty
+	if c.flow.marked == unmarked {
+		c.flow.marked = markedDirty
 		w.turn.dirty = append(w.turn.dirty, c)
 	}
 }
@@ -126,8 +126,8 @@ func (w *worker) mark(c *Conn) {
 // markLater is mark for one of many: a fan-out must not hold up the loop, and
 // what else is sent to c before its turn comes leaves in the same write.
 func (w *worker) markLater(c *Conn) {
-	if c.marked == unmarked {
-		c.marked = markedLater
+	if c.flow.marked == unmarked {
+		c.flow.marked = markedLater
 		w.turn.later.push(c)
 	}
 }
@@ -152,7 +152,7 @@ func (w *worker) attendDirty() {
 	for i := 0; i < len(w.turn.dirty); i++ {
 		c := w.turn.dirty[i]
 		w.turn.dirty[i] = nil
-		c.marked = unmarked
+		c.flow.marked = unmarked
 		if enough {
 			w.markLater(c)
 			continue
@@ -167,7 +167,7 @@ func (w *worker) attendDirty() {
 func (w *worker) attendLater() {
 	for n := w.turn.later.len(); n > 0; n-- {
 		c := w.turn.later.pop()
-		c.marked = unmarked
+		c.flow.marked = unmarked
 		c.in.paused &^= pausedTurn
 		c.attend()
 		if w.called(); w.enough() {

@@ -14,11 +14,16 @@ const (
 
 // output is the state of what a connection writes.
 type output struct {
-	queue      outq.Queue   // what waits to be written
-	queued     atomic.Int64 // bytes in the inbox and in queue
-	congested  bool         // the kernel did not take all: the socket is watched
-	backlogged bool         // OnBackpressure was called, OnDrain not yet
-	framed     bool         // the opening handshake is over: from now on only frames are written
+	queue  outq.Queue   // what waits to be written
+	queued atomic.Int64 // bytes in the inbox and in queue
+}
+
+// flow is how far the output of a connection is from its peer.
+type flow struct {
+	congested  bool // the kernel did not take all: the socket is watched
+	backlogged bool // OnBackpressure was called, OnDrain not yet
+	framed     bool // the opening handshake is over: from now on only frames are written
+	marked     mark // the list of connections to be attended to that it is on
 }
 
 // uncork writes the cork of the connection at hand; what the kernel does not
@@ -35,12 +40,12 @@ func (c *Conn) uncork() {
 	messages, head := w.batch.sent, w.batch.head
 	w.batch.sent, w.batch.head = 0, 0
 	c.noteSent(messages)
-	if !c.out.framed { // an HTTP answer
+	if !c.flow.framed { // an HTTP answer
 		head = len(out)
 	}
-	if c.end.stream != streamCut && (c.out.congested || !c.out.queue.Empty()) {
+	if c.end.stream != streamCut && (c.flow.congested || !c.out.queue.Empty()) {
 		c.enqueueRemainder(out, head, 0, messages)
-		if !c.out.congested && c.end.stream != streamCut { // a fan-out that waits for its turn leaves with it
+		if !c.flow.congested && c.end.stream != streamCut { // a fan-out that waits for its turn leaves with it
 			c.flush()
 		}
 		return
@@ -60,7 +65,7 @@ func (c *Conn) uncork() {
 	case n == len(out):
 		c.noteWritten(n, messages)
 	default:
-		c.out.congested = true
+		c.flow.congested = true
 		c.enqueueRemainder(out, head, n, messages)
 	}
 }
@@ -100,10 +105,10 @@ func (c *Conn) enqueueFrames(b []byte) {
 func (c *Conn) grew(before int) {
 	c.recount(before)
 	c.w.mark(c)
-	if c.out.queue.Bytes() >= min(corkBytesMax, c.ep.SendBytesMax) && !c.out.congested && c.end.stream != streamCut {
+	if c.out.queue.Bytes() >= min(corkBytesMax, c.ep.SendBytesMax) && !c.flow.congested && c.end.stream != streamCut {
 		c.flush()
 	}
-	if c.out.congested || !c.out.queue.Alone() {
+	if c.flow.congested || !c.out.queue.Alone() {
 		c.pushBack()
 	}
 }
@@ -122,7 +127,7 @@ func (c *Conn) recount(before int) { c.out.queued.Add(int64(c.out.queue.Bytes() 
 // flush writes what is queued until the kernel is full, then has the socket
 // watched.
 func (c *Conn) flush() {
-	if c.out.congested && c.sock.AwaitsWritable() {
+	if c.flow.congested && c.sock.AwaitsWritable() {
 		return
 	}
 	w := c.w
@@ -138,7 +143,7 @@ func (c *Conn) flush() {
 			c.noteWritten(n, c.out.queue.Wrote(&w.out, n))
 			c.recount(before)
 		}
-		if c.out.congested = n < total || c.tls != nil && c.tls.rest != nil; c.out.congested && err == nil {
+		if c.flow.congested = n < total || c.tls != nil && c.tls.rest != nil; c.flow.congested && err == nil {
 			err = c.sock.Watch()
 		}
 		if err != nil {
@@ -148,7 +153,7 @@ func (c *Conn) flush() {
 		if sent > 0 && c.end.phase.Load() >= phaseClosing {
 			c.beginWait(c.ep.CloseTimeout) // the close frame has only now come so far
 		}
-		if c.out.congested {
+		if c.flow.congested {
 			c.stall(sent > 0)
 			c.pushBack()
 			return
@@ -159,7 +164,7 @@ func (c *Conn) flush() {
 
 // decongest ends the watch over the socket: nothing waits any more.
 func (c *Conn) decongest() {
-	c.out.congested = false
+	c.flow.congested = false
 	if c.extra != nil {
 		c.w.time.wheel.Stop(&c.extra.watch.stall)
 	}
