@@ -17,6 +17,7 @@ type conn struct {
 	full  bool // the socket took no more: watched for writing
 	key   uint8
 	group int32 // in fan-outs
+	tls   *sealed
 
 	// What is sent: script.bytes[outAt:outEnd] waits to be written; next is the
 	// frame that begins at outEnd.
@@ -42,6 +43,7 @@ type state uint8
 const (
 	closed     state = iota
 	connecting       // the request waits until the socket is writable
+	shaking          // hands are shaken, of TLS
 	asking           // the request is sent
 	open
 )
@@ -63,11 +65,10 @@ func (c *conn) enqueue(n int) {
 // flush writes what waits.
 func (l *load) flush(i int) error {
 	c := &l.conns[i]
-	for c.outAt < c.outEnd {
-		n, errno := write(c.fd, c.script.bytes[c.outAt:c.outEnd])
+	for c.outAt < c.outEnd || c.tls != nil && len(c.tls.out) > 0 {
+		n, errno := l.writeSome(c)
 		switch errno {
 		case 0:
-			c.outAt += n
 			l.bytesOut += uint64(n)
 			continue
 		case syscall.EINTR:
@@ -88,12 +89,24 @@ func (l *load) flush(i int) error {
 	return l.p.watch(opMod, c.fd, i, syscall.EPOLLIN)
 }
 
+// writeSome writes as much as the socket takes.
+func (l *load) writeSome(c *conn) (n int, errno syscall.Errno) {
+	if c.tls != nil {
+		return l.writeSealed(c)
+	}
+	n, errno = write(c.fd, c.script.bytes[c.outAt:c.outEnd])
+	if errno == 0 {
+		c.outAt += n
+	}
+	return n, errno
+}
+
 // feed takes what was read and returns how many messages it ends.
 func (l *load) feed(i int, b []byte) (ended int, err error) {
 	c := &l.conns[i]
 	for len(b) > 0 {
 		if c.off == 0 {
-			if n := l.control(c, b); n > 0 {
+			if n := l.control(i, b); n > 0 {
 				b = b[n:]
 				continue
 			}
@@ -200,7 +213,8 @@ func (l *load) inflated(b []byte, got uint64) error {
 
 // control takes a ping at the start of b and answers it. It returns its length,
 // 0 if there is none. (Servers ping who is silent, as listeners to a broadcast are.)
-func (l *load) control(c *conn, b []byte) int {
+func (l *load) control(i int, b []byte) int {
+	c := &l.conns[i]
 	const ping = 0x80 | byte(protocol.OpPing)
 	if b[0] != ping || l.o.mode == "raw" || len(b) < 2 || b[1] > 125 || len(b) < 2+int(b[1]) {
 		return 0
@@ -208,7 +222,12 @@ func (l *load) control(c *conn, b []byte) int {
 	n := 2 + int(b[1])
 	h := protocol.Header{Fin: true, Opcode: protocol.OpPong, Masked: true, Length: int64(b[1])}
 	pong := append(protocol.AppendHeader(nil, h), b[2:n]...) // a key of zeros changes nothing
-	if c.outAt == c.outEnd {                                 // otherwise the server hears of us anyway
+	switch {
+	case c.outAt < c.outEnd: // the server hears of us anyway
+	case c.tls != nil:
+		_, _ = c.tls.conn.Write(pong)
+		_ = l.flush(i)
+	default:
 		_, _ = write(c.fd, pong)
 	}
 	return n

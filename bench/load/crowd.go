@@ -19,8 +19,7 @@ func (l *load) handshakes() error {
 		if err := l.latency.RecordValue(l.now() - c.markAt); err != nil {
 			return err
 		}
-		reset(c.fd)
-		c.state = closed
+		c.reset()
 		if !stopped {
 			l.again = append(l.again, i)
 		}

@@ -178,7 +178,7 @@ func (f *fanOut) probe(round int) (missing int, err error) {
 		last = f.now()
 		c := &f.conns[i]
 		for len(b) > 0 {
-			if n := f.control(c, b); n > 0 {
+			if n := f.control(i, b); n > 0 {
 				b = b[n:]
 				continue
 			}

@@ -24,6 +24,8 @@ type load struct {
 	p        *poller
 	conns    []conn
 	in       []byte // what was just read
+	unsealed []byte // its plaintext
+	sealing  []byte // what is about to be written, as ciphertext
 	requests []request
 	began    time.Time
 	r        report.Load
@@ -56,6 +58,8 @@ type load struct {
 	onRead func(i int, b []byte) error // in place of all verification, if set
 }
 
+const readBytes = 256 << 10 // at once
+
 func newLoad(o options) (*load, error) {
 	addr, err := net.ResolveTCPAddr("tcp4", o.addr)
 	if err != nil {
@@ -69,7 +73,7 @@ func newLoad(o options) (*load, error) {
 		o: o, p: p,
 		to:      &syscall.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())},
 		conns:   make([]conn, o.conns),
-		in:      make([]byte, 256<<10),
+		in:      make([]byte, readBytes),
 		began:   time.Now(),
 		latency: hdrhistogram.New(1, 300e9, 3),
 		inflate: o.mode == "deflate" || o.mode == "takeover",
@@ -78,6 +82,9 @@ func newLoad(o options) (*load, error) {
 		onEnd:   func(int, int) error { return nil },
 		onTurn:  func() error { return nil },
 		r:       report.Load{Mode: o.mode, Connections: o.conns, InFlight: o.inFlight, Size: o.size},
+	}
+	if o.tls {
+		l.unsealed = make([]byte, readBytes+recordBytes)
 	}
 	l.flateReader = flate.NewReader(&l.tail)
 	l.flate = l.flateReader.(flate.Resetter)
@@ -152,9 +159,9 @@ func (l *load) event(i int, events uint32) error {
 	switch {
 	case errno == syscall.EAGAIN || errno == syscall.EINTR:
 		return nil
-	case errno != 0 && c.state == asking:
+	case errno != 0 && c.state != open:
 		return l.refused(i, fmt.Errorf("read: %w", errno))
-	case n == 0 && c.state == asking:
+	case n == 0 && c.state != open:
 		return l.refused(i, fmt.Errorf("the server closed: %.200q", c.acc))
 	case errno != 0:
 		return fmt.Errorf("connection %d, after %d of %d replies: read: %w", i, c.got, c.sent, errno)
@@ -162,6 +169,9 @@ func (l *load) event(i int, events uint32) error {
 		return fmt.Errorf("connection %d, after %d of %d replies: the server closed", i, c.got, c.sent)
 	}
 	l.bytesIn += uint64(n)
+	if c.tls != nil {
+		return l.unseal(i, l.in[:n])
+	}
 	return l.received(i, l.in[:n])
 }
 

@@ -61,6 +61,9 @@ func (l *load) begin(i int) error {
 	}
 	acc := c.acc[:0]
 	*c = conn{fd: fd, state: connecting, key: uint8(l.begun % variants), group: c.group, script: c.script, acc: acc}
+	if l.o.tls {
+		c.tls = newSealed()
+	}
 	return l.ask(i, opAdd)
 }
 
@@ -74,9 +77,15 @@ func (l *load) ask(i, op int) error {
 		return l.p.watch(op, c.fd, i, syscall.EPOLLIN)
 	}
 	head := l.requests[c.key].head
+	if c.tls != nil {
+		if !c.tls.shaken {
+			return l.shake(i, op)
+		}
+		head = l.seal(c, head)
+	}
 	n, errno := write(c.fd, head)
 	switch {
-	case errno == syscall.EAGAIN || errno == syscall.ENOTCONN:
+	case c.tls == nil && (errno == syscall.EAGAIN || errno == syscall.ENOTCONN):
 		return l.p.watch(op, c.fd, i, syscall.EPOLLOUT)
 	case errno != 0:
 		return l.refused(i, fmt.Errorf("write: %w", errno))
@@ -96,8 +105,7 @@ func (l *load) refused(i int, err error) error {
 	}
 	l.retries++
 	l.again = append(l.again, i)
-	reset(l.conns[i].fd)
-	l.conns[i].state = closed
+	l.conns[i].reset()
 	return nil
 }
 
@@ -198,8 +206,16 @@ func (l *load) openAll(atOnce int) error {
 func (l *load) resetAll() {
 	for i := range l.conns {
 		if l.conns[i].state != closed {
-			reset(l.conns[i].fd)
-			l.conns[i].state = closed
+			l.conns[i].reset()
 		}
 	}
+}
+
+// reset closes the connection with RST.
+func (c *conn) reset() {
+	if c.tls != nil {
+		c.tls.stop()
+	}
+	reset(c.fd)
+	c.state = closed
 }

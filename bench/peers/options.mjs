@@ -15,6 +15,8 @@ export function options(name, dir, modules, extra) {
       mode: {type: 'string', default: 'echo'},
       deflate: {type: 'boolean', default: false},
       'no-takeover': {type: 'boolean', default: false}, // what the client offers decides
+      cert: {type: 'string'}, // PEM files, for TLS
+      key: {type: 'string'},
       version: {type: 'boolean', default: false},
     },
   })

@@ -136,6 +136,9 @@ func measure(ctx context.Context, o options, results *report.Results) error {
 	if err := build(dir, peers); err != nil {
 		return err
 	}
+	if err := certify(dir); err != nil {
+		return err
+	}
 	results.Began = time.Now()
 	results.Command = command()
 	results.Machine = machine(o)

@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"github.com/sockmill/sockmill/bench/internal/report"
@@ -14,6 +15,7 @@ type scenario struct {
 	name, title string
 	mode        string // of the servers
 	deflate     bool
+	tls         bool
 	only        []string // the peers that can do it; nil: all
 	load        []string // arguments of the generator
 	floors      bool     // the floors can do it
@@ -53,9 +55,10 @@ func usedBytes(l *report.Load) float64 {
 	return float64(l.RSSAfter-l.RSSBefore) / float64(max(1, l.Connections))
 }
 
-// These two are measured in their own ways, see measure.go.
+// These are measured in their own ways, see measure.go.
 const (
 	idleName    = "idle"
+	wssIdleName = "wss-idle"
 	pollingName = "polling"
 )
 
@@ -105,6 +108,26 @@ var allScenarios = []scenario{
 		name: idleName, title: "15,000 idle connections", mode: "echo",
 		load: args("idle", 15000, 1, 128), figure: idleMemory,
 	},
+	{
+		name: "wss-echo-1000x1", title: "over TLS: echo 128 B, 1,000 connections, 1 in flight", mode: "echo", tls: true, only: tlsPeers,
+		load: tlsArgs("echo", 1000, 1, 128), figure: perMessage,
+	},
+	{
+		name: "wss-echo-100x32", title: "over TLS: echo 128 B, 100 connections, 32 in flight", mode: "echo", tls: true, only: tlsPeers,
+		load: tlsArgs("echo", 100, 32, 128), figure: perMessage,
+	},
+	{
+		name: "wss-echo-16k", title: "over TLS: echo 16 KiB, 100 connections, 4 in flight", mode: "echo", tls: true, only: tlsPeers,
+		load: tlsArgs("echo", 100, 4, 16<<10), figure: perMessage,
+	},
+	{
+		name: "wss-handshake", title: "over TLS: full handshakes of TLS and WebSocket, and reset, 64 connections at a time", mode: "echo",
+		tls: true, only: tlsPeers, load: tlsArgs("handshake", 64, 1, 128), figure: perHandshake,
+	},
+	{
+		name: wssIdleName, title: "over TLS: 10,000 idle connections", mode: "echo", tls: true, only: tlsPeers,
+		load: tlsArgs("idle", 10000, 1, 128), figure: idleMemory,
+	},
 	{name: pollingName, title: "a chat by polling, by long polling, and by WebSocket"},
 }
 
@@ -112,19 +135,29 @@ func args(mode string, conns, inFlight, size int) []string {
 	return []string{"-mode", mode, "-conns", fmt.Sprint(conns), "-inflight", fmt.Sprint(inFlight), "-size", fmt.Sprint(size)}
 }
 
+func tlsArgs(mode string, conns, inFlight, size int) []string {
+	return append(args(mode, conns, inFlight, size), "-tls")
+}
+
+// tlsPeers are those that are measured over TLS, too.
+var tlsPeers = []string{ours, "bun", "gws", "gorilla", "coder"}
+
 // can reports whether a peer takes part.
 func (s *scenario) can(p peer) bool {
 	return (s.floors || !p.floor) && (s.only == nil || slices.Contains(s.only, p.name))
 }
 
-// serverArgs are the arguments of the server.
-func (s *scenario) serverArgs() []string {
+// serverArgs are the arguments of the server. The certificate is in dir.
+func (s *scenario) serverArgs(dir string) []string {
 	a := []string{"-mode", s.mode}
 	if s.deflate {
 		a = append(a, "-deflate")
 		if s.name == "deflate" {
 			a = append(a, "-no-takeover")
 		}
+	}
+	if s.tls {
+		a = append(a, "-cert", filepath.Join(dir, certFile), "-key", filepath.Join(dir, keyFile))
 	}
 	return a
 }

@@ -37,6 +37,7 @@ const handlers = {
 const server = Bun.serve({
   hostname: o.hostname,
   port: o.port,
+  tls: o.cert && {cert: Bun.file(o.cert), key: Bun.file(o.key)},
   fetch(request, server) {
     if (!server.upgrade(request)) return new Response('WebSocket, please', {status: 426})
   },

@@ -23,23 +23,28 @@ func main() {
 	mode := flag.String("mode", peer.Echo, "echo, broadcast or topics")
 	deflate := flag.Bool("deflate", false, "compress messages for clients that offer it")
 	alone := flag.Bool("no-takeover", false, "compress each message by itself")
+	cert := flag.String("cert", "", "PEM file of the certificate; then TLS is spoken, which needs -key, too")
+	key := flag.String("key", "", "PEM file of its key")
 	version := flag.Bool("version", false, "print the library and its version")
 	flag.Parse()
 	if *version {
 		fmt.Println("sockmill github.com/sockmill/sockmill", revision())
 		return
 	}
-	if err := run(*listen, *mode, *deflate, *alone); err != nil {
+	if err := run(*listen, *mode, *deflate, *alone, *cert, *key); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(listen, mode string, deflate, alone bool) (err error) {
+func run(listen, mode string, deflate, alone bool, cert, key string) (err error) {
 	cfg := engine.Config{
 		Addr:    "ws://" + listen,
 		Deflate: engine.DeflateOff,
 		Logger:  zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel))),
+	}
+	if cert != "" {
+		cfg.Addr, cfg.CertFile, cfg.KeyFile = "wss://"+listen, cert, key
 	}
 	switch {
 	case deflate && alone:

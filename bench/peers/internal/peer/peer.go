@@ -5,6 +5,7 @@ package peer
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"net"
@@ -35,6 +36,8 @@ type Options struct {
 	Mode    string
 	Deflate bool
 	Alone   bool // no context takeover
+
+	cert, key string // PEM files, for TLS
 }
 
 // Main reads the command line and has serve serve l until SIGINT or SIGTERM ends
@@ -46,6 +49,8 @@ func Main(module string, serve func(o Options, l net.Listener) error) {
 	flag.StringVar(&o.Mode, "mode", Echo, "echo, broadcast or topics")
 	flag.BoolVar(&o.Deflate, "deflate", false, "compress messages for clients that offer it")
 	flag.BoolVar(&o.Alone, "no-takeover", false, "compress each message by itself")
+	flag.StringVar(&o.cert, "cert", "", "PEM file of the certificate; then TLS is spoken, which needs -key, too")
+	flag.StringVar(&o.key, "key", "", "PEM file of its key")
 	version := flag.Bool("version", false, "print the library and its version")
 	flag.Parse()
 	if *version {
@@ -71,6 +76,13 @@ func run(o Options, listen string, serve func(Options, net.Listener) error) erro
 	l, err := lc.Listen(context.Background(), "tcp", listen)
 	if err != nil {
 		return err
+	}
+	if o.cert != "" {
+		pair, err := tls.LoadX509KeyPair(o.cert, o.key)
+		if err != nil {
+			return err
+		}
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{"http/1.1"}})
 	}
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, os.Interrupt, syscall.SIGTERM)
