@@ -6,11 +6,13 @@ import (
 	"bufio"
 	"bytes"
 	"compress/flate"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sockmill/sockmill/protocol"
@@ -18,7 +20,9 @@ import (
 
 // server is an honest server of all modes, but for what a test has it change.
 type server struct {
-	mode string
+	mode  string
+	tls   *tls.Config
+	pongs atomic.Int32
 
 	// answer changes the head that answers a handshake.
 	answer func(head []byte) []byte
@@ -46,6 +50,9 @@ func (s *server) start(t *testing.T) string {
 		_ = l.Close()
 		running.Wait()
 	})
+	if s.tls != nil {
+		l = tls.NewListener(l, s.tls)
+	}
 	s.topics = map[string][]net.Conn{}
 	running.Go(func() {
 		for {
@@ -98,7 +105,7 @@ func (s *server) serve(c net.Conn) {
 	var said, heard []byte // the histories of takeover
 	for err == nil {
 		var payload []byte
-		payload, err = receive(in)
+		payload, err = s.receive(in)
 		switch {
 		case err != nil:
 			return
@@ -190,8 +197,8 @@ func (s *server) send(c net.Conn, frame []byte) bool {
 	return err == nil
 }
 
-// receive reads one frame of a client.
-func receive(in *bufio.Reader) ([]byte, error) {
+// receive reads one message of a client.
+func (s *server) receive(in *bufio.Reader) ([]byte, error) {
 	var b []byte
 	for {
 		h, n, err := protocol.ParseHeader(b)
@@ -205,6 +212,11 @@ func receive(in *bufio.Reader) ([]byte, error) {
 			payload := make([]byte, h.Length)
 			_, err := io.ReadFull(in, payload)
 			protocol.Mask(payload, h.Key, 0)
+			if h.Opcode == protocol.OpPong && err == nil && string(payload) == "hi" {
+				s.pongs.Add(1)
+				b = nil
+				continue
+			}
 			return payload, err
 		}
 		next, err := in.ReadByte()
