@@ -29,6 +29,12 @@ func dial(t *testing.T, addr string, deflate *codec.Deflate) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return upgrade(t, nc, addr, deflate)
+}
+
+// upgrade opens a WebSocket on a connection.
+func upgrade(t *testing.T, nc net.Conn, addr string, deflate *codec.Deflate) *client {
+	t.Helper()
 	t.Cleanup(func() { _ = nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(20 * time.Second)) // a failure, not a hang
 	c := &client{t: t, nc: nc, s: codec.NewSession(&codec.Options{

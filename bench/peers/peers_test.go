@@ -1,10 +1,17 @@
 package peers
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/sockmill/sockmill/codec"
+	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/protocol"
 )
 
@@ -17,6 +24,44 @@ var deflate = &codec.Deflate{
 func TestEcho(t *testing.T) {
 	each(t, func(t *testing.T, name string) {
 		echo(t, name, false, dial(t, start(t, name), nil))
+	})
+}
+
+// Those that are measured over TLS speak version 1.3 with the certificate that they
+// are given, and ALPN, but for Bun, has http/1.1.
+func TestEchoTLS(t *testing.T) {
+	pair, err := engine.SelfSigned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := t.TempDir()
+	file := func(name, kind string, b []byte) string {
+		path := filepath.Join(files, name)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	certFile, keyFile := file("cert.pem", "CERTIFICATE", pair.Certificate[0]), file("key.pem", "PRIVATE KEY", key)
+	roots := x509.NewCertPool()
+	roots.AddCert(pair.Leaf)
+	each(t, func(t *testing.T, name string) {
+		if !slices.Contains([]string{"sockmill", "bun", "gws", "gorilla", "coder"}, name) {
+			return
+		}
+		addr := start(t, name, "-cert", certFile, "-key", keyFile)
+		nc, err := tls.Dial("tcp", addr, &tls.Config{RootCAs: roots, ServerName: "localhost", NextProtos: []string{"http/1.1"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := nc.ConnectionState(); s.Version != tls.VersionTLS13 || s.NegotiatedProtocol != "http/1.1" && name != "bun" {
+			t.Errorf("%s, %q", tls.VersionName(s.Version), s.NegotiatedProtocol)
+		}
+		echo(t, name, false, upgrade(t, nc, addr, nil))
 	})
 }
 

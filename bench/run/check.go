@@ -43,6 +43,11 @@ var bounds = []bound{
 	{scenario: idleName, most: 1.25, what: "RSS after traffic to before", of: func(l *report.Load) float64 {
 		return usedBytes(l) / idleBytes(l)
 	}},
+	{scenario: "wss-echo-1000x1", against: "gorilla", most: 0.70},
+	{scenario: "wss-echo-100x32", against: "gorilla", most: 0.20},
+	{scenario: "wss-echo-16k", against: "gorilla", most: 0.85},
+	{scenario: "wss-handshake", against: "gorilla", most: 1.05},
+	{scenario: wssIdleName, most: 8 << 10, of: idleBytes, what: "bytes of RSS"},
 }
 
 // judge compares a run with the bounds and returns a table, and whether none

@@ -72,19 +72,22 @@ func TestPairedRatio(t *testing.T) {
 func TestJudge(t *testing.T) {
 	fill := func(deflate float64) *report.Results {
 		r := &report.Results{Absent: map[string]string{"bun": "no npm"}}
-		for _, s := range []string{"echo-1000x1", "echo-100x32", "echo-16k", "deflate", "takeover", "broadcast-16", "handshake"} {
+		for _, s := range []string{"echo-1000x1", "echo-100x32", "echo-16k", "deflate", "takeover", "broadcast-16", "handshake",
+			"wss-echo-1000x1", "wss-echo-100x32", "wss-echo-16k", "wss-handshake"} {
 			mine := 5.0
 			if s == "deflate" {
 				mine = deflate
 			}
 			add(r, s, ours, seven(mine)...)
-			for _, p := range []string{"rawgnet", "rawepoll", "gws", "gobwas"} {
+			for _, p := range []string{"rawgnet", "rawepoll", "gws", "gobwas", "gorilla"} {
 				add(r, s, p, seven(100)...)
 			}
 		}
 		for i := range 7 {
 			r.Samples = append(r.Samples, report.Sample{Scenario: idleName, Peer: ours, Repetition: i, Load: report.Load{
 				Connections: 1000, RSSBefore: 1e6, RSSOpen: 1.9e6, RSSAfter: 2.1e6,
+			}}, report.Sample{Scenario: wssIdleName, Peer: ours, Repetition: i, Load: report.Load{
+				Connections: 1000, RSSBefore: 1e6, RSSOpen: 8.5e6, RSSAfter: 8.5e6,
 			}})
 		}
 		return r
@@ -99,6 +102,9 @@ func TestJudge(t *testing.T) {
 	if !strings.Contains(table, "| idle | bytes of RSS | 1,100 | 700 | 900 |") || !strings.Contains(table, "| 1.22 |") {
 		t.Errorf("idle memory is 900, and 1.22 after traffic:\n%s", table)
 	}
+	if !strings.Contains(table, "| wss-idle | bytes of RSS | 8,192 |  | 7,500 |") {
+		t.Errorf("idle memory over TLS is 7,500:\n%s", table)
+	}
 	if table, ok = judge(fill(95), nil); ok || strings.Count(table, "FAILS") != 1 {
 		t.Errorf("deflate is above its bound:\n%s", table)
 	}
@@ -110,7 +116,7 @@ func TestJudge(t *testing.T) {
 // What the bounds need exists.
 func TestChecked(t *testing.T) {
 	peers, scenarios, err := choose(options{check: true})
-	if err != nil || len(peers) != 6 || len(scenarios) != 8 {
+	if err != nil || len(peers) != 7 || len(scenarios) != 13 {
 		t.Errorf("%d peers, %d scenarios, %v", len(peers), len(scenarios), err)
 	}
 	peers, scenarios, err = choose(options{quick: true})
