@@ -5,7 +5,10 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +27,7 @@ func overTLS(t *testing.T, s *server) *server {
 }
 
 // An honest server passes over TLS, in every mode that has it, and the bytes are
-// those of TCP. Messages of 1 MiB do not fit into a socket at once.
+// those of TCP. Sixteen messages of 1 MiB do not fit into a socket at once.
 func TestTLS(t *testing.T) {
 	for _, c := range []struct {
 		mode string
@@ -36,7 +39,7 @@ func TestTLS(t *testing.T) {
 			o := short(s.start(t), c.mode)
 			o.tls, o.size = true, c.size
 			if c.size > 1000 {
-				o.least = 20
+				o.conns, o.inFlight, o.least = 2, 16, 20
 			}
 			r, err := generate(o)
 			if err != nil {
@@ -87,6 +90,30 @@ func TestTLSLiars(t *testing.T) {
 				t.Errorf("%v: want %q in it", err, c.want)
 			}
 		})
+	}
+}
+
+// Who is refused during the handshake tries again in a burst: after an alert, the end
+// of the stream, and a reset.
+func TestTLSRetries(t *testing.T) {
+	s := overTLS(t, &server{mode: "burst"})
+	var hellos atomic.Int32
+	s.tls.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		switch c := hello.Conn.(*net.TCPConn); hellos.Add(1) {
+		case 5:
+			return nil, errors.New("not now")
+		case 7:
+			_ = c.SetLinger(0)
+			fallthrough
+		case 6:
+			_ = c.Close()
+		}
+		return nil, nil
+	}
+	o := short(s.start(t), "burst")
+	o.tls = true
+	if r, err := generate(o); err != nil || r.Retries != 3 {
+		t.Errorf("%+v, %v: want 3 retries", r, err)
 	}
 }
 
