@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -46,7 +47,7 @@ type accepted struct {
 	local, remote net.Addr
 
 	once sync.Once
-	conn net.Conn // after once: in place of fd
+	file *os.File // after once: in place of fd
 	err  error
 }
 
@@ -56,16 +57,30 @@ func (a *accepted) take() (fd int, err error) {
 	switch {
 	case fd != 0:
 		return fd, nil
-	case a.conn != nil:
-		return duplicate(a.conn)
+	case a.file != nil:
+		return duplicate(a.file)
 	}
 	return 0, a.err
 }
 
-// use makes a connection of the descriptor.
-func (a *accepted) use() (net.Conn, error) {
-	a.once.Do(func() { a.conn, a.err = FileConn(a.fd) })
-	return a.conn, a.err
+// use makes a file of the descriptor, for the runtime's poller. A *net.TCPConn would
+// cost ten more system calls, for a duplicate, TCP_NODELAY, and keepalive probes that
+// nobody asked for.
+func (a *accepted) use() (*os.File, error) {
+	a.once.Do(func() { a.file = os.NewFile(uintptr(a.fd), "socket") })
+	return a.file, a.err
+}
+
+// opError is the error of a file as that of a net.Conn.
+func (a *accepted) opError(op string, err error) error {
+	p, ok := err.(*os.PathError) //nolint:errorlint // from the file itself
+	if !ok {
+		return err
+	}
+	if err = p.Err; errors.Is(err, os.ErrClosed) {
+		err = net.ErrClosed
+	}
+	return &net.OpError{Op: op, Net: a.remote.Network(), Source: a.local, Addr: a.remote, Err: err}
 }
 
 // RemoteAddr and LocalAddr implement net.Conn, and so do the following.
@@ -74,56 +89,63 @@ func (a *accepted) LocalAddr() net.Addr  { return a.local }
 
 func (a *accepted) Close() error {
 	a.once.Do(func() { a.err = net.ErrClosed; _ = unix.Close(a.fd) })
-	if a.conn != nil {
-		return a.conn.Close()
+	if a.file != nil {
+		return a.opError("close", a.file.Close())
 	}
 	return nil
 }
 
 func (a *accepted) Read(b []byte) (int, error) {
-	c, err := a.use()
+	f, err := a.use()
 	if err != nil {
 		return 0, err
 	}
-	return c.Read(b)
+	n, err := f.Read(b)
+	return n, a.opError("read", err)
 }
 
 func (a *accepted) Write(b []byte) (int, error) {
-	c, err := a.use()
+	f, err := a.use()
 	if err != nil {
 		return 0, err
 	}
-	return c.Write(b)
+	n, err := f.Write(b)
+	return n, a.opError("write", err)
 }
 
 func (a *accepted) CloseWrite() error {
-	c, err := a.use()
+	f, err := a.use()
 	if err != nil {
 		return err
 	}
-	return c.(interface{ CloseWrite() error }).CloseWrite()
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return a.opError("close", err)
+	}
+	cerr := raw.Control(func(fd uintptr) { err = unix.Shutdown(int(fd), unix.SHUT_WR) })
+	return errors.Join(cerr, err)
 }
 
 func (a *accepted) SetDeadline(t time.Time) error {
-	c, err := a.use()
+	f, err := a.use()
 	if err != nil {
 		return err
 	}
-	return c.SetDeadline(t)
+	return f.SetDeadline(t)
 }
 
 func (a *accepted) SetReadDeadline(t time.Time) error {
-	c, err := a.use()
+	f, err := a.use()
 	if err != nil {
 		return err
 	}
-	return c.SetReadDeadline(t)
+	return f.SetReadDeadline(t)
 }
 
 func (a *accepted) SetWriteDeadline(t time.Time) error {
-	c, err := a.use()
+	f, err := a.use()
 	if err != nil {
 		return err
 	}
-	return c.SetWriteDeadline(t)
+	return f.SetWriteDeadline(t)
 }
