@@ -41,7 +41,7 @@ type ConnStats struct {
 	BytesIn, BytesOut uint64
 	MessagesIn        uint64
 	MessagesOut       uint64 // the kernel took all of it; of messages that had to wait, up to 64 KiB are counted together
-	Dropped           uint64 // by a Policy, or because the connection ended before the kernel took it
+	Dropped           uint64 // by a Policy, because the connection ended before the kernel took it, or because its protocol cannot carry it
 	Replaced          uint64 // by a later message of the same Key
 	RateLimited       uint64 // times that reading paused because the peer sent too much
 }
