@@ -13,7 +13,7 @@ import (
 // tlsAttacks come to a second listener, which has TLS.
 var tlsAttacks = []hostile{
 	{name: "half-open TLS handshakes", ceiling: 600, attack: halfOpenTLS,
-		cfg: Config{HalfOpenMax: NoLimit, HandshakeTimeout: patience, TLSHandshakesMax: NoLimit, AcceptsPerAddressPerSecond: NoLimit}},
+		cfg: Config{HalfOpenMax: NoLimit, HandshakeTimeout: patience, AcceptsPerAddressPerSecond: NoLimit}},
 	{name: "garbage in TLS handshakes", ceiling: 64, attack: garbageTLS,
 		cfg: Config{HandshakeTimeout: 200 * time.Millisecond, AcceptsPerAddressPerSecond: NoLimit}},
 }
