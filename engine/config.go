@@ -177,7 +177,9 @@ type Config struct {
 	BufferBytesMax int
 
 	// TLSHandshakesMax bounds the TLS handshakes that run at once, each on a goroutine.
-	// Those who wait are half open; see HalfOpenMax and HandshakeTimeout.
+	// Those who wait are half open; see HalfOpenMax and HandshakeTimeout. A client that
+	// stops in its handshake is in the way of others for that time, if this is less
+	// than HalfOpenMax.
 	TLSHandshakesMax int
 
 	// ConnectionsMax bounds the open connections, plain HTTP included; above:

@@ -69,7 +69,7 @@ var limits = []bound{
 	row("HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10*sec, ms, day, limit.Never),
 	row("HTTPIdleTimeout", func(c *Config) any { return &c.HTTPIdleTimeout }, 60*sec, ms, day, limit.Never),
 	row("HTTPStallTimeout", func(c *Config) any { return &c.HTTPStallTimeout }, 30*sec, 10*ms, day, limit.Never),
-	row("TLSHandshakesMax", func(c *Config) any { return &c.TLSHandshakesMax }, 1024, 1, 1_000_000, limit.Unbounded),
+	row("TLSHandshakesMax", func(c *Config) any { return &c.TLSHandshakesMax }, 8192, 1, 1_000_000, limit.Unbounded),
 	row("ConnectionsMax", func(c *Config) any { return &c.ConnectionsMax }, 0, 1, limit.Unbounded, limit.Unbounded),
 }
 

@@ -270,7 +270,7 @@ func TestNewline(t *testing.T) {
 		"Prepared.Publish": func(e *Engine, _ *Conn) error { return prepared(e, message).Publish("all") },
 		"Broadcast, on the loop": func(e *Engine, c *Conn) error {
 			done := make(chan error, 1)
-			c.Loop().Post(func() { done <- e.Broadcast(message) })
+			_ = c.Loop().Post(func() { done <- e.Broadcast(message) })
 			return <-done
 		},
 	} {
@@ -499,7 +499,7 @@ func TestDialEveryProtocol(t *testing.T) {
 	everywhere(t, Config{}, func(conns chan *Conn) Handler {
 		return Handler{OnOpen: func(c *Conn) { conns <- c }, OnMessage: func(c *Conn, m Message) {
 			if m.Text() == "cut" {
-				c.Abort()
+				_ = c.Abort()
 			}
 			_ = c.Send(m)
 		}}

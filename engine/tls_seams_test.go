@@ -226,7 +226,7 @@ func TestSeamEnds(t *testing.T) {
 		code  protocol.CloseCode
 		cause error
 	}{
-		"Abort":             {Config{}, func(c *Conn) { c.Abort() }, protocol.CloseAbnormal, ErrAborted},
+		"Abort":             {Config{}, func(c *Conn) { _ = c.Abort() }, protocol.CloseAbnormal, ErrAborted},
 		"CloseNow":          {Config{CloseTimeout: 50 * time.Millisecond}, func(c *Conn) { _ = c.CloseNow(&CloseError{Code: 4000}) }, 4000, nil},
 		"Close":             {Config{CloseTimeout: 50 * time.Millisecond}, func(c *Conn) { _ = c.Close(4000, "") }, 4000, nil},
 		"LifetimeMax":       {Config{LifetimeMax: 100 * time.Millisecond, CloseTimeout: 50 * time.Millisecond}, func(*Conn) {}, protocol.CloseGoingAway, nil},
@@ -521,7 +521,7 @@ func TestSeamMountedDeaf(t *testing.T) {
 					s.await("it to be gone", func() bool { return s.Stats().Connections == 1 })
 					calm()
 				case "abort":
-					c.Abort()
+					_ = c.Abort()
 					s.await("it to be gone", func() bool { return s.Stats().Connections == 1 })
 					calm()
 				case "shutdown":

@@ -393,7 +393,7 @@ func TestPacketSendErrors(t *testing.T) {
 		}
 	}
 	for _, full := range []error{syscall.EAGAIN, syscall.ENOBUFS} {
-		if err := sendError(full, 1, four); err != ErrBackpressure {
+		if err := sendError(full, 1, four); !errors.Is(err, ErrBackpressure) {
 			t.Errorf("%v: %v", full, err)
 		}
 	}
@@ -597,7 +597,7 @@ func TestPacketBesideConnections(t *testing.T) {
 	conns := make(chan *Conn, 1)
 	s := serve(t, Config{Loops: 1}, Handler{
 		OnOpen:   func(c *Conn) { conns <- c },
-		OnPacket: func(p Packet, data []byte) { s0(p).Broadcast(Message{Type: Text, Data: data}) },
+		OnPacket: func(p Packet, data []byte) { _ = s0(p).Broadcast(Message{Type: Text, Data: data}) },
 	})
 	l := s.listen(Config{Addr: "udp://" + s.Addr().String(), HTTP: http.NotFoundHandler()}, nil)
 	c := s.dial("/", nil)

@@ -54,8 +54,10 @@ func start(t *testing.T, name string, cfg engine.Config, h engine.Handler) *serv
 	t.Cleanup(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		_ = e.Shutdown(ctx)
-		<-done
+		_ = e.Shutdown(ctx) // cuts what is left
+		if err := <-done; err != nil {
+			t.Log(err)
+		}
 	})
 	return &server{e, name}
 }
