@@ -35,6 +35,9 @@ func (c *Conn) peerEnded() {
 		fallthrough
 	case phase == phaseEnding:
 		c.needExtra().in.eof = true
+		if c.end.stream == streamOpen { // endStream may have to wait for its turn
+			c.in.halted = c.sock.Pause()
+		}
 	case !c.unsent(): // the loop closes the descriptor
 		c.shut()
 	}

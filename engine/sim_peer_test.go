@@ -113,7 +113,7 @@ func (p *peer) transmit(n int) bool {
 	from := &p.stream
 	if p.tls != nil {
 		if from = &p.tls.cipher; len(*from) == 0 && len(p.stream) > 0 {
-			p.seal(1 + p.s.r.IntN(min(len(p.stream), p.s.pick(10, 1000, 40_000))))
+			p.seal(1 + p.s.r.IntN(min(len(p.stream), p.s.pick(10, 1000, 300_000))))
 		}
 	}
 	n = min(n, len(*from), k.inMax-len(k.in))

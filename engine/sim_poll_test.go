@@ -134,10 +134,15 @@ func (k *simSock) read() {
 	case k.reset:
 		k.close(unix.ECONNRESET)
 	case k.inFin:
+		cc := k.c.c
+		owes := cc.end.phase.Load() >= phaseClosing && cc.end.stream == streamOpen && cc.unsent() && !s.cfg.noPause
 		answers, calls := k.ends(), k.calls
-		stays := k.l.Ended(&k.c.c.sock)
-		if answers && k.calls == calls {
+		stays := k.l.Ended(&cc.sock)
+		switch cut := cc.end.stream == streamCut; {
+		case answers && k.calls == calls:
 			s.failf("%v: the peer's close_notify is not answered", k.c)
+		case owes && !stays && !cut:
+			s.failf("%v: closes the descriptor over what waits", k.c)
 		}
 		if !stays {
 			k.close(io.EOF)

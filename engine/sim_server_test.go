@@ -38,6 +38,8 @@ type simConn struct {
 	opens     int
 	closes    int
 	told      *CloseError // by OnClose
+	at        int64       // when it came
+	forged    bool        // it has a PROXY header inside TLS
 	messages  uint64
 	above     bool
 	accepted  int  // functions of Go
@@ -149,6 +151,7 @@ func (s *sim) arrive() {
 	c := &simConn{s: s, id: len(s.conns), l: s.loops[s.r.IntN(len(s.loops))], sent: map[string]*simSend{}, closingAt: -1}
 	c.peer = newPeer(c)
 	c.sock = s.open(c, c.l)
+	c.at = s.now
 	m := new(arrival)
 	if s.chance(s.cfg.tls) {
 		m.tls = c.shake()
@@ -164,6 +167,10 @@ func (s *sim) arrive() {
 		} else {
 			c.peer.stream = append(fmt.Appendf(nil, "PROXY TCP4 %v 192.0.2.2 1024 80\r\n", c.client), c.peer.stream...)
 		}
+	}
+	if s.cfg.proxied && m.tls != nil && !m.mounted && s.chance(100) {
+		c.forged, c.peer.honest = true, false
+		c.peer.stream = append([]byte("PROXY TCP4 198.51.100.9 192.0.2.2 1024 80\r\n"), c.peer.stream...)
 	}
 	if m.tls != nil && len(c.peer.stream) > 0 && s.chance(300) { // what came behind the handshake
 		c.early(m.tls)
@@ -197,6 +204,9 @@ func (s *sim) handler() Handler {
 			c := s.called(cc, "OnOpen")
 			if c.opens++; c.peer.honest && c.client.IsValid() && cc.ClientAddr() != c.client {
 				s.failf("%v: the client is %v, the proxy named %v", c, cc.ClientAddr(), c.client)
+			}
+			if c.forged {
+				s.failf("%v: takes a PROXY header from inside TLS", c)
 			}
 			if c.d != nil {
 				c.d.opened(c)

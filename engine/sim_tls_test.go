@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sockmill/sockmill/engine/internal/loop"
 	"github.com/sockmill/sockmill/engine/internal/stage"
@@ -125,7 +126,7 @@ func (c *simConn) shake() *sealed {
 	}
 	p.unseal(nil) // what crypto/tls has read already
 	k.written.overhead = t.overhead
-	return &sealed{TLS: mine, since: s.e.elapsed()}
+	return &sealed{TLS: mine, since: s.e.elapsed() - time.Duration(s.pick(0, 100, 2000))*time.Millisecond}
 }
 
 // add queues a record for the server.
@@ -298,6 +299,10 @@ func (c *simConn) checkSealed() {
 	written.take(t.rest[t.sent:])
 	if n := written.plain - st.BytesOut; n != 0 && !(n == 2 && t.shut) { // an alert has two bytes
 		s.failf("%v: %+v, but sealed %d, shut %v", c, st, written.plain, t.shut)
+	}
+	latest := (t.since + s.e.set.HandshakeTimeout).Milliseconds()
+	if x := &cc.live.timer; cc.end.phase.Load() == phaseOpening && c.d == nil && x.Due() > max(latest, c.at)+1 && !x.Again() {
+		s.failf("%v: its handshake may last until %d, not %d", c, x.Due(), latest)
 	}
 	if n := t.Held(); n != 0 {
 		s.failf("%v: %d bytes are held by its TLS", c, n)
