@@ -18,8 +18,8 @@ var (
 )
 
 // TestSimulation runs the engine on simulated loops: one goroutine, a seeded
-// kernel that cuts, delays, reorders and fails, simulated peers and time. What
-// must hold is asserted after each step; see sim_check_test.go.
+// kernel that cuts, delays, reorders and fails, simulated peers, some of them behind
+// TLS, and time. What must hold is asserted after each step; see sim_check_test.go.
 func TestSimulation(t *testing.T) {
 	if *simSeed != 0 {
 		simulateSeed(t, *simSeed)
