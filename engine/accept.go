@@ -74,7 +74,7 @@ func (l *Listener) pause(d time.Duration) bool {
 // Accept, means that this process lacks something, such as descriptors.
 func (l *Listener) arrive(nc net.Conn) error {
 	if !loop.Supported(nc) {
-		l.ep.e.log.Error("Config.Listener accepts connections that no loop can hold: it must return *net.TCPConn or *net.UnixConn",
+		l.ep.e.log.Error("Config.Listener accepts connections that no loop can hold: it must return *net.TCPConn or *net.UnixConn (TLS is Config.TLS)",
 			zap.String("remote", nc.RemoteAddr().String()))
 		_ = nc.Close()
 		return nil

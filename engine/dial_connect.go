@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"runtime/debug"
@@ -74,7 +75,9 @@ func (d *dialing) reach(ctx context.Context) (l *line, err error) {
 	}
 	if err == nil && t.tls != nil {
 		l.tls, l.early = stage.Client(nc, l.early, t.tls), nil
-		err = l.tls.Handshake(ctx)
+		if err = l.tls.Handshake(ctx); errors.Is(err, io.EOF) {
+			err = fmt.Errorf("the server ended the stream in the TLS handshake, so its port may not speak TLS: %w", err)
+		}
 	}
 	return l, err
 }

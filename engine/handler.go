@@ -20,8 +20,9 @@ type Handler struct {
 	// and its origin allowed. A nil error accepts it; Refuse makes an error
 	// that refuses it; any other error is logged and answered with 500, that of a
 	// Dial (*DialError) with the status of the server that refused, or with 502.
-	// What takes time is for Upgrade.Go. It is called for the Handler given to
-	// New only.
+	// What takes time is for Upgrade.Go. That of a Handler given to New or
+	// Engine.Listen is called, not that of Upgrade.Handler or Dial.Handler. Protocols
+	// without an HTTP handshake, such as tls and text, have none.
 	OnUpgrade func(u *Upgrade) error
 
 	// OnOpen is called when the handshake is over: from now on messages may be sent

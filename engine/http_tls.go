@@ -96,7 +96,12 @@ func (ep *endpoint) serveHTTP2(s *shaking, t *stage.TLS) {
 //
 // For HTTP/2, NextProtos of config must be "h2", "http/1.1". config must not be
 // changed afterwards.
-func TLSListener(l net.Listener, config *tls.Config) net.Listener { return &tlsListener{l, config} }
+func TLSListener(l net.Listener, config *tls.Config) net.Listener {
+	if config == nil {
+		config = new(tls.Config) // each handshake then says that there is no certificate
+	}
+	return &tlsListener{l, config}
+}
 
 type tlsListener struct {
 	net.Listener

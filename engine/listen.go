@@ -66,7 +66,7 @@ func (c *Config) transportOf(scheme string) (t transport, known bool) {
 func (c *Config) schemesKnown() string {
 	names := append(slices.Collect(maps.Keys(schemes)), slices.Collect(maps.Keys(c.Schemes))...)
 	slices.Sort(names)
-	return strings.Join(names, ", ") + ", or one of these with +tls, +unix or +tls+unix"
+	return strings.Join(names, ", ") + "; behind one that is not TLS +tls, and +unix last, if that is meant"
 }
 
 // transport is what Addr says; of a Listener it is WebSocket.
@@ -98,6 +98,9 @@ func (c *Config) settleScheme() error {
 	}
 	if err == nil {
 		err = c.checkTLS(t)
+	}
+	if kind := fmt.Sprintf("%T", c.Listener); err == nil && (kind == "*tls.listener" || kind == "*engine.tlsListener") {
+		err = errors.New("engine: Config.Listener ends TLS by itself, so that no loop can hold its connections: give the listener below it, and Config.TLS")
 	}
 	return err
 }

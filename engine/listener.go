@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sockmill/sockmill/engine/internal/admit"
@@ -20,6 +21,7 @@ type Listener struct {
 	net       net.Listener
 	inherited bool // connections have the options of their listener
 
+	tlsFailed atomic.Uint64
 	acceptors sync.WaitGroup
 	closing   context.Context // ends when nothing more is accepted here
 	endAccept context.CancelFunc
@@ -154,6 +156,7 @@ type ListenerStats struct {
 	Accepted    uint64 // connections that were let in since the listener was made
 	Refused     uint64 // connections that were turned away by a limit, of this listener or of the engine
 
+	TLSFailed          uint64    // TLS handshakes that failed, or were not done within HandshakeTimeout
 	CertificateExpires time.Time // of Config.CertFile, as it is served now; zero without one
 
 	Packets        uint64 // received, and given to OnPacket
@@ -161,11 +164,13 @@ type ListenerStats struct {
 	PacketsSent    uint64 // by Packet.Reply and WriteTo, that the kernel took
 }
 
-// Stats returns the numbers of the listener.
+// Stats returns the numbers of the listener. With Config.CertFile it may look at the
+// file, once a second at most.
 func (l *Listener) Stats() ListenerStats {
 	n := l.ep.gate.Counts()
-	s := ListenerStats{Connections: n.Inside, HalfOpen: n.Half, Accepted: n.Entered, Refused: n.Refused}
+	s := ListenerStats{Connections: n.Inside, HalfOpen: n.Half, Accepted: n.Entered, Refused: n.Refused, TLSFailed: l.tlsFailed.Load()}
 	if l.ep.certs != nil {
+		_, _ = l.ep.certs.Get(nil) // looks at the files: nobody may have come for long
 		s.CertificateExpires = l.ep.certs.Expiry()
 	}
 	if p, ok := l.net.(packetListener); ok {
@@ -298,9 +303,7 @@ func (c *Config) inherit(from *settings) error {
 	if c.Origins == nil && c.CheckOrigin == nil {
 		c.Origins, c.CheckOrigin = base.Origins, base.CheckOrigin
 	}
-	if t, _, err := c.transport(); err == nil && t.tls && c.TLS == nil && c.CertFile == "" && c.KeyFile == "" {
-		c.TLS, c.CertFile, c.KeyFile = base.TLS, base.CertFile, base.KeyFile
-	}
+	c.inheritTLS(base)
 	if c.TrustedProxies == nil {
 		c.TrustedProxies = base.TrustedProxies
 	}

@@ -342,6 +342,7 @@ func TestNewlineIsToldToTheSender(t *testing.T) {
 			t.Errorf("error %v, want %v", err, want)
 		}
 	}
+	x.await("the loop to have told", func() bool { return x.Stats().MessagesSent > 0 })
 	if st := x.Stats(); st.Dropped != 0 || st.MessagesSent != 1 {
 		t.Errorf("%+v", st)
 	}

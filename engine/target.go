@@ -87,6 +87,9 @@ func (t *target) locate() error {
 	if t.raw && !how.unix && (u.Path != "" && u.Path != "/" || u.RawQuery != "") {
 		return wrong("must be " + u.Scheme + "://host:port, without a path")
 	}
+	if t.given != nil && !how.tls {
+		return wrong("does not use Dial.TLS: write wss://, tls://, or +tls behind another scheme")
+	}
 	t.options.Host = "localhost"
 	if how.unix {
 		err = t.locateUnix(u, wrong)

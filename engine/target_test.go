@@ -3,6 +3,7 @@ package engine
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -23,6 +24,7 @@ func TestDialURLs(t *testing.T) {
 		"is no URL":                    {URL: "ws://user:secret@[::1"},
 		"must begin with ws://":        {URL: "http://a/"},
 		"must begin with ws://, wss":   {URL: "https://a/?secret"},
+		"does not use Dial.TLS":        {URL: "ws://a", TLS: new(tls.Config)},
 		"must be tcp://host:port":      {URL: "tcp://a:1/?secret"},
 		"port from 1 to":               {URL: "text://a"},
 		"must be unix:///path":         {URL: "unix://a"},

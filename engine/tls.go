@@ -26,25 +26,56 @@ func SelfSigned(hosts ...string) (tls.Certificate, error) { return certs.SelfSig
 
 // checkTLS checks what a Config says of TLS; t is its transport.
 func (c *Config) checkTLS(t transport) error {
-	given := c.TLS != nil || c.CertFile != "" || c.KeyFile != ""
+	given := ""
+	switch {
+	case c.TLS != nil:
+		given = "TLS"
+	case c.CertFile != "":
+		given = "CertFile"
+	}
 	switch {
 	case (c.CertFile == "") != (c.KeyFile == ""):
 		return errors.New("engine: Config.CertFile and Config.KeyFile belong together: set both")
-	case t.tls && !given:
+	case t.tls && given == "":
 		return fmt.Errorf("engine: Config.TLS is nil: %s needs a certificate: set Config.CertFile and Config.KeyFile, or Config.TLS", c.Addr)
-	case !t.tls && given && c.Addr != "":
-		return fmt.Errorf("engine: Config.TLS is set, but %s does not use it: write wss://, https://, tls://, or +tls behind another scheme", c.Addr)
+	case !t.tls && given != "" && c.Addr != "":
+		return fmt.Errorf("engine: Config.%s is set, but %s does not use it: write wss://, https://, tls://, or +tls behind another scheme", given, c.Addr)
 	case c.TLS == nil:
 		return nil
 	}
-	own := len(c.TLS.Certificates) > 0 || c.TLS.GetCertificate != nil || c.TLS.GetConfigForClient != nil
+	own := hasCertificate(c.TLS)
 	switch {
 	case own && c.CertFile != "":
-		return errors.New("engine: Config.CertFile is set, and Config.TLS has certificates: choose one")
+		return errors.New("engine: Config.CertFile is set, and Config.TLS has Certificates, GetCertificate or GetConfigForClient: choose one")
 	case !own && c.CertFile == "":
 		return errors.New("engine: Config.TLS has no certificate: set its Certificates or GetCertificate, or Config.CertFile and Config.KeyFile")
+	case c.TLS.ClientAuth >= tls.VerifyClientCertIfGiven && c.TLS.ClientCAs == nil && c.TLS.GetConfigForClient == nil:
+		return errors.New("engine: Config.TLS has no ClientCAs, so certificates of clients would be verified by the roots of this machine: set it, to x509.SystemCertPool if that is meant")
+	case slices.Contains(c.TLS.NextProtos, "h2") && c.HTTP == nil:
+		return errors.New("engine: Config.TLS offers h2 in NextProtos, and Config.HTTP is nil: nothing else serves HTTP/2")
 	}
 	return nil
+}
+
+func hasCertificate(c *tls.Config) bool {
+	return c != nil && (len(c.Certificates) > 0 || c.GetCertificate != nil || c.GetConfigForClient != nil)
+}
+
+// inheritTLS takes from the Config of New what c leaves out.
+func (c *Config) inheritTLS(base *Config) {
+	if t, _, err := c.transport(); err != nil || !t.tls {
+		return
+	}
+	if c.TLS == nil {
+		c.TLS = base.TLS
+		if c.CertFile != "" && c.TLS != nil {
+			c.TLS = c.TLS.Clone()
+			c.TLS.Certificates, c.TLS.GetCertificate = nil, nil
+		}
+	}
+	if c.CertFile == "" && c.KeyFile == "" && !hasCertificate(c.TLS) {
+		c.CertFile, c.KeyFile = base.CertFile, base.KeyFile
+	}
 }
 
 // prepareTLS makes the tls.Config of an endpoint that accepts TLS.
@@ -66,7 +97,7 @@ func (ep *endpoint) prepareTLS() (err error) {
 			ep.e.log.Error("a changed certificate cannot be used: the one before is still served", zap.Error(err))
 		})
 		if err != nil {
-			return fmt.Errorf("engine: Config.CertFile: %w", err)
+			return fmt.Errorf("engine: Config.CertFile and Config.KeyFile: %w", err)
 		}
 		cfg.GetCertificate = ep.certs.Get
 	}
@@ -179,11 +210,12 @@ func (s *shaking) failed(err error) {
 		_ = s.nc.Close()
 		return
 	}
+	ep.listener.tlsFailed.Add(1)
 	ep.e.log.Debug("a TLS handshake failed", zap.Stringer("listener", ep.listener), zap.Stringer("remote", s.nc.RemoteAddr()), zap.Error(err))
 	var head tls.RecordHeaderError
 	if errors.As(err, &head) && looksLikeHTTP(head.RecordHeader) {
 		_ = s.nc.SetDeadline(time.Now().Add(refuseTimeout))
-		_, _ = s.nc.Write(protocol.AppendReply(nil, 400, "this port speaks TLS: use https:// or wss://", nil))
+		_, _ = s.nc.Write(protocol.AppendReply(nil, 400, ep.tlsHint(), nil))
 	}
 	endWriting(s.nc)
 	if ep.e.turning.Add(1) > turnedAwayMax {
@@ -196,6 +228,14 @@ func (s *shaking) failed(err error) {
 		defer s.nc.Close()
 		ep.readOut(s.nc)
 	})
+}
+
+// tlsHint is what a client is told that speaks plain HTTP to a port of TLS.
+func (ep *endpoint) tlsHint() string {
+	if ep.raw {
+		return "this port speaks TLS"
+	}
+	return "this port speaks TLS: use https:// or wss://"
 }
 
 // looksLikeHTTP reports whether the first bytes are those of a request rather

@@ -185,7 +185,7 @@ func TestTLSRefusedClients(t *testing.T) {
 		"a server name that nobody has": {refuse, func(c *tls.Config) { c.ServerName = "nobody" }, "internal error", "no certificate for nobody"},
 		"a function that panics":        {refuse, func(c *tls.Config) { c.ServerName = "panic" }, "EOF", "on purpose"},
 		"no certificate":                {&tls.Config{ClientAuth: tls.RequireAnyClientCert}, nil, "certificate required", "didn't provide a certificate"},
-		"a certificate of another CA": {&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert}, func(c *tls.Config) { c.Certificates = []tls.Certificate{other} },
+		"a certificate of another CA": {&tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: certstest.New(t).Pool()}, func(c *tls.Config) { c.Certificates = []tls.Certificate{other} },
 			"unknown certificate authority", "certificate signed by unknown authority"},
 		"a program that says no": {&tls.Config{VerifyConnection: func(tls.ConnectionState) error { return errors.New("not you") }}, nil, "bad certificate", "not you"},
 	} {
@@ -338,18 +338,18 @@ func TestTLSListenErrors(t *testing.T) {
 		taken := "wss://" + x.Addr().String()
 		const free = "wss://127.0.0.1:0"
 		for want, cfg := range map[string]Config{
-			"Config.CertFile: certs: the certificate in " + old + " expired": {Addr: free, CertFile: old, KeyFile: oldKey},
-			cut + " must have the certificate":                               {Addr: free, CertFile: cut, KeyFile: key},
-			empty + " must have the certificate":                             {Addr: free, CertFile: empty, KeyFile: key},
-			wrong + " must have the certificate":                             {Addr: free, CertFile: wrong, KeyFile: key},
-			"private key does not match":                                     {Addr: free, CertFile: good, KeyFile: oldKey},
-			"Config.CertFile: certs: open " + dir + "/none":                  {Addr: free, CertFile: dir + "/none", KeyFile: key},
-			"Config.Addr " + taken + " is taken":                             {Addr: taken},
-			`has an unknown scheme: it must be`:                              {Addr: "wsss://127.0.0.1:0"},
-			`Config.Addr "tls+tls://127.0.0.1:0" has an unknown scheme`:      {Addr: "tls+tls://127.0.0.1:0"},
-			`Config.Addr "udp+tls://127.0.0.1:0" has an unknown scheme`:      {Addr: "udp+tls://127.0.0.1:0"},
-			`Config.Addr "wss://127.0.0.1:65536" must be`:                    {Addr: "wss://127.0.0.1:65536"},
-			`Config.Addr "text+tls://127.0.0.1:0/path" must be`:              {Addr: "text+tls://127.0.0.1:0/path"},
+			"Config.CertFile and Config.KeyFile: certs: the certificate in " + old + " expired": {Addr: free, CertFile: old, KeyFile: oldKey},
+			cut + " must have the certificate":                                                  {Addr: free, CertFile: cut, KeyFile: key},
+			empty + " must have the certificate":                                                {Addr: free, CertFile: empty, KeyFile: key},
+			wrong + " must have the certificate":                                                {Addr: free, CertFile: wrong, KeyFile: key},
+			"private key does not match":                                                        {Addr: free, CertFile: good, KeyFile: oldKey},
+			"Config.CertFile and Config.KeyFile: certs: open " + dir + "/none":                  {Addr: free, CertFile: dir + "/none", KeyFile: key},
+			"Config.Addr " + taken + " is taken":                                                {Addr: taken},
+			`has an unknown scheme: it must be`:                                                 {Addr: "wsss://127.0.0.1:0"},
+			`Config.Addr "tls+tls://127.0.0.1:0" has an unknown scheme`:                         {Addr: "tls+tls://127.0.0.1:0"},
+			`Config.Addr "udp+tls://127.0.0.1:0" has an unknown scheme`:                         {Addr: "udp+tls://127.0.0.1:0"},
+			`Config.Addr "wss://127.0.0.1:65536" must be`:                                       {Addr: "wss://127.0.0.1:65536"},
+			`Config.Addr "text+tls://127.0.0.1:0/path" must be`:                                 {Addr: "text+tls://127.0.0.1:0/path"},
 		} {
 			if l, err := x.Listen(cfg, nil); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, error %v, want %s", l, err, want)

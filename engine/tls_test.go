@@ -428,13 +428,18 @@ func TestTLSErrors(t *testing.T) {
 	oldFile, oldKey := ca.Write(t.TempDir(), ca.Expired("a"))
 	with := &tls.Config{Certificates: []tls.Certificate{ca.Server("a")}}
 	for want, cfg := range map[string]Config{
-		"Config.TLS is nil: wss://127.0.0.1:0 needs a certificate": {Addr: "wss://127.0.0.1:0"},
-		"Config.TLS is set, but ws://127.0.0.1:0 does not use it":  {Addr: "ws://127.0.0.1:0", TLS: with},
-		"Config.CertFile and Config.KeyFile belong together":       {Addr: "wss://127.0.0.1:0", CertFile: certFile},
-		"Config.CertFile is set, and Config.TLS has certificates":  {Addr: "wss://127.0.0.1:0", TLS: with, CertFile: certFile, KeyFile: keyFile},
-		"Config.TLS has no certificate":                            {Addr: "wss://127.0.0.1:0", TLS: new(tls.Config)},
-		"Config.CertFile: certs: ":                                 {Addr: "wss://127.0.0.1:0", CertFile: keyFile, KeyFile: certFile},
-		"the certificate in " + oldFile + " expired":               {Addr: "wss://127.0.0.1:0", CertFile: oldFile, KeyFile: oldKey},
+		"Config.TLS is nil: wss://127.0.0.1:0 needs a certificate":     {Addr: "wss://127.0.0.1:0"},
+		"Config.TLS is set, but ws://127.0.0.1:0 does not use it":      {Addr: "ws://127.0.0.1:0", TLS: with},
+		"Config.CertFile and Config.KeyFile belong together":           {Addr: "wss://127.0.0.1:0", CertFile: certFile},
+		"Config.CertFile is set, and Config.TLS has Certificates, ":    {Addr: "wss://127.0.0.1:0", TLS: with, CertFile: certFile, KeyFile: keyFile},
+		"Config.CertFile is set, but ws://127.0.0.1:0 does not use it": {Addr: "ws://127.0.0.1:0", CertFile: certFile, KeyFile: keyFile},
+		"Config.TLS has no ClientCAs":                                  {Addr: "wss://127.0.0.1:0", TLS: &tls.Config{Certificates: with.Certificates, ClientAuth: tls.RequireAndVerifyClientCert}},
+		"Config.TLS offers h2":                                         {Addr: "wss://127.0.0.1:0", TLS: &tls.Config{Certificates: with.Certificates, NextProtos: []string{"h2"}}},
+		"Config.Listener ends TLS by itself":                           {Listener: TLSListener(failing{}, with)},
+		"Config.Listener ends TLS by itself, so":                       {Listener: tls.NewListener(failing{}, with)},
+		"Config.TLS has no certificate":                                {Addr: "wss://127.0.0.1:0", TLS: new(tls.Config)},
+		"Config.CertFile and Config.KeyFile: certs: ":                  {Addr: "wss://127.0.0.1:0", CertFile: keyFile, KeyFile: certFile},
+		"the certificate in " + oldFile + " expired":                   {Addr: "wss://127.0.0.1:0", CertFile: oldFile, KeyFile: oldKey},
 		"no such file": {Addr: "wss://127.0.0.1:0", CertFile: certFile + "x", KeyFile: keyFile},
 		"Config.TLSHandshakesMax is -2: it must be from 1 to 1000000": {TLSHandshakesMax: -2},
 	} {
@@ -534,4 +539,28 @@ func TestTLSMounted(t *testing.T) {
 			s.await("it to be gone", func() bool { return s.Stats().Connections == 0 })
 		})
 	}
+}
+
+// TestTLSInherited: a listener that has a certificate of its own still asks for those
+// of clients as New says.
+func TestTLSInherited(t *testing.T) {
+	ca := certstest.New(t)
+	config := &tls.Config{ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: ca.Pool()}
+	certFile, keyFile := ca.Write(t.TempDir(), ca.Server("127.0.0.1"))
+	s := serve(t, Config{Addr: "wss://127.0.0.1:0", TLS: config, CertFile: certFile, KeyFile: keyFile}, Handler{})
+	certFile, keyFile = ca.Write(t.TempDir(), ca.Server("127.0.0.1", "second"))
+	own := s.listen(Config{Addr: "wss://127.0.0.1:0", CertFile: certFile, KeyFile: keyFile}, nil)
+	other := s.listen(Config{Addr: "wss://127.0.0.1:0", TLS: &tls.Config{MinVersion: tls.VersionTLS13}}, nil)
+	if own.ep.tls.ClientAuth != config.ClientAuth || other.ep.tls.ClientAuth != 0 || other.ep.certs == nil {
+		t.Errorf("%v %v %v", own.ep.tls.ClientAuth, other.ep.tls.ClientAuth, other.ep.certs)
+	}
+	plain := s.listen(Config{}, nil)
+	if plain.ep.tls != nil {
+		t.Error("a listener without TLS has some")
+	}
+	nc := tls.Client(s.connectTo(own), &tls.Config{RootCAs: ca.Pool(), ServerName: "second", MaxVersion: tls.VersionTLS12})
+	if err := nc.Handshake(); err == nil || !strings.Contains(err.Error(), "remote error: tls: ") {
+		t.Errorf("a client without a certificate: %v", err)
+	}
+	s.await("the failure to be counted", func() bool { return own.Stats().TLSFailed == 1 })
 }

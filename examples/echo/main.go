@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -77,6 +78,9 @@ func run() (err error) {
 	if len(urls) == 0 {
 		urls = []string{"ws://127.0.0.1:8091"}
 	}
+	if (*selfSigned || secure.CertFile != "") && !slices.ContainsFunc(urls, usesTLS) {
+		return errors.New("-cert and -self-signed are for TLS, which no -listen speaks: write wss://")
+	}
 	if e, err = engine.New(cfg, engine.Handler{
 		OnMessage: answer,
 		OnPacket:  func(p engine.Packet, data []byte) { _ = p.Reply(data) }, // a packet may be lost, here too
@@ -85,7 +89,7 @@ func run() (err error) {
 	}
 	for _, url := range urls {
 		l := engine.Config{Addr: url}
-		if scheme, _, _ := strings.Cut(url, "://"); usesTLS(scheme) {
+		if usesTLS(url) {
 			l.TLS, l.CertFile, l.KeyFile = secure.TLS, secure.CertFile, secure.KeyFile
 		}
 		if _, err := e.Listen(l, nil); err != nil {
@@ -101,6 +105,7 @@ func run() (err error) {
 	return e.Run(ctx)
 }
 
-func usesTLS(scheme string) bool {
+func usesTLS(url string) bool {
+	scheme, _, _ := strings.Cut(url, "://")
 	return scheme == "wss" || scheme == "tls" || scheme == "https" || strings.Contains(scheme, "+tls")
 }

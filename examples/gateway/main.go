@@ -1,7 +1,7 @@
 // Command gateway is a reverse proxy for WebSockets: each client is joined to a
 // connection of its own to one of several servers, the healthy one with the fewest.
 //
-//	go run ./examples/gateway -listen ws://127.0.0.1:8092 -upstream ws://127.0.0.1:8091 [-upstream …] [-v]
+//	go run ./examples/gateway -listen ws://127.0.0.1:8092 -upstream ws://127.0.0.1:8091 [-upstream …]
 //
 // The server gets the path, query, subprotocols, cookies and Authorization of the
 // client, and its address in X-Forwarded-For. It gets no Origin, since Host is its own
@@ -30,8 +30,7 @@ import (
 )
 
 func main() {
-	listen := flag.String("listen", "ws://127.0.0.1:8092", "where to listen")
-	verbose := flag.Bool("v", false, "log every connection")
+	listen := flag.String("listen", "ws://127.0.0.1:8092", "where to listen: ws://host:port or ws+unix:///path")
 	var upstreams []string
 	flag.Func("upstream", "a server, such as ws://127.0.0.1:8091; may be given several times", func(s string) error {
 		upstreams = append(upstreams, s)
@@ -40,30 +39,22 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, upstreams, *verbose, os.Stdout); err != nil {
+	if err := run(ctx, *listen, upstreams, os.Stdout); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "gateway:", err)
 		os.Exit(1)
 	}
 }
 
 // run serves until ctx ends and prints the address to out.
-func run(ctx context.Context, listen string, upstreams []string, verbose bool, out io.Writer) error {
+func run(ctx context.Context, listen string, upstreams []string, out io.Writer) error {
 	if len(upstreams) == 0 {
 		return fmt.Errorf("name at least one server with -upstream ws://host:port")
 	}
-	config := zap.NewDevelopmentConfig()
-	config.DisableStacktrace = true
-	if !verbose {
-		config.Level.SetLevel(zap.WarnLevel)
-	}
-	log, err := config.Build()
-	if err != nil {
-		return err
-	}
+	log := zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel)))
 	g := &gateway{log: log, pool: newPool(upstreams)}
 	g.toServer = &engine.Handler{OnOpen: serverOpened, OnClose: g.serverClosed}
-	g.e, err = engine.New(engine.Config{Addr: listen, Logger: log}, engine.Handler{OnUpgrade: g.onUpgrade, OnOpen: clientOpened})
-	if err != nil {
+	var err error
+	if g.e, err = engine.New(engine.Config{Addr: listen, Logger: log}, engine.Handler{OnUpgrade: g.onUpgrade, OnOpen: clientOpened}); err != nil {
 		return err
 	}
 	_, _ = fmt.Fprintf(out, "gateway: ws://%s\n", g.e.Addr())
@@ -164,7 +155,6 @@ const restart = "the server has gone, connect again"
 func (g *gateway) serverClosed(c *engine.Conn, e *engine.CloseError) {
 	l := c.State().(*link)
 	g.pool.give(l.up)
-	g.log.Info("a connection has ended", zap.String("upstream", l.up.url), zap.Error(e))
 	client := l.client.Load()
 	if client != nil && (e.Code == protocol.CloseAbnormal || e.Remote && e.Code == protocol.CloseGoingAway) {
 		_ = client.Close(protocol.CloseServiceRestart, restart)

@@ -69,7 +69,7 @@ func gate(t *testing.T, upstreams ...string) (url string) {
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := run(ctx, "ws://127.0.0.1:0", upstreams, false, w)
+		err := run(ctx, "ws://127.0.0.1:0", upstreams, w)
 		_ = w.CloseWithError(err)
 		done <- err
 	}()
@@ -232,7 +232,7 @@ func TestNoServer(t *testing.T) {
 			got = status(err)
 		}
 	}
-	if err := run(t.Context(), "ws://127.0.0.1:0", nil, false, io.Discard); err == nil {
+	if err := run(t.Context(), "ws://127.0.0.1:0", nil, io.Discard); err == nil {
 		t.Error("it runs without a server")
 	}
 }

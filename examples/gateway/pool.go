@@ -13,10 +13,7 @@ import (
 
 // The wait of a server that failed, before it is tried again: it doubles with
 // each failure.
-const (
-	retryMin = 250 * time.Millisecond
-	retryMax = 30 * time.Second
-)
+const retryMin, retryMax = 250 * time.Millisecond, 30 * time.Second
 
 // upstream is a server. The lock of the pool guards all but url.
 type upstream struct {
@@ -68,8 +65,7 @@ func (p *pool) give(u *upstream) {
 func (p *pool) reached(u *upstream) (back bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	back = u.wait > 0
-	u.wait = 0
+	back, u.wait = u.wait > 0, 0
 	return back
 }
 
