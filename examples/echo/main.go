@@ -87,14 +87,8 @@ func run() (err error) {
 	}); err != nil {
 		return err
 	}
-	for _, url := range urls {
-		l := engine.Config{Addr: url}
-		if usesTLS(url) {
-			l.TLS, l.CertFile, l.KeyFile = secure.TLS, secure.CertFile, secure.KeyFile
-		}
-		if _, err := e.Listen(l, nil); err != nil {
-			return errors.Join(err, e.Shutdown(context.Background()))
-		}
+	if err := listen(e, urls, secure); err != nil {
+		return errors.Join(err, e.Shutdown(context.Background()))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -103,6 +97,20 @@ func run() (err error) {
 	}
 	fmt.Printf("up to %d connections\n", e.Stats().Most)
 	return e.Run(ctx)
+}
+
+// listen listens on each of urls; secure is what those with TLS have.
+func listen(e *engine.Engine, urls []string, secure engine.Config) error {
+	for _, url := range urls {
+		l := engine.Config{Addr: url}
+		if usesTLS(url) {
+			l.TLS, l.CertFile, l.KeyFile = secure.TLS, secure.CertFile, secure.KeyFile
+		}
+		if _, err := e.Listen(l, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func usesTLS(url string) bool {
