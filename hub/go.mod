@@ -1,0 +1,5 @@
+module github.com/sockmill/sockmill/hub
+
+go 1.25
+
+replace github.com/sockmill/sockmill => ../
