@@ -33,8 +33,9 @@ type History interface {
 	// proven, Read fails with ErrUnrecoverable; Page.Top is right then too.
 	// If Limit is large enough, the last one returned has the position Top.
 	//
-	// A channel without publications has a Top all the same; what is appended first
-	// follows it, or is of another epoch. Fails with ErrInvalid, ErrUnavailable, ErrClosed.
+	// A channel without publications has a Top all the same, which what is appended first
+	// follows. Top changes with Append, and when the History has lost the stream: then its
+	// epoch is another one. Fails with ErrInvalid, ErrUnavailable, ErrClosed.
 	Read(ctx context.Context, channel string, q Query) (Page, error)
 
 	// Remove removes what is kept of a channel. A position before the newest one

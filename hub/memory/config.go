@@ -56,7 +56,7 @@ func (c *Config) settle() error {
 		{"PublicationsMax", &c.PublicationsMax, 1_048_576, 1, unbounded},
 		{"BytesMax", &c.BytesMax, 256 * mib, 64 * kib, unbounded},
 		{"KeysMax", &c.KeysMax, 65_536, 1, unbounded},
-		{"KeyLifetime", &c.KeyLifetime, int64(5 * time.Minute), int64(time.Second), never},
+		{"KeyLifetime", &c.KeyLifetime, int64(5 * time.Minute), int64(time.Minute), never},
 		{"PresenceBytesMax", &c.PresenceBytesMax, 64 * mib, 4 * kib, unbounded},
 	} {
 		switch p := r.field.(type) {

@@ -95,9 +95,14 @@ func (s *histories) add(channel string, p *broker.Publication, keep broker.Keep,
 
 // shrink makes room until the bounds hold. The history h, which was used last, keeps its newest publication.
 func (s *histories) shrink(h *history) {
-	for len(s.byChannel) > s.cfg.ChannelsMax || s.publications > s.cfg.PublicationsMax || s.bytes > s.cfg.BytesMax {
+	for {
 		least := s.bare.Back()
-		if least == nil {
+		switch {
+		case s.publications > s.cfg.PublicationsMax:
+			least = s.full.Back()
+		case len(s.byChannel) <= s.cfg.ChannelsMax && s.bytes <= s.cfg.BytesMax:
+			return
+		case least == nil:
 			least = s.full.Back()
 		}
 		if oldest := least.Value.(*history); oldest != h {

@@ -1,0 +1,379 @@
+package brokertest
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/sockmill/sockmill/hub/broker"
+)
+
+var historyTests = []test{
+	{"Append", testAppend},
+	{"AppendOrder", testAppendOrder},
+	{"HistoryNames", testHistoryNames},
+	{"Read", testRead},
+	{"ReadSince", testReadSince},
+	{"ReadReverseSince", testReadReverseSince},
+	{"Unrecoverable", testUnrecoverable},
+	{"Keep", testKeep},
+	{"Lifetime", testLifetime},
+	{"Remove", testRemove},
+	{"Forget", testForget},
+	{"Keys", testKeys},
+	{"KeysTogether", testKeysTogether},
+	{"Joins", testJoins},
+	{"Simulation", testSimulation},
+}
+
+var plenty = broker.Keep{Publications: 1000}
+
+// append appends pub(text) for each text and returns their positions.
+func (s *suite) append(channel string, keep broker.Keep, texts ...string) (all []broker.Position) {
+	s.Helper()
+	for i, text := range texts {
+		at, err := s.Nodes[i%len(s.Nodes)].Append(ctx, channel, pub(text), keep)
+		s.must(err)
+		all = append(all, at)
+	}
+	return all
+}
+
+func (s *suite) read(channel string, q broker.Query) broker.Page {
+	s.Helper()
+	page, err := s.b.Read(ctx, channel, q)
+	s.must(err)
+	return page
+}
+
+func (s *suite) top(channel string) broker.Position {
+	s.Helper()
+	page := s.read(channel, broker.Query{})
+	s.same("read with Limit 0", page.Publications)
+	return page.Top
+}
+
+// since reads what follows a position, or refused.
+func (s *suite) since(channel string, at broker.Position) (ps []broker.Publication, refused bool) {
+	s.Helper()
+	page, err := s.b.Read(ctx, channel, broker.Query{Since: &at, Limit: broker.NoLimit})
+	want(s, "Top of a Read with Since", page.Top, s.top(channel))
+	if errors.Is(err, broker.ErrUnrecoverable) {
+		s.same("read with ErrUnrecoverable", page.Publications)
+		return nil, true
+	}
+	s.must(err)
+	want(s, "where the publications lead to", s.chain("since", at, page.Publications), page.Top)
+	return page.Publications, false
+}
+
+// refused fails the test unless what follows a position cannot be read.
+func (s *suite) refused(why, channel string, at broker.Position) {
+	s.Helper()
+	if ps, refused := s.since(channel, at); !refused {
+		s.Errorf("%s: since %+v came %q, want ErrUnrecoverable", why, at, texts(ps))
+	}
+}
+
+// chain fails the test unless each publication follows the one before, and returns the last position.
+func (s *suite) chain(what string, at broker.Position, ps []broker.Publication) broker.Position {
+	s.Helper()
+	for _, p := range ps {
+		if !p.Follows(at) {
+			s.Errorf("%s: %q with %+v and Prev %d does not follow %+v", what, p.Data, p.Position, p.Prev, at)
+		}
+		at = p.Position
+	}
+	return at
+}
+
+func testAppend(s *suite) {
+	before := s.top("room")
+	rs := []*receiver{s.receiver(s.a, "room"), s.receiver(s.b, "room")}
+	p := pub("1")
+	p.Position, p.Prev = broker.Position{Offset: 1 << 40, Epoch: "mine"}, 77 // ignored
+	first, err := s.a.Append(ctx, "room", p, plenty)
+	s.must(err)
+	at := append([]broker.Position{first}, s.append("room", plenty, count("", 2, 5)...)...)
+	kept := s.read("room", broker.Query{Limit: broker.NoLimit})
+	want(s, "Top", kept.Top, at[4])
+	want(s, "the last position read", s.chain("read", before, kept.Publications), at[4])
+	for i, text := range count("", 1, 5) {
+		if at[i].Epoch == "" || at[i].Epoch != before.Epoch || at[i].Offset == 0 {
+			s.Errorf("the position %+v in the epoch %q", at[i], before.Epoch)
+		}
+		s.check(kept.Publications[i], text)
+		for _, r := range rs {
+			p := r.next()
+			s.check(p, text)
+			want(s, "the position delivered", p.Position, at[i])
+			s.chain("delivered", before, []broker.Publication{p})
+		}
+		before = at[i]
+	}
+}
+
+// testAppendOrder: many append at once; all receivers get the same order, which is that of the offsets.
+func testAppendOrder(s *suite) {
+	const publishers, each = 4, 200
+	before := s.top("room")
+	rs := []*receiver{s.receiver(s.a, "room"), s.receiver(s.b, "room")}
+	var fs []func()
+	for i := range publishers {
+		fs = append(fs, func() {
+			var last broker.Position
+			for j := range each {
+				at, err := s.Nodes[i%2].Append(ctx, "room", broker.Publication{Kind: uint8(i), Data: []byte(fmt.Sprint(j))}, plenty)
+				if err != nil || at.Offset <= last.Offset {
+					s.Errorf("%+v after %+v: %v", at, last, err)
+				}
+				last = at
+			}
+		})
+	}
+	together(fs...)
+	kept := s.read("room", broker.Query{Limit: broker.NoLimit})
+	want(s, "kept", len(kept.Publications), publishers*each)
+	s.chain("read", before, kept.Publications)
+	var next [publishers]int
+	for _, k := range kept.Publications {
+		want(s, "the next of a publisher", string(k.Data), fmt.Sprint(next[k.Kind]))
+		next[k.Kind]++
+		for _, r := range rs {
+			want(s, "the position delivered", r.next().Position, k.Position)
+		}
+	}
+}
+
+func testHistoryNames(s *suite) {
+	for _, name := range odd {
+		s.append(name, broker.Keep{Publications: 9, Key: "the same"}, "to "+name)
+	}
+	for _, name := range odd {
+		s.same(fmt.Sprintf("kept of %q", name), s.read(name, broker.Query{Limit: broker.NoLimit}).Publications, "to "+name)
+	}
+}
+
+func testRead(s *suite) {
+	want(s, "an empty channel twice", s.top("room"), s.top("room"))
+	s.append("room", plenty, count("", 1, 9)...)
+	for _, x := range []struct {
+		q      broker.Query
+		wanted []string
+	}{
+		{broker.Query{}, nil},
+		{broker.Query{Limit: 1}, count("", 1, 1)},
+		{broker.Query{Limit: 4}, count("", 1, 4)},
+		{broker.Query{Limit: 9}, count("", 1, 9)},
+		{broker.Query{Limit: math.MaxInt}, count("", 1, 9)},
+		{broker.Query{Limit: broker.NoLimit}, count("", 1, 9)},
+		{broker.Query{Reverse: true}, nil},
+		{broker.Query{Limit: 1, Reverse: true}, []string{"9"}},
+		{broker.Query{Limit: 3, Reverse: true}, []string{"9", "8", "7"}},
+		{broker.Query{Limit: 100, Reverse: true}, []string{"9", "8", "7", "6", "5", "4", "3", "2", "1"}},
+	} {
+		s.same(fmt.Sprintf("%+v", x.q), s.read("room", x.q).Publications, x.wanted...)
+	}
+}
+
+// testReadSince: what follows a position, in pages too.
+func testReadSince(s *suite) {
+	at := append([]broker.Position{s.top("room")}, s.append("room", plenty, count("", 1, 9)...)...)
+	for i, since := range at {
+		ps, refused := s.since("room", since)
+		want(s, "refused", refused, false)
+		s.same(fmt.Sprint("since ", i), ps, count("", i+1, 9)...)
+		page := s.read("room", broker.Query{Since: &since, Limit: 4})
+		s.same(fmt.Sprint("four since ", i), page.Publications, count("", i+1, min(i+4, 9))...)
+		s.chain("a page", since, page.Publications)
+		want(s, "Top of a page", page.Top, at[9])
+	}
+}
+
+func testReadReverseSince(s *suite) {
+	at := append([]broker.Position{s.top("room")}, s.append("room", broker.Keep{Publications: 9}, count("", 1, 9)...)...)
+	for i, since := range at {
+		before := count("", 1, i-1)
+		slices.Reverse(before)
+		s.same(fmt.Sprint("before ", i), s.read("room", broker.Query{Since: &since, Limit: broker.NoLimit, Reverse: true}).Publications, before...)
+		s.same(fmt.Sprint("two before ", i), s.read("room", broker.Query{Since: &since, Limit: 2, Reverse: true}).Publications, before[:min(2, len(before))]...)
+	}
+	since := broker.Position{Offset: at[3].Offset, Epoch: "another"}
+	if _, err := s.a.Read(ctx, "room", broker.Query{Since: &since, Limit: 1, Reverse: true}); !errors.Is(err, broker.ErrUnrecoverable) {
+		s.Errorf("before a position of another epoch: %v, want ErrUnrecoverable", err)
+	}
+}
+
+// testUnrecoverable: positions that were never given.
+func testUnrecoverable(s *suite) {
+	empty := s.top("empty")
+	at := s.append("room", plenty, count("", 1, 3)...)
+	top := at[2]
+	for _, epoch := range []string{"", "another", top.Epoch + "x", top.Epoch[1:]} {
+		for _, offset := range []uint64{0, 1, top.Offset, math.MaxUint64} {
+			s.refused("another epoch", "room", broker.Position{Offset: offset, Epoch: epoch})
+			s.refused("another epoch", "empty", broker.Position{Offset: offset, Epoch: epoch})
+		}
+	}
+	for _, offset := range []uint64{top.Offset + 1, top.Offset + 1000, math.MaxUint64, math.MaxUint64 - 1, 1 << 63} {
+		s.refused("the future", "room", broker.Position{Offset: offset, Epoch: top.Epoch})
+	}
+	for _, offset := range []uint64{empty.Offset + 1, math.MaxUint64} {
+		s.refused("the future", "empty", broker.Position{Offset: offset, Epoch: empty.Epoch})
+	}
+	// What is asked for does not change what is there.
+	want(s, "Top of the empty channel", s.top("empty"), empty)
+	s.chain("appended", empty, []broker.Publication{s.appendOne("empty", "1")})
+}
+
+// appendOne appends a text and returns what a receiver gets.
+func (s *suite) appendOne(channel, text string) broker.Publication {
+	s.Helper()
+	r := s.receiver(s.b, channel)
+	at := s.append(channel, plenty, text)[0]
+	p := r.next()
+	s.check(p, text)
+	want(s, "the position delivered", p.Position, at)
+	r.end(s.b)
+	return p
+}
+
+// testKeep: the newest are kept, as many as the last Append says.
+func testKeep(s *suite) {
+	kept := func(at []broker.Position, keep, last int) {
+		s.Helper()
+		for missed := range keep + 1 {
+			ps, refused := s.since("room", at[last-missed])
+			want(s, fmt.Sprint("refused with missed ", missed), refused, false)
+			s.same(fmt.Sprint("missed ", missed), ps, count("", last-missed+1, last)...)
+		}
+		if s.KeepsMore {
+			return
+		}
+		s.refused("too many missed", "room", at[last-keep-3])
+		ps := s.read("room", broker.Query{Limit: broker.NoLimit}).Publications
+		if len(ps) < keep || len(ps) > keep+2 {
+			s.Errorf("%d are kept, want %d, at most two more", len(ps), keep)
+		}
+	}
+	at := []broker.Position{s.top("room")}
+	at = append(at, s.append("room", broker.Keep{Publications: 5}, count("", 1, 20)...)...)
+	kept(at, 5, 20)
+	at = append(at, s.append("room", broker.Keep{Publications: 8}, count("", 21, 23)...)...)
+	kept(at, 8, 23)
+	at = append(at, s.append("room", broker.Keep{Publications: 1}, "24")...)
+	kept(at, 1, 24)
+}
+
+// testLifetime: what has expired is not read, and nobody is told that he missed nothing.
+func testLifetime(s *suite) {
+	keep := broker.Keep{Publications: 100, Lifetime: 2 * s.Lifetime}
+	begin := s.top("room")
+	at := s.append("room", keep, count("", 1, 3)...)
+	s.Pass(s.Lifetime)
+	s.same("within the lifetime", s.read("room", broker.Query{Limit: broker.NoLimit}).Publications, count("", 1, 3)...)
+	at = append(at, s.append("room", keep, count("", 4, 5)...)...)
+	s.Pass(s.Lifetime)
+	s.same("the younger", s.read("room", broker.Query{Limit: broker.NoLimit}).Publications, count("", 4, 5)...)
+	s.refused("missed an expired one", "room", at[1])
+	ps, refused := s.since("room", at[3])
+	want(s, "refused", refused, false)
+	s.same("the younger", ps, "5")
+	s.Pass(2 * s.Lifetime)
+	s.same("all expired", s.read("room", broker.Query{Limit: broker.NoLimit}).Publications)
+	for _, missed := range []broker.Position{begin, at[0], at[3]} {
+		s.refused("missed expired ones", "room", missed)
+	}
+	s.missedNothing("room", at[4], "6", begin, at[0], at[3])
+}
+
+// missedNothing: whoever was at top and was sent nothing is told the truth when text is appended; the others are refused.
+func (s *suite) missedNothing(channel string, top broker.Position, text string, missed ...broker.Position) {
+	s.Helper()
+	if ps, refused := s.since(channel, top); !refused {
+		s.same("since the newest", ps)
+	}
+	p := s.appendOne(channel, text)
+	if ps, refused := s.since(channel, top); !refused {
+		s.same("since what was the newest", ps, text)
+	}
+	for _, at := range missed {
+		s.refused("missed what is gone", channel, at)
+		if p.Follows(at) {
+			s.Errorf("%+v with Prev %d follows %+v: what lay between is gone", p.Position, p.Prev, at)
+		}
+	}
+}
+
+func testRemove(s *suite) {
+	s.must(s.a.Remove(ctx, "room"))
+	at := append([]broker.Position{s.top("room")}, s.append("room", plenty, count("", 1, 3)...)...)
+	s.append("room2", plenty, "stays")
+	s.must(s.a.Remove(ctx, "room"))
+	s.same("removed", s.read("room", broker.Query{Limit: broker.NoLimit}).Publications)
+	s.refused("missed a removed one", "room", at[2])
+	s.missedNothing("room", at[3], "4", at[:3]...)
+	s.same("another channel", s.read("room2", broker.Query{Limit: broker.NoLimit}).Publications, "stays")
+}
+
+// testForget: a history that was lost never passes for its successor.
+func testForget(s *suite) {
+	at := append([]broker.Position{s.top("room")}, s.append("room", plenty, count("", 1, 3)...)...)
+	s.Forget("room")
+	if top := s.top("room"); top.Epoch == at[0].Epoch {
+		s.Errorf("the epoch is still %q", top.Epoch)
+	}
+	for range 2 {
+		for _, before := range at {
+			s.refused("another stream", "room", before)
+		}
+		p := s.appendOne("room", "new")
+		for _, before := range at {
+			if p.Follows(before) {
+				s.Errorf("%+v with Prev %d follows %+v of another stream", p.Position, p.Prev, before)
+			}
+		}
+	}
+}
+
+func testKeys(s *suite) {
+	keyed := func(key string) broker.Keep { return broker.Keep{Publications: 100, Key: key} }
+	r := s.receiver(s.b, "room")
+	first := s.append("room", keyed("k"), "1", "not again", "nor now")
+	want(s, "the position of the second", first[1], first[0])
+	want(s, "the position of the third", first[2], first[0])
+	s.append("room", keyed("K"), "2")
+	s.append("room", keyed(""), "3", "4")
+	s.append("room2", keyed("k"), "elsewhere")
+	want(s, "the position after others", s.append("room", keyed("k"), "still not")[0], first[0])
+	s.append("room", plenty, "end")
+	s.same("delivered", r.until("end"), count("", 1, 4)...)
+	s.same("kept", s.read("room", broker.Query{Limit: 4}).Publications, count("", 1, 4)...)
+	s.same("kept elsewhere", s.read("room2", broker.Query{Limit: 4}).Publications, "elsewhere")
+}
+
+// testKeysTogether: of those who append with one key at once, one succeeds, and all get its position.
+func testKeysTogether(s *suite) {
+	r := s.receiver(s.b, "room")
+	for i := range 50 {
+		var mu sync.Mutex
+		got := map[broker.Position]int{}
+		var fs []func()
+		for j := range 4 {
+			fs = append(fs, func() {
+				at, err := s.Nodes[j%2].Append(ctx, "room", pub("x"), broker.Keep{Publications: 100, Key: fmt.Sprint(i)})
+				if err != nil {
+					s.Error(err)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				got[at]++
+			})
+		}
+		together(fs...)
+		want(s, "calls with the position delivered", got[r.next().Position], 4)
+	}
+	want(s, "kept", len(s.read("room", broker.Query{Limit: broker.NoLimit}).Publications), 50)
+}
