@@ -25,7 +25,7 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 			t.Errorf("error %v, want %s", err, want)
 		}
 	}
-	no := memory.NoLimit
+	const no = memory.NoLimit
 	b := open(t, memory.Config{ChannelsMax: no, PublicationsMax: no, BytesMax: no, KeysMax: no, KeyLifetime: no, PresenceBytesMax: no})
 	for i := range 70_000 {
 		if _, err := add(b, fmt.Sprint(i), "x", 1); err != nil {
@@ -71,7 +71,7 @@ func TestOffsetsRiseByOne(t *testing.T) {
 // TestLeastRecentlyUsed: reading is a use too; the bare ones go first; another epoch comes after.
 func TestLeastRecentlyUsed(t *testing.T) {
 	b := open(t, memory.Config{ChannelsMax: 3})
-	epoch := must(t, broker.Position{}, nil).Epoch
+	var epoch string
 	for _, channel := range []string{"a", "b", "c"} {
 		at, err := add(b, channel, channel, 1)
 		epoch = must(t, at, err).Epoch
@@ -273,6 +273,25 @@ func TestMemoryIsBounded(t *testing.T) {
 			}
 			runtime.KeepAlive(b)
 		})
+	}
+}
+
+// TestPresenceMemoryIsBounded: in one channel, and in as many as there are connections.
+func TestPresenceMemoryIsBounded(t *testing.T) {
+	const most = 16 << 20
+	for _, channels := range []int{1, 1000, 100_000} {
+		before := heap()
+		b := open(t, memory.Config{PresenceBytesMax: most})
+		n := 0
+		for b.Enter(ctx, fmt.Sprint("channel ", n%channels), broker.Info{Client: fmt.Sprint("client ", n), User: fmt.Sprint("user ", n)}, time.Minute) == nil {
+			n++
+		}
+		grown := heap() - before
+		t.Logf("%d channels, %d connections: %d bytes each", channels, n, grown/n)
+		if grown > most || grown < most/4 {
+			t.Errorf("%d channels: the heap has grown by %d KiB, want at most %d", channels, grown>>10, most>>10)
+		}
+		runtime.KeepAlive(b)
 	}
 }
 

@@ -73,14 +73,15 @@ func (s *histories) add(channel string, p *broker.Publication, keep broker.Keep,
 	}
 	h.lifetime = keep.Lifetime
 	s.use(h, now)
+	bare := h.n == 0
 	for h.n >= keep.Publications {
-		s.pop(h)
+		s.discard(h)
 	}
 	p.Position, p.Prev = broker.Position{Offset: h.top + 1, Epoch: h.epoch}, h.top
 	if h.n == len(h.slots) {
 		s.resize(h, min(max(slotsMin, 2*h.n), keep.Publications))
 	}
-	if h.n == 0 {
+	if bare {
 		s.bare.drop(h.element)
 		h.element = s.full.PushFront(h)
 	}
@@ -89,6 +90,7 @@ func (s *histories) add(channel string, p *broker.Publication, keep broker.Keep,
 	*h.at(h.n - 1) = slot{*p, now}
 	s.publications++
 	s.bytes += size
+	s.trim(h)
 	s.shrink(h)
 	return nil
 }
@@ -138,22 +140,35 @@ func (s *histories) expire(h *history, now time.Duration) bool {
 
 // pop removes the oldest publication of h.
 func (s *histories) pop(h *history) {
+	s.discard(h)
+	s.trim(h)
+	if h.n == 0 {
+		s.full.drop(h.element)
+		h.element = s.bare.PushFront(h)
+	}
+}
+
+// discard removes the oldest publication, but leaves slots and place as they are.
+func (s *histories) discard(h *history) {
 	oldest := h.at(0)
 	s.publications--
 	s.bytes -= size(&oldest.p)
 	*oldest = slot{}
 	h.first = (h.first + 1) % len(h.slots)
 	h.n--
+}
+
+// trim gives slots back if most are not used.
+func (s *histories) trim(h *history) {
 	switch {
 	case h.n == 0:
 		s.resize(h, 0)
-		s.full.drop(h.element)
-		h.element = s.bare.PushFront(h)
-	case h.n <= len(h.slots)/4:
-		s.resize(h, len(h.slots)/2)
+	case h.n < len(h.slots)/slotsMin:
+		s.resize(h, 2*h.n)
 	}
 }
 
+// resize gives h that many slots, at least as many as are used.
 func (s *histories) resize(h *history, n int) {
 	var slots []slot
 	if n > 0 {

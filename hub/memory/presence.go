@@ -14,10 +14,17 @@ import (
 type presence struct {
 	cfg *Config
 
-	mu       sync.Mutex                    // guards what follows
-	channels map[string]map[string]*member // by channel and client
-	members  order                         // of *member
+	mu       sync.Mutex // guards what follows
+	channels map[string]*room
+	members  order // of *member
 	bytes    int
+}
+
+// room is a channel with at least one member.
+type room struct {
+	members map[string]*member // by client
+	users   map[string]int     // how many members each has
+	soonest time.Duration      // until then, none expires
 }
 
 type member struct {
@@ -27,19 +34,36 @@ type member struct {
 	element *list.Element
 }
 
-const memberBytes = 320 // itself, its element, its place in a map
+const (
+	memberBytes = 320 // itself, its element, its place in two maps
+	roomBytes   = 576 // itself, its maps, its place in a map
+)
 
 func (m *member) size() int { return memberBytes + infoSize(&m.info) }
 
-func (s *presence) init(cfg *Config) { s.cfg, s.channels = cfg, map[string]map[string]*member{} }
+func (s *presence) init(cfg *Config) { s.cfg, s.channels = cfg, map[string]*room{} }
 
 func (s *presence) remove(m *member) {
 	s.bytes -= m.size()
 	s.members.drop(m.element)
-	delete(s.channels[m.channel], m.info.Client)
-	if len(s.channels[m.channel]) == 0 {
-		s.bytes -= memberBytes + len(m.channel)
+	in := s.channels[m.channel]
+	in.leave(m)
+	if len(in.members) == 0 {
+		s.bytes -= roomBytes + len(m.channel)
 		delete(s.channels, m.channel)
+	}
+}
+
+func (r *room) enter(m *member) {
+	r.members[m.info.Client] = m
+	r.users[m.info.User]++
+	r.soonest = min(r.soonest, m.until)
+}
+
+func (r *room) leave(m *member) {
+	delete(r.members, m.info.Client)
+	if r.users[m.info.User]--; r.users[m.info.User] == 0 {
+		delete(r.users, m.info.User)
 	}
 }
 
@@ -59,12 +83,13 @@ func (s *presence) enter(m *member, now time.Duration) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire(now)
-	in := s.channels[m.channel]
-	old := in[m.info.Client]
 	more := m.size()
+	in := s.channels[m.channel]
 	if in == nil {
-		more += memberBytes + len(m.channel)
+		more += roomBytes + len(m.channel)
+		in = &room{map[string]*member{}, map[string]int{}, never}
 	}
+	old := in.members[m.info.Client]
 	if old != nil {
 		more -= old.size()
 	}
@@ -72,30 +97,36 @@ func (s *presence) enter(m *member, now time.Duration) error {
 		return broker.ErrFull
 	}
 	s.bytes += more
+	s.channels[m.channel] = in
 	if old != nil {
-		old.info, old.until = m.info, m.until
-		s.members.use(old.element)
-		return nil
+		in.leave(old)
+		s.members.drop(old.element)
 	}
-	if in == nil {
-		in = map[string]*member{}
-		s.channels[m.channel] = in
-	}
-	in[m.info.Client] = m
+	in.enter(m)
 	m.element = s.members.PushFront(m)
 	return nil
 }
 
-// each calls f for all who are in a channel.
-func (s *presence) each(channel string, now time.Duration, f func(*broker.Info)) {
+// look calls f with a channel, without those who have expired, unless it is empty.
+func (s *presence) look(channel string, now time.Duration, f func(*room)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.expire(now)
-	for _, m := range s.channels[channel] {
-		if now < m.until {
-			f(&m.info)
+	in := s.channels[channel]
+	if in == nil {
+		return
+	}
+	if now >= in.soonest {
+		in.soonest = never
+		for _, m := range in.members {
+			if now >= m.until {
+				s.remove(m)
+			} else {
+				in.soonest = min(in.soonest, m.until)
+			}
 		}
 	}
+	f(in)
 }
 
 // Enter implements broker.Presence.
@@ -117,8 +148,8 @@ func (b *Broker) Leave(ctx context.Context, channel, client string) error {
 	}
 	b.presence.mu.Lock()
 	defer b.presence.mu.Unlock()
-	if m := b.presence.channels[channel][client]; m != nil {
-		b.presence.remove(m)
+	if in := b.presence.channels[channel]; in != nil && in.members[client] != nil {
+		b.presence.remove(in.members[client])
 	}
 	return nil
 }
@@ -128,21 +159,20 @@ func (b *Broker) Present(ctx context.Context, channel string) (all []broker.Info
 	if err := b.check(ctx, channel); err != nil {
 		return nil, err
 	}
-	b.presence.each(channel, b.now(), func(i *broker.Info) { all = append(all, *i) })
+	b.presence.look(channel, b.now(), func(in *room) {
+		all = make([]broker.Info, 0, len(in.members))
+		for _, m := range in.members {
+			all = append(all, m.info)
+		}
+	})
 	return all, nil
 }
 
 // Count implements broker.Presence.
-func (b *Broker) Count(ctx context.Context, channel string) (broker.Counts, error) {
+func (b *Broker) Count(ctx context.Context, channel string) (n broker.Counts, err error) {
 	if err := b.check(ctx, channel); err != nil {
-		return broker.Counts{}, err
+		return n, err
 	}
-	var n broker.Counts
-	users := map[string]struct{}{}
-	b.presence.each(channel, b.now(), func(i *broker.Info) {
-		n.Clients++
-		users[i.User] = struct{}{}
-	})
-	n.Users = len(users)
+	b.presence.look(channel, b.now(), func(in *room) { n = broker.Counts{Clients: len(in.members), Users: len(in.users)} })
 	return n, nil
 }
