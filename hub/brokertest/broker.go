@@ -258,12 +258,12 @@ func testClose(s *suite) {
 	s.must(s.a.Publish(ctx, "room", pub("x")))
 	r.next()
 	var publishing sync.WaitGroup
-	for i := range 2 {
+	for i := range 8 {
 		publishing.Add(1)
 		go func() {
 			defer publishing.Done()
 			for {
-				if err := s.Nodes[i].Publish(ctx, "room", pub("x")); err != nil {
+				if err := s.Nodes[i%2].Publish(ctx, "room", pub("x")); err != nil {
 					if !errors.Is(err, broker.ErrClosed) {
 						s.Errorf("Publish: %v, want ErrClosed", err)
 					}

@@ -12,6 +12,7 @@ import (
 var presenceTests = []test{
 	{"Presence", testPresence},
 	{"PresenceLifetime", testPresenceLifetime},
+	{"PresenceLifetimes", testPresenceLifetimes},
 	{"PresenceNames", testPresenceNames},
 	{"PresenceTogether", testPresenceTogether},
 }
@@ -80,6 +81,22 @@ func testPresenceLifetime(s *suite) {
 	s.must(s.a.Leave(ctx, "room", "1"))
 	s.enter(s.a, "room", info("1", "again"), long)
 	s.present("room", 2, info("1", "again"), info("2", "bob"))
+}
+
+// testPresenceLifetimes: of many, each has its own.
+func testPresenceLifetimes(s *suite) {
+	s.enter(s.a, "room", info("long", "ann"), 1000*s.Lifetime)
+	for i := range 20 {
+		s.enter(s.a, "room", info(fmt.Sprint("two ", i), fmt.Sprint(i)), 2*s.Lifetime)
+		s.enter(s.b, "room", info(fmt.Sprint("one ", i), "bob"), s.Lifetime)
+	}
+	for _, left := range []broker.Counts{{Clients: 41, Users: 22}, {Clients: 21, Users: 21}, {Clients: 1, Users: 1}} {
+		n, err := s.a.Count(ctx, "room")
+		s.must(err)
+		want(s, "who is left", n, left)
+		s.Pass(s.Lifetime)
+	}
+	s.present("room", 1, info("long", "ann"))
 }
 
 func testPresenceNames(s *suite) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func kept(t *testing.T, b *memory.Broker, channel string, wanted ...string) {
 		got = append(got, string(p.Data))
 	}
 	if fmt.Sprint(got) != fmt.Sprint(wanted) {
-		t.Errorf("%s: kept %q, want %q", channel, got, wanted)
+		t.Errorf("%s: kept %.100q, want %.100q", channel, got, wanted)
 	}
 }
 
@@ -164,6 +165,33 @@ func TestKeysAreForgotten(t *testing.T) {
 	if got := with("k"); got != 5 {
 		t.Errorf("at its time: %d", got)
 	}
+}
+
+// TestKeysExpire: of many, each; and they do not stay in memory.
+func TestKeysExpire(t *testing.T) {
+	const n = 50_000
+	c := &clock{}
+	b := open(t, memory.Config{Clock: c.now})
+	with := func(i int) uint64 {
+		at, err := b.Append(ctx, "a", broker.Publication{}, broker.Keep{Publications: 1, Key: fmt.Sprint(i)})
+		return must(t, at, err).Offset
+	}
+	before := heap()
+	for i := range n {
+		with(i)
+	}
+	full := heap() - before
+	c.pass(5 * time.Minute)
+	if got := with(n - 1); got != n+1 {
+		t.Errorf("the last of them is still there: %d", got)
+	}
+	for range n {
+		with(0)
+	}
+	if left := heap() - before; left > full*2/3 {
+		t.Errorf("%d bytes of %d are left", left, full)
+	}
+	runtime.KeepAlive(b)
 }
 
 // TestKeysOutliveHistories: what was published once is not published again because there was no room.
@@ -320,6 +348,55 @@ func TestExpiredIsReleased(t *testing.T) {
 	}
 	runtime.KeepAlive(b)
 }
+
+// TestRemovedIsReleased: also if the history goes on.
+func TestRemovedIsReleased(t *testing.T) {
+	c := &clock{}
+	b := open(t, memory.Config{Clock: c.now})
+	before := heap()
+	for range 3 {
+		_, err := b.Append(ctx, "a", broker.Publication{Data: make([]byte, 1<<20)}, broker.Keep{Publications: 4, Lifetime: time.Second})
+		must(t, broker.Position{}, err)
+		c.pass(time.Second / 4)
+	}
+	_, _ = b.Append(ctx, "a", broker.Publication{}, broker.Keep{Publications: 4, Lifetime: time.Second})
+	c.pass(time.Second * 3 / 4)
+	kept(t, b, "a", "")
+	if grown := heap() - before; grown > 1<<19 {
+		t.Errorf("%d bytes", grown)
+	}
+	runtime.KeepAlive(b)
+}
+
+// TestCloseWaits for whoever is called.
+func TestCloseWaits(t *testing.T) {
+	b := open(t, memory.Config{})
+	r := &busy{called: make(chan struct{})}
+	if err := b.Subscribe(ctx, "a", r); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = b.Publish(ctx, "a", broker.Publication{}) }()
+	<-r.called
+	_ = b.Close()
+	if !r.done.Load() {
+		t.Error("Close has returned while a receiver is called")
+	}
+}
+
+type busy struct {
+	called chan struct{}
+	done   atomic.Bool
+}
+
+func (r *busy) Deliver(string, broker.Publication) {
+	close(r.called)
+	for range 1000 {
+		runtime.Gosched()
+	}
+	r.done.Store(true)
+}
+
+func (r *busy) Interrupted(string) {}
 
 // TestNoLifetime: what has no lifetime does not expire.
 func TestNoLifetime(t *testing.T) {
