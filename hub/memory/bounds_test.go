@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -367,36 +366,6 @@ func TestRemovedIsReleased(t *testing.T) {
 	}
 	runtime.KeepAlive(b)
 }
-
-// TestCloseWaits for whoever is called.
-func TestCloseWaits(t *testing.T) {
-	b := open(t, memory.Config{})
-	r := &busy{called: make(chan struct{})}
-	if err := b.Subscribe(ctx, "a", r); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = b.Publish(ctx, "a", broker.Publication{}) }()
-	<-r.called
-	_ = b.Close()
-	if !r.done.Load() {
-		t.Error("Close has returned while a receiver is called")
-	}
-}
-
-type busy struct {
-	called chan struct{}
-	done   atomic.Bool
-}
-
-func (r *busy) Deliver(string, broker.Publication) {
-	close(r.called)
-	for range 1000 {
-		runtime.Gosched()
-	}
-	r.done.Store(true)
-}
-
-func (r *busy) Interrupted(string) {}
 
 // TestNoLifetime: what has no lifetime does not expire.
 func TestNoLifetime(t *testing.T) {
