@@ -95,6 +95,9 @@ func (c *Conn) holds() int64 {
 	if c.extra != nil {
 		bytes += int64(len(c.extra.in.parked))
 	}
+	if c.tls != nil {
+		bytes += int64(len(c.tls.rest))
+	}
 	if b, ok := c.codec.(codec.Buffered); ok {
 		bytes += int64(b.Buffered())
 	}
