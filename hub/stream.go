@@ -1,0 +1,187 @@
+package hub
+
+import (
+	"slices"
+
+	"github.com/sockmill/sockmill/engine"
+	"github.com/sockmill/sockmill/hub/broker"
+)
+
+// sent is a publication that was delivered.
+type sent struct {
+	p        broker.Publication
+	message  *engine.Message  // made when first needed, as what follows is; guarded by what guards the stream
+	prepared *engine.Prepared // made in place of message, if it is kept
+}
+
+// stream is the order of one channel on this node: what was delivered last, and what has to
+// be delivered next. It does no I/O and has no lock: whoever uses it sees to that. It never
+// leaves its epoch: when that ends, or something is missing for good, the stream is dead.
+type stream struct {
+	fan     func(*sent) error // delivers to all members
+	tracks  bool              // the publications have positions
+	ringMax int
+	waitMax int
+
+	known   bool            // last is known
+	reading bool            // somebody reads by query and calls took
+	dead    bool            // nothing is delivered any more
+	last    broker.Position // L: the last that was delivered, or where the stream was when it began here
+
+	ring []*sent         // all that was delivered from base on, up to last
+	base broker.Position // what ring[0] follows
+
+	waiting  []broker.Publication // were delivered to this node while it reads
+	overflow bool                 // more were, and were discarded: to read once more brings them
+	ahead    broker.Position      // of the publication for which it is read once more
+}
+
+// deliver takes a publication from the broker. If it returns true, the caller has to read.
+func (s *stream) deliver(p broker.Publication) (read bool) {
+	switch {
+	case s.dead:
+	case !s.tracks || p.Position == (broker.Position{}):
+		s.dead = s.fan(&sent{p: p}) != nil
+	case !s.reading && p.Follows(s.last):
+		s.send(p)
+	case !s.reading && s.had(p):
+	case len(s.waiting) >= s.waitMax:
+		s.overflow = true
+	default:
+		s.waiting = append(s.waiting, p)
+		return s.interrupted()
+	}
+	return false
+}
+
+// interrupted is told that something may be missing. If it returns true, the caller has to read.
+func (s *stream) interrupted() (read bool) {
+	read = s.tracks && !s.dead && !s.reading
+	s.reading = s.reading || read
+	return read
+}
+
+// had reports whether p was delivered, or lies before where the stream began here.
+func (s *stream) had(p broker.Publication) bool {
+	return p.Epoch == s.last.Epoch && p.Offset <= s.last.Offset
+}
+
+func (s *stream) send(p broker.Publication) {
+	x := &sent{p: p}
+	if s.last = p.Position; s.ringMax > 0 {
+		if len(s.ring) == s.ringMax {
+			s.base = s.ring[0].p.Position
+			s.ring[0] = nil
+			s.ring = s.ring[1:]
+		}
+		s.ring = append(s.ring, x)
+	} else {
+		s.base = s.last
+	}
+	s.dead = s.fan(x) != nil
+}
+
+// query is what has to be read.
+func (s *stream) query() broker.Query {
+	if !s.known {
+		return broker.Query{}
+	}
+	since := s.last
+	return broker.Query{Since: &since, Limit: s.waitMax}
+}
+
+// took takes what was read by query. If it returns true, the caller has to read again.
+func (s *stream) took(page broker.Page, err error) (again bool) {
+	if !s.known {
+		s.known, s.last, s.base = true, page.Top, page.Top
+	}
+	for _, p := range page.Publications {
+		if err == nil && !s.dead {
+			s.send(p)
+		}
+	}
+	if err != nil || s.last != page.Top {
+		s.dead = true // something is missing, or too much of it
+	}
+	if !s.dead && s.catchUp() {
+		return true
+	}
+	s.reading, s.waiting, s.overflow = false, nil, false
+	return false
+}
+
+// catchUp goes on with what was delivered meanwhile. If it returns true, something is still missing.
+func (s *stream) catchUp() (again bool) {
+	waiting := s.waiting
+	for i, p := range waiting {
+		switch {
+		case s.dead || s.had(p):
+		case p.Follows(s.last):
+			s.send(p)
+		case p.Position == s.ahead: // it was read for this one, and it was not there
+			s.dead = true
+		default:
+			s.waiting, s.ahead = slices.Clone(waiting[i:]), p.Position
+			return true
+		}
+	}
+	again, s.waiting, s.overflow = s.overflow && !s.dead, nil, false
+	return again
+}
+
+// verdict says what a join has to do.
+type verdict uint8
+
+const (
+	enter  verdict = iota // it is in
+	read                  // read what follows its position, and ask again
+	behind                // this node has to read before, and then the join
+	gone                  // the stream is dead
+)
+
+// join says what a connection that has got everything up to since has to be sent before it is a
+// member. page is all that follows since, or nil if it was not read.
+func (s *stream) join(since broker.Position, page *broker.Page) ([]*sent, verdict) {
+	if s.dead {
+		return nil, gone
+	}
+	if missed, ok := s.after(since); ok {
+		return missed, enter
+	}
+	switch {
+	case page == nil:
+		return nil, read
+	case page.Top.Epoch != s.last.Epoch || since.Offset > s.last.Offset:
+		return nil, behind
+	}
+	var missed []*sent
+	for _, p := range page.Publications {
+		if p.Offset <= s.last.Offset {
+			missed = append(missed, &sent{p: p})
+		}
+	}
+	if s.last.Offset <= page.Top.Offset {
+		return missed, enter
+	}
+	rest, ok := s.after(page.Top)
+	if !ok {
+		return nil, read
+	}
+	return append(missed, rest...), enter
+}
+
+// after returns what the ring has behind a position. It reports false if it does not have all.
+func (s *stream) after(at broker.Position) ([]*sent, bool) {
+	switch at {
+	case s.last:
+		return nil, true
+	case s.base:
+		return slices.Clone(s.ring), true
+	}
+	for i, x := range s.ring {
+		if x.p.Position == at {
+			return slices.Clone(s.ring[i+1:]), true
+		}
+	}
+	return nil, false
+}
