@@ -6,8 +6,8 @@
 //		Channel: func(name string) hub.Options { return hub.Options{History: 100, Presence: true} },
 //	})
 //
-//	client, err := h.Connect(ctx, c, hub.Identity{User: "anna"}) // in a function of c.Go
-//	joined, err := client.Join(ctx, "news", hub.Join{Since: position})
+//	anna, err := h.Connect(ctx, c, hub.Identity{User: "anna"}) // in a function of c.Go
+//	joined, err := anna.Join(ctx, "news", hub.Join{Since: position})
 //	position, err := h.Publish(ctx, "news", hub.Publication{Data: data})
 //
 // It has no wire format: Config.Encode makes a message of a publication, once for each publication and
