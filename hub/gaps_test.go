@@ -23,6 +23,7 @@ type lossy struct {
 	receivers map[broker.Receiver]*lossyReceiver
 	lose      func(p broker.Publication) bool
 	reading   func(channel string) error // before each Read
+	refuse    error                      // of Subscribe
 }
 
 func newLossy(t *testing.T) *lossy {
@@ -51,6 +52,10 @@ func (r *lossyReceiver) Deliver(channel string, p broker.Publication) {
 
 func (b *lossy) Subscribe(ctx context.Context, channel string, r broker.Receiver) error {
 	b.mu.Lock()
+	if b.refuse != nil {
+		defer b.mu.Unlock()
+		return b.refuse
+	}
 	x := &lossyReceiver{r, b}
 	b.receivers[r] = x
 	b.mu.Unlock()
@@ -328,6 +333,8 @@ func TestEncodedOnce(t *testing.T) {
 	a, c, d := n.client("anna"), n.client("carol"), n.client("dave")
 	since := a.join("room", Join{}).Position
 	c.join("room", Join{})
+	e := n.client("eve")
+	e.join("room", Join{})
 	tags := map[string]string{"mine": "x"}
 	publish := func(data string, but ...string) {
 		_, err := n.Publish(ctx, "room", Publication{Data: []byte(data), Tags: tags, Except: but})
@@ -336,16 +343,26 @@ func TestEncodedOnce(t *testing.T) {
 	publish("one")
 	publish("two", c.ID())
 	publish("three", c.ID(), a.ID(), "unknown")
+	publish("four", c.ID(), e.ID())
+	publish("five", c.ID(), a.ID())
+	publish("six", c.ID(), e.ID())
 	d.join("room", Join{Since: &since})
-	a.expect("room: 1 one", "room: 2 two")
+	a.expect("room: 1 one", "room: 2 two", "room: 4 four", "room: 6 six")
 	c.expect("room: 1 one")
-	d.expect("room: 1 one", "room: 2 two", "room: 3 three")
+	d.expect("room: 1 one", "room: 2 two", "room: 3 three", "room: 4 four", "room: 5 five", "room: 6 six")
+	e.expect("room: 1 one", "room: 2 two", "room: 3 three", "room: 5 five")
+	must(t, c.Leave(ctx, "room"))
+	if j := c.join("room", Join{Since: &since}); !j.Recovered || len(j.Missed) != 1 || len(j.Missed[0].Tags) != 1 {
+		t.Errorf("joined %+v", j)
+	}
+	c.expect("room: 1 one")
+	c.nothing()
 	if len(tags) != 1 {
 		t.Error("the program's tags were changed")
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if !slices.Equal(encoded, []string{"one", "two", "three"}) {
+	if !slices.Equal(encoded, []string{"one", "two", "three", "four", "five", "six"}) {
 		t.Errorf("encoded %v", encoded)
 	}
 }
@@ -387,6 +404,8 @@ func TestSlowReader(t *testing.T) {
 // Joins and leaves leave nothing behind.
 func TestJoinsAndLeaves(t *testing.T) {
 	n := start(t, Config{Channel: func(string) Options { return Options{History: 3, Presence: true} }})
+	stays := n.client("stays")
+	stays.join("room 0", Join{})
 	var all sync.WaitGroup
 	for i := range 4 {
 		c := n.client(fmt.Sprint("user ", i))
@@ -402,16 +421,127 @@ func TestJoinsAndLeaves(t *testing.T) {
 		})
 	}
 	all.Wait()
+	if got := n.Channels(); len(got) != 1 || got["room 0"] != 1 {
+		t.Errorf("left: %v", got)
+	}
+	ch := n.channels["room 0"]
+	ch.mu.Lock()
+	if len(ch.members) != 1 {
+		t.Errorf("%d members are left", len(ch.members))
+	}
+	ch.mu.Unlock()
+	until(t, "one subscriber", func() bool { return n.e.Subscribers(ch.topic) == 1 })
+	for i, want := range []int{1, 0, 0} {
+		if got, err := n.Count(ctx, fmt.Sprint("room ", i)); err != nil || got.Clients != want {
+			t.Errorf("present: %+v %v", got, err)
+		}
+	}
+}
+
+// A broker that fails leaves nothing behind, and the next one to come asks it anew.
+func TestBrokerFails(t *testing.T) {
+	b := newLossy(t)
+	n := start(t, b.config())
+	a, down := n.client("anna"), errors.New("down")
+	var held *channel
+	b.set(nil, func(name string) error { // somebody else waits too
+		n.mu.Lock()
+		held = n.channels[name]
+		held.users++
+		n.mu.Unlock()
+		return down
+	})
+	if _, err := a.Join(ctx, "room", Join{}); !errors.Is(err, down) {
+		t.Errorf("joined: %v", err)
+	}
 	if got := n.Channels(); len(got) > 0 {
 		t.Errorf("left: %v", got)
 	}
-	for i := range 3 {
-		name := fmt.Sprint("room ", i)
-		if got, err := n.Count(ctx, name); err != nil || got.Clients != 0 {
-			t.Errorf("present: %+v %v", got, err)
-		}
-		if n.e.Subscribers(name) != 0 {
-			t.Error("subscribers are left")
-		}
+	held.release()
+	b.set(nil, nil)
+	b.mu.Lock()
+	if len(b.receivers) != 2 { // all, and anna
+		t.Errorf("%d subscriptions are left", len(b.receivers))
+	}
+	b.refuse = down
+	b.mu.Unlock()
+	_, c := n.dial()
+	if _, err := n.Connect(ctx, c, Identity{User: "bob"}); !errors.Is(err, down) || len(n.Clients()) != 1 {
+		t.Errorf("connected: %v, %d clients", err, len(n.Clients()))
+	}
+	b.mu.Lock()
+	b.refuse = nil
+	b.mu.Unlock()
+	if _, err := n.Connect(ctx, c, Identity{User: "bob"}); err != nil {
+		t.Error(err)
+	}
+	a.join("room", Join{})
+}
+
+// Those who are told may join again at once, while others are not told yet.
+func TestRejoinInTheHook(t *testing.T) {
+	b := newLossy(t)
+	cfg, told := b.config(), make(chan bool, 10)
+	cfg.OnInsufficient = func(c *Client, channel string) {
+		_, err := c.Join(ctx, channel, Join{})
+		told <- err == nil
+	}
+	n := start(t, cfg)
+	a, c := n.client("anna"), n.client("carol")
+	a.join("room", Join{})
+	c.join("room", Join{})
+	b.set(holds("one"), nil)
+	n.say("room", "one")
+	must(t, n.RemoveHistory(ctx, "room"))
+	n.say("room", "two")
+	if !wait(t, told, "the first") || !wait(t, told, "the second") {
+		t.Error("one could not join")
+	}
+	if got := n.Channels(); got["room"] != 2 {
+		t.Errorf("channels %v", got)
+	}
+	n.say("room", "three")
+	a.expect("room: 3 three")
+	c.expect("room: 3 three")
+}
+
+// When a loop cannot take a publication, members of a channel that may miss nothing are told, or closed if even that cannot
+// be done.
+func TestLoopIsOverwhelmed(t *testing.T) {
+	told := make(chan *Client, 10)
+	n := start(t, Config{
+		OnInsufficient: func(c *Client, channel string) { told <- c },
+		Channel: func(name string) Options {
+			return Options{Policy: engine.PolicyDropNewest, History: len(strings.TrimPrefix(name, "lossy"))}
+		},
+	})
+	a, other := n.client("anna"), n.client("bob")
+	for a.Conn().Loop() == other.Conn().Loop() {
+		other = n.client("bob")
+	}
+	for _, c := range []*peerConn{a, other} {
+		c.join("lossy", Join{})
+		c.join("room", Join{})
+	}
+	gate, held := make(chan struct{}), make(chan struct{})
+	must(t, a.Conn().Loop().Post(func() { close(held); <-gate }))
+	<-held
+	data := strings.Repeat("x", 8<<20)
+	for range 12 {
+		n.say("lossy", data)
+	}
+	n.say("lossy", "small")
+	select {
+	case <-told:
+		t.Error("told in a channel that may miss something")
+	default:
+	}
+	n.say("room", "one")
+	if x, y := wait(t, told, "one"), wait(t, told, "the other"); x == y || x != a.Client && y != a.Client {
+		t.Error("told others")
+	}
+	close(gate)
+	if e := wait(t, a.over, "the end"); e.Code != 3010 && e.Code != 1013 && e.Code != 1006 {
+		t.Errorf("closed with %v", e)
 	}
 }

@@ -81,7 +81,7 @@ type Config struct {
 	ChannelsPerClientMax int           // 128; at most engine.Config.TopicsPerConnectionMax less two
 	RecoverMax           int           // publications that a join recovers at most; more is not recovered: 1,000
 	RingMax              int           // publications of a channel that are kept encoded, for those who come back: 64
-	WaitMax              int           // publications of a channel that wait while a gap is filled, or fill it: 4,096
+	WaitMax              int           // publications of a channel that wait while a gap is filled; of more, the rest is read too. Of the gap, as many are read at once: 4,096
 	PresenceLifetime     time.Duration // how long the presence of a crashed node lasts: 1 minute, at least 1 second
 }
 

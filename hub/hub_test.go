@@ -270,8 +270,9 @@ func TestRecovery(t *testing.T) {
 
 // Begin comes before what follows, and in place of what was missed; if it fails, nothing was joined.
 func TestBegin(t *testing.T) {
-	n := start(t, Config{Channel: kept})
-	a := n.client("anna")
+	n := start(t, Config{Channel: kept, RecoverMax: 2})
+	a, stays := n.client("anna"), n.client("bob")
+	stays.join("room", Join{})
 	at := a.join("room", Join{}).Position
 	must(t, a.Leave(ctx, "room"))
 	n.say("room", "one")
@@ -288,6 +289,10 @@ func TestBegin(t *testing.T) {
 	}})
 	n.say("room", "three")
 	a.expect("missed 2 true", "room: 3 three")
+	must(t, a.Leave(ctx, "room"))
+	if j := a.join("room", Join{Since: &at}); j.Recovered || j.Missed != nil || j.Position.Offset != 3 {
+		t.Errorf("more than RecoverMax: joined %+v", j)
+	}
 }
 
 func TestErrors(t *testing.T) {
@@ -330,6 +335,9 @@ func TestErrors(t *testing.T) {
 	check("leave a reserved name", a.Leave(ctx, everybody), ErrName)
 	check("stopped", join(stopped, a, "one"), context.Canceled)
 	check("gone", join(ctx, gone, "one"), ErrGone)
+	finished := n.client("finished")
+	finished.finish()
+	check("finished", join(ctx, finished, "one"), ErrGone)
 	check("connected", connect(a.Conn(), "x"), ErrConnected)
 	check("connect what has ended", connect(dead, "x"), ErrGone)
 	check("a long user", connect(dead, long), ErrName)
@@ -418,21 +426,65 @@ func TestRenew(t *testing.T) {
 	}
 	b, err := memory.New(memory.Config{Clock: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
 	must(t, err)
-	n := start(t, Config{Broker: b, History: b, Presence: b, Channel: func(string) Options { return Options{Presence: true} }})
+	n := start(t, Config{Broker: b, History: b, Presence: b, Channel: func(name string) Options {
+		return Options{Presence: name == "room", History: 10, Lifetime: time.Minute}
+	}})
 	a := n.client("anna")
 	a.join("room", Join{})
+	a.join("without", Join{})
+	n.say("room", "one")
 	count := func() int { got, _ := n.Count(ctx, "room"); return got.Clients }
 	pass(40 * time.Second)
 	n.renewAll()
 	if pass(40 * time.Second); count() != 1 {
 		t.Error("not renewed")
 	}
+	if all, err := b.Present(ctx, "without"); err != nil || len(all) > 0 {
+		t.Errorf("renewed without presence: %v %v", all, err)
+	}
+	if page, err := n.History(ctx, "room", broker.Query{Limit: broker.NoLimit}); err != nil || len(page.Publications) > 0 {
+		t.Errorf("after their lifetime: %v %v", page, err)
+	}
 	if pass(time.Minute); count() != 0 {
 		t.Error("it stays for ever")
 	}
+	m := a.channels["room"]
 	must(t, a.Leave(ctx, "room"))
+	a.channels["room"] = m // as if it was listed before
 	if n.renewAll(); count() != 0 {
 		t.Error("renewed after it has left")
+	}
+}
+
+func TestKey(t *testing.T) {
+	n := start(t, Config{Channel: kept})
+	a := n.client("anna")
+	a.join("room", Join{})
+	var all []broker.Position
+	for _, key := range []string{"k", "k", "l"} {
+		at, err := n.Publish(ctx, "room", Publication{Data: []byte(key), Key: key})
+		must(t, err)
+		all = append(all, at)
+	}
+	if all[0] != all[1] || all[2].Offset != 2 {
+		t.Errorf("positions %v", all)
+	}
+	a.expect("room: 1 k", "room: 2 l")
+}
+
+// A Broker alone is enough for channels without history and presence.
+func TestBrokerAlone(t *testing.T) {
+	b, err := memory.New(memory.Config{})
+	must(t, err)
+	n := start(t, Config{Broker: b, Channel: func(string) Options { return Options{History: 1, Presence: true, JoinLeave: true} }})
+	a := n.client("anna")
+	if j := a.join("room", Join{Since: &broker.Position{}}); j.Recovered {
+		t.Error("recovered without a history")
+	}
+	n.say("room", "one")
+	a.expect("room: one")
+	if _, err := n.Present(ctx, "room"); !errors.Is(err, broker.ErrUnavailable) {
+		t.Errorf("present: %v", err)
 	}
 }
 
@@ -504,4 +556,25 @@ func TestKick(t *testing.T) {
 	if e := wait(t, a.over, "the end"); e.Code != 3502 {
 		t.Errorf("closed with %v", e)
 	}
+}
+
+// Close takes the clients out and leaves the connections open; what is called afterwards fails.
+func TestClose(t *testing.T) {
+	b, err := memory.New(memory.Config{})
+	must(t, err)
+	n := start(t, Config{Broker: b, History: b, Presence: b, Channel: func(string) Options { return Options{Presence: true} }})
+	a := n.client("anna")
+	a.join("room", Join{})
+	must(t, n.Close(ctx))
+	if got, err := b.Count(ctx, "room"); err != nil || got.Clients != 0 {
+		t.Errorf("present after Close: %+v %v", got, err)
+	}
+	if len(n.Clients())+len(n.Channels()) > 0 {
+		t.Error("clients or channels are left")
+	}
+	if _, err := a.Join(ctx, "room", Join{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("joined: %v", err)
+	}
+	a.nothing()
+	must(t, n.Close(ctx)) // again
 }

@@ -44,7 +44,7 @@ func (s *stream) deliver(p broker.Publication) (read bool) {
 		s.dead = s.fan(&sent{p: p}) != nil
 	case !s.reading && p.Follows(s.last):
 		s.send(p)
-	case !s.reading && s.had(p):
+	case s.had(p):
 	case len(s.waiting) >= s.waitMax:
 		s.overflow = true
 	default:
@@ -95,15 +95,13 @@ func (s *stream) took(page broker.Page, err error) (again bool) {
 	if !s.known {
 		s.known, s.last, s.base = true, page.Top, page.Top
 	}
+	s.dead = s.dead || err != nil || len(page.Publications) == 0 && s.last != page.Top
 	for _, p := range page.Publications {
-		if err == nil && !s.dead {
+		if !s.dead {
 			s.send(p)
 		}
 	}
-	if err != nil || s.last != page.Top {
-		s.dead = true // something is missing, or too much of it
-	}
-	if !s.dead && s.catchUp() {
+	if !s.dead && (s.last != page.Top || s.catchUp()) {
 		return true
 	}
 	s.reading, s.waiting, s.overflow = false, nil, false
