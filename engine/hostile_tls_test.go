@@ -13,7 +13,8 @@ import (
 // tlsAttacks come to a second listener, which has TLS.
 var tlsAttacks = []hostile{
 	{name: "half-open TLS handshakes", ceiling: 600, attack: halfOpenTLS,
-		cfg: Config{HalfOpenMax: NoLimit, HandshakeTimeout: patience, AcceptsPerAddressPerSecond: NoLimit}},
+		// Most of them wait for a turn: of each goroutine that there was the runtime keeps half a KiB.
+		cfg: Config{HalfOpenMax: NoLimit, TLSHandshakesMax: 1024, HandshakeTimeout: patience, AcceptsPerAddressPerSecond: NoLimit}},
 	{name: "garbage in TLS handshakes", ceiling: 64, attack: garbageTLS,
 		cfg: Config{HandshakeTimeout: 200 * time.Millisecond, AcceptsPerAddressPerSecond: NoLimit}},
 }
