@@ -136,8 +136,11 @@ func (s *siege) counting(h Handler) Handler {
 }
 
 // connect opens a connection that the attack may leave open.
-func (s *siege) connect() net.Conn {
-	nc, err := net.Dial("tcp", s.Addr().String())
+func (s *siege) connect() net.Conn { return s.connectTo(s.Listeners()[0]) }
+
+// connectTo is connect to another listener than the first.
+func (s *siege) connectTo(l *Listener) net.Conn {
+	nc, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		s.t.Fatal(err)
 	}

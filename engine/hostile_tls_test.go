@@ -3,7 +3,6 @@ package engine
 import (
 	"crypto/tls"
 	"io"
-	"net"
 	"slices"
 	"time"
 
@@ -24,19 +23,6 @@ func (s *siege) sealedListener() (l *Listener, hello string) {
 	ca := certstest.New(s.t)
 	l = s.listen(Config{Addr: "wss://127.0.0.1:0", TLS: &tls.Config{Certificates: []tls.Certificate{ca.Server("127.0.0.1")}}}, nil)
 	return l, helloOf(s.t, &tls.Config{ServerName: "a"})
-}
-
-// connectTo is connect to another listener.
-func (s *siege) connectTo(l *Listener) net.Conn {
-	nc, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	_ = nc.SetDeadline(time.Now().Add(patience))
-	s.mu.Lock()
-	s.peers = append(s.peers, nc)
-	s.mu.Unlock()
-	return nc
 }
 
 // halfOpenTLS begins handshakes and stops anywhere.
