@@ -56,11 +56,11 @@ conform: ## the conformance suite against examples/echo, over ws and over wss
 	@dir=$$(mktemp -d); trap 'kill $$pid 2>/dev/null || true; rm -rf "$$dir"' EXIT; \
 	go build -o "$$dir" ./examples/echo ./conformance/cmd/wsconform; \
 	for deflate in true false; do for scheme in ws wss; do \
-		: >"$$dir/out"; \
-		"$$dir/echo" -listen $$scheme://127.0.0.1:0 -self-signed -deflate=$$deflate >"$$dir/out" 2>"$$dir/log" & pid=$$!; \
-		until grep -q ' on ' "$$dir/out"; do kill -0 $$pid; done; \
-		echo "examples/echo -listen $$scheme://127.0.0.1:0 -deflate=$$deflate"; \
 		[[ $$scheme == wss ]] && tls=true || tls=false; \
+		: >"$$dir/out"; \
+		"$$dir/echo" -listen $$scheme://127.0.0.1:0 -self-signed=$$tls -deflate=$$deflate >"$$dir/out" 2>"$$dir/log" & pid=$$!; \
+		until grep -q ' on ' "$$dir/out"; do kill -0 $$pid 2>/dev/null || { cat "$$dir/log" >&2; exit 1; }; done; \
+		echo "examples/echo -listen $$scheme://127.0.0.1:0 -deflate=$$deflate"; \
 		"$$dir/wsconform" -tls=$$tls -addr "$$(sed -nE 's,.* on (wss://)?,,p' "$$dir/out")" >"$$dir/$$scheme" || { grep -v '^passed ' "$$dir/$$scheme"; exit 1; }; \
 		diff "$$dir/ws" "$$dir/$$scheme"; \
 		tail -1 "$$dir/$$scheme"; \
