@@ -12,7 +12,7 @@ import (
 // be sent and what keeps that in order, messages that are not complete, parked
 // input, inboxes, fan-outs that are not done. While it is
 // spent, newcomers get 503, and each loop closes the connections that hold most
-// of its part, with 1013, until the sum is below again.
+// of its part, with Config.SlowCode, until the sum is below again.
 
 // memory is what an engine's connections hold together.
 type memory struct {

@@ -38,8 +38,8 @@ type extraEnding struct {
 	told    *CloseError // what OnClose gets then
 }
 
-func errSlow() *CloseError {
-	return &CloseError{Code: protocol.CloseTryAgainLater, Reason: "too much is waiting to be sent", Err: ErrBackpressure}
+func (c *Conn) slow() *CloseError {
+	return &CloseError{Code: c.ep.SlowCode, Reason: "too much is waiting to be sent", Err: ErrBackpressure}
 }
 
 func (c *Conn) goingAway() *CloseError {
@@ -99,7 +99,7 @@ func (c *Conn) closeSlow() {
 	before := c.out.queue.Bytes()
 	c.noteDiscarded(c.out.queue.Discard(&w.out, c.codec))
 	c.recount(before)
-	_ = c.close(errSlow())
+	_ = c.close(c.slow())
 }
 
 // endSession is called when the session is over, whoever closed it. What is queued is

@@ -125,6 +125,10 @@ type Config struct {
 	// Policy is for messages that name none of their own; 0 is Close.
 	Policy Policy
 
+	// SlowCode closes a connection for which too much waits: by PolicyClose, and when
+	// BufferBytesMax is spent; 0 is 1013.
+	SlowCode protocol.CloseCode
+
 	// Deflate says whether messages are compressed; 0 is DeflateOff. See
 	// docs/DEFLATE.md for what it costs and saves.
 	Deflate DeflateMode
@@ -173,7 +177,7 @@ type Config struct {
 	LifetimeMax time.Duration
 
 	// BufferBytesMax bounds all buffers together. While it is spent, newcomers
-	// get 503, and the connections that hold most are closed with 1013.
+	// get 503, and the connections that hold most are closed with SlowCode.
 	BufferBytesMax int
 
 	// TLSHandshakesMax bounds the TLS handshakes that run at once, each on a goroutine.
@@ -212,6 +216,12 @@ func (c *Config) check() error {
 	}
 	if c.Policy > PolicyReplace {
 		return fmt.Errorf("engine: Config.Policy is %d: it must be PolicyClose, PolicyDropNewest, PolicyDropOldest, PolicyReplace, or 0 for the default", c.Policy)
+	}
+	if c.SlowCode == 0 {
+		c.SlowCode = protocol.CloseTryAgainLater
+	}
+	if !c.SlowCode.Valid() {
+		return fmt.Errorf("engine: Config.SlowCode is %d: it must be a code that a close frame may have, or 0 for the default", c.SlowCode)
 	}
 	if c.Deflate == 0 {
 		c.Deflate = DeflateOff

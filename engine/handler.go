@@ -132,7 +132,7 @@ type Policy uint8
 // the queue as long as nothing of them is written; each is then counted in
 // ConnStats.Dropped or Replaced.
 const (
-	// PolicyClose closes the connection with 1013, and discards what is queued. It is
+	// PolicyClose closes the connection with Config.SlowCode, and discards what is queued. It is
 	// the default: a peer that misses a message without knowing is worse off.
 	PolicyClose Policy = iota + 1
 	// PolicyDropNewest drops the message itself; Send returns ErrBackpressure.

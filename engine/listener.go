@@ -294,6 +294,9 @@ func (c *Config) inherit(from *settings) error {
 		return ofEngineError("Schemes")
 	}
 	c.Schemes = base.Schemes
+	if c.SlowCode == 0 {
+		c.SlowCode = base.SlowCode
+	}
 	if c.Policy == 0 {
 		c.Policy = base.Policy
 	}

@@ -26,7 +26,7 @@ import (
 // other pauses, until they are SendBytesLow. So one message more may wait, and one
 // that is on its way from another loop; none is dropped, and none closes, whatever the
 // policy is. (Where the system cannot pause reading, on macOS, SendBytesMax
-// closes the slow one with 1013.) A slow reader is not read from either, as always,
+// closes the slow one with Config.SlowCode.) A slow reader is not read from either, as always,
 // and is cut after WriteStallTimeout.
 //
 // When one connection has ended, and its OnClose has returned, the other is

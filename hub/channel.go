@@ -3,9 +3,9 @@ package hub
 import (
 	"context"
 	"errors"
-	"strconv"
+	"iter"
+	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub/broker"
@@ -17,21 +17,22 @@ import (
 type channel struct {
 	h     *Hub
 	name  string
-	topic string // of the engine; each channel value has its own
 	opts  Options
-	users int // members and who is joining; guarded by Hub.mu
-
-	ready chan struct{} // closed when the broker was asked; then err tells the result
-	err   error
+	uses  int     // members and who is joining; guarded by Hub.mu
+	asked *result // of asking the broker
 
 	mu      sync.Mutex // guards what follows: deliveries and joins have one order. No broker is asked while it is held
 	s       stream
-	members map[*Client]*membership
+	out     outlet
+	rosters []roster      // by format
 	idle    chan struct{} // closed when the stream does not read; nil: it does not
 }
 
-// topics counts the channel values of all hubs, which may share an engine.
-var topics atomic.Uint64
+// roster is the members of a channel that speak one format.
+type roster struct {
+	topic   string        // of the engine; those of each channel value are its own
+	members []*membership // each knows its place
+}
 
 // channel returns the channel of a name, which is used until release.
 func (h *Hub) channel(ctx context.Context, name string) (*channel, error) {
@@ -42,50 +43,56 @@ func (h *Hub) channel(ctx context.Context, name string) (*channel, error) {
 	}
 	ch := h.channels[name]
 	if ch == nil {
-		ch = &channel{h: h, name: name, topic: "\x00hub " + strconv.FormatUint(topics.Add(1), 36), ready: make(chan struct{}), members: map[*Client]*membership{}}
+		ch = &channel{h: h, name: name, asked: newResult()}
 		h.channels[name] = ch
 		h.work.Add(1)
 		go ch.begin()
 	}
-	ch.users++
+	ch.uses++
 	h.mu.Unlock()
-	select {
-	case <-ch.ready:
-		if ch.err == nil {
-			return ch, nil
-		}
+	if err := ch.asked.wait(ctx); err != nil {
 		ch.release()
-		return nil, ch.err
-	case <-ctx.Done():
-		ch.release()
-		return nil, ctx.Err()
+		return nil, err
 	}
+	return ch, nil
 }
 
 // begin subscribes this node to the channel and finds where the stream is.
 func (ch *channel) begin() {
 	defer ch.h.work.Done()
-	ch.opts = ch.h.options(ch.name)
-	ch.mu.Lock()
-	ch.s = stream{fan: ch.fan, tracks: ch.opts.History > 0, ringMax: min(ch.opts.History, ch.h.cfg.RingMax), waitMax: ch.h.cfg.WaitMax}
-	reads := ch.s.interrupted()
-	ch.mu.Unlock()
-	ch.err = ch.h.cfg.Broker.Subscribe(ch.h.ctx, ch.name, ch)
-	if ch.err == nil && reads {
-		ch.err = ch.read()
-	}
-	if ch.err != nil {
+	err := ch.subscribe()
+	if err != nil {
 		ch.forget()
 	}
-	close(ch.ready)
+	ch.asked.err = err
+	close(ch.asked.done)
+}
+
+func (ch *channel) subscribe() (err error) {
+	if ch.opts, err = ch.h.Options(ch.name); err != nil {
+		return err
+	}
+	ch.mu.Lock()
+	tracks := ch.opts.History > 0
+	ch.out = outlet{h: ch.h, channel: ch.name, policy: ch.opts.Policy, tracks: tracks}
+	for _, topic := range newTopics(ch.h.cfg.Formats) {
+		ch.rosters = append(ch.rosters, roster{topic: topic})
+	}
+	ch.s = stream{fan: ch.fan, tracks: tracks, ringMax: min(ch.opts.History, ch.h.cfg.RingMax), waitMax: ch.h.cfg.WaitMax}
+	reads := ch.s.interrupted()
+	ch.mu.Unlock()
+	if err = ch.h.cfg.Broker.Subscribe(ch.h.ctx, ch.name, ch); err == nil && reads {
+		err = ch.read()
+	}
+	return err
 }
 
 // release is called by each user of the channel once. The last one ends it.
 func (ch *channel) release() {
 	h := ch.h
 	h.mu.Lock()
-	ch.users--
-	last := ch.users == 0
+	ch.uses--
+	last := ch.uses == 0
 	if last && h.channels[ch.name] == ch {
 		delete(h.channels, ch.name)
 	}
@@ -94,11 +101,11 @@ func (ch *channel) release() {
 		return
 	}
 	select {
-	case <-ch.ready:
+	case <-ch.asked.done:
 		ch.end()
 	default:
 		go func() { // begin ends, at the latest with the hub
-			<-ch.ready
+			<-ch.asked.done
 			ch.end()
 		}()
 	}
@@ -122,10 +129,6 @@ func (ch *channel) forget() {
 
 // Deliver implements broker.Receiver.
 func (ch *channel) Deliver(_ string, p broker.Publication) {
-	if p.Kind == kindKick {
-		ch.kick(&p)
-		return
-	}
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	dead := ch.s.dead
@@ -203,113 +206,81 @@ func (ch *channel) settle(ctx context.Context) error {
 // fan sends a publication to the members. It is called with the lock. A failure means that some member
 // does not get it.
 func (ch *channel) fan(x *sent) error {
-	if len(ch.members) == 0 {
-		return nil
-	}
-	var but []*Client
-	for _, id := range except(&x.p) {
-		if c := ch.h.Client(id); c != nil && ch.members[c] != nil {
-			but = append(but, c)
+	for f := range ch.rosters {
+		r := &ch.rosters[f]
+		if len(r.members) == 0 {
+			continue
 		}
-	}
-	var err error
-	switch {
-	case len(but) == 0 && ch.s.ringMax == 0:
-		err = ch.h.e.Publish(ch.topic, ch.encode(x))
-	case len(but) == 1:
-		err = ch.h.e.PublishExcept(ch.topic, ch.encode(x), but[0].conn)
-	default:
-		if err = ch.prepare(x); err == nil && len(but) == 0 {
-			err = x.prepared.Publish(ch.topic)
-		} else if err == nil {
-			ch.sendOthers(x, but)
+		but := ch.h.excluded(&x.p, f, func(c *Client) bool { return ch.has(c.listed(ch.name)) })
+		if len(but) == len(r.members) {
+			continue
 		}
-	}
-	if errors.Is(err, engine.ErrStopped) || ch.lossy() && errors.Is(err, engine.ErrBackpressure) {
-		return nil
-	}
-	return err
-}
-
-// lossy reports whether the members of the channel may miss something.
-func (ch *channel) lossy() bool {
-	return !ch.s.tracks && ch.opts.Policy != 0 && ch.opts.Policy != engine.PolicyClose
-}
-
-// sendOthers sends to all members but some, one by one.
-func (ch *channel) sendOthers(x *sent, but []*Client) {
-	for _, c := range but {
-		ch.members[c].skip = true
-	}
-	for c, m := range ch.members {
-		if !m.skip {
-			if err := x.prepared.Send(c.conn); errors.Is(err, engine.ErrBackpressure) && !ch.lossy() {
-				c.closeNow(codeInsufficient, "insufficient state") // unless it is closed for being slow
+		if ch.s.ringMax > 0 && len(but) != 1 {
+			if _, err := ch.out.prepare(x, f); err != nil {
+				return err
 			}
 		}
-		m.skip = false
-	}
-}
-
-func ignoreClosed(err error) error {
-	if errors.Is(err, engine.ErrClosed) {
-		return nil
-	}
-	return err
-}
-
-// encode calls Config.Encode once for x.
-func (ch *channel) encode(x *sent) engine.Message {
-	if x.message != nil {
-		return *x.message
-	}
-	p := strip(x.p)
-	name := ch.name
-	if name[0] == reserved {
-		name = ""
-	}
-	m := ch.h.cfg.Encode(name, &p)
-	if ch.opts.Policy != 0 {
-		m.Policy = ch.opts.Policy
-	}
-	if ch.s.tracks && x.p.Offset > 0 {
-		m.Policy = engine.PolicyClose // nothing else loses nothing
-	}
-	x.message = &m
-	return m
-}
-
-func (ch *channel) prepare(x *sent) (err error) {
-	if x.prepared == nil {
-		x.prepared, err = ch.h.e.Prepare(ch.encode(x))
-		x.message = nil
-	}
-	return err
-}
-
-// lose takes all members out: the stream is dead. It is called with the lock.
-func (ch *channel) lose() {
-	var lost []*membership
-	for _, m := range ch.members {
-		ch.leave(m)
-		lost = append(lost, m)
-	}
-	ch.forget()
-	if len(lost) == 0 {
-		return
-	}
-	ch.h.run(func() {
-		for _, m := range lost {
-			m.insufficient()
+		if err := ch.out.spread(x, f, r.topic, but, r.others(but)); err != nil {
+			return err
 		}
-	})
+	}
+	return nil
+}
+
+// has reports whether m is a member. It is called with the lock.
+func (ch *channel) has(m *membership) bool {
+	if m == nil {
+		return false
+	}
+	members := ch.rosters[m.c.format].members
+	return int(m.at) < len(members) && members[m.at] == m
+}
+
+// others are the members of a roster but some.
+func (r *roster) others(but []*Client) iter.Seq[*Client] {
+	return func(yield func(*Client) bool) {
+		for _, m := range r.members {
+			if !slices.Contains(but, m.c) && !yield(m.c) {
+				return
+			}
+		}
+	}
+}
+
+// enter makes m a member. It is called with the lock.
+func (ch *channel) enter(m *membership) error {
+	r := &ch.rosters[m.c.format]
+	if err := m.c.conn.Subscribe(r.topic); err != nil {
+		return err
+	}
+	m.at = int32(len(r.members))
+	r.members = append(r.members, m)
+	return nil
 }
 
 // leave takes a member out. It is called with the lock. A connection that cannot be told apart from a member any
 // more is closed.
 func (ch *channel) leave(m *membership) {
-	delete(ch.members, m.c)
-	if err := m.c.conn.Unsubscribe(ch.topic); errors.Is(err, engine.ErrBackpressure) {
-		m.c.closeNow(codeInsufficient, "insufficient state")
+	r := &ch.rosters[m.c.format]
+	last := len(r.members) - 1
+	moved := r.members[last]
+	r.members[m.at], moved.at = moved, m.at
+	r.members[last] = nil
+	r.members = r.members[:last]
+	if err := m.c.conn.Unsubscribe(r.topic); errors.Is(err, engine.ErrBackpressure) {
+		m.c.closeInsufficient()
+	}
+}
+
+// lose takes all members out: the stream is dead. It is called with the lock.
+func (ch *channel) lose() {
+	var lost []*membership
+	for _, r := range ch.rosters {
+		lost = append(lost, r.members...)
+	}
+	ch.forget()
+	for _, m := range lost {
+		ch.leave(m)
+		m.c.order(func() { m.takeOut(CodeInsufficient, reasonInsufficient, true) })
 	}
 }

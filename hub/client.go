@@ -1,9 +1,7 @@
 package hub
 
 import (
-	"context"
-	"crypto/rand"
-	"errors"
+	"maps"
 	"slices"
 	"sync"
 
@@ -12,177 +10,84 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// Close codes of the Centrifugal client protocol.
-const codeInsufficient = 3010
+// CodeInsufficient is the code of Config.OnLeft for a client that would have missed a publication.
+const CodeInsufficient protocol.CloseCode = 2500
 
-// Identity says who a connection is.
-type Identity struct {
-	User string // at most 253 bytes; empty: nobody in particular
-	Info []byte // of the program: others see it as broker.Info.Conn
-}
+// codeInsufficient closes a connection that would have missed something.
+const codeInsufficient protocol.CloseCode = 3010
+
+const reasonInsufficient = "insufficient state"
 
 // Client is a connection that the hub knows. A user may have several.
 type Client struct {
-	h    *Hub
-	id   string
-	who  Identity
-	conn *engine.Conn
+	h      *Hub
+	id     string
+	user   *user // nil: nobody in particular
+	info   []byte
+	conn   *engine.Conn
+	format uint8
+	seated bool // guarded by everybody.mu
 
-	mu       sync.Mutex // guards what follows
-	gone     bool
-	data     map[string]any
-	channels map[string]*membership
-}
-
-// Connect makes a client of a connection, which is one until its end, and has it get what is
-// published to its user and to all. It fails with ErrConnected, ErrGone, ErrName, ErrClosed.
-func (h *Hub) Connect(ctx context.Context, conn *engine.Conn, who Identity) (*Client, error) {
-	if err := h.ask(ctx); err != nil {
-		return nil, err
-	}
-	if who.User != "" {
-		if err := checkUser(who.User); err != nil {
-			return nil, err
-		}
-	}
-	c := &Client{h: h, id: rand.Text(), who: who, conn: conn, channels: map[string]*membership{}}
-	if err := h.add(c); err != nil {
-		return nil, err
-	}
-	err := c.follow(ctx)
-	if err == nil {
-		if _, err = c.join(ctx, everybody, Join{}); err == nil && who.User != "" {
-			_, err = c.join(ctx, userPrefix+who.User, Join{})
-		}
-	}
-	if err != nil {
-		c.finish()
-		return nil, err
-	}
-	return c, nil
-}
-
-// follow has the engine tell when the connection is over.
-func (c *Client) follow(ctx context.Context) error {
-	done := make(chan error, 1)
-	if err := c.conn.Loop().Post(func() { done <- c.conn.AfterClose((*follower)(c)) }); err != nil {
-		return err
-	}
-	select {
-	case err := <-done:
-		if errors.Is(err, engine.ErrClosed) {
-			return ErrGone
-		}
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-c.h.ctx.Done():
-		return ErrClosed
-	}
-}
-
-func (h *Hub) add(c *Client) error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch {
-	case h.closed:
-		return ErrClosed
-	case h.conns[c.conn] != nil:
-		return ErrConnected
-	}
-	h.conns[c.conn], h.clients[c.id] = c, c
-	if u := c.who.User; u != "" {
-		if h.users[u] == nil {
-			h.users[u] = map[*Client]struct{}{}
-		}
-		h.users[u][c] = struct{}{}
-	}
-	return nil
-}
-
-func (h *Hub) remove(c *Client) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.clients[c.id] != c {
-		return
-	}
-	delete(h.conns, c.conn)
-	delete(h.clients, c.id)
-	if of := h.users[c.who.User]; of != nil {
-		if delete(of, c); len(of) == 0 {
-			delete(h.users, c.who.User)
-		}
-	}
-}
-
-// follower is a Client as its connection knows it.
-type follower Client
-
-// Closed implements engine.Follower.
-func (f *follower) Closed(*engine.Conn) {
-	c, h := (*Client)(f), f.h
-	h.remove(c)
-	h.mu.Lock()
-	first := len(h.leaving) == 0
-	h.leaving = append(h.leaving, c)
-	h.mu.Unlock()
-	if first {
-		h.run(h.takeOut)
-	}
-}
-
-// takeOut takes those who have disconnected out of their channels.
-func (h *Hub) takeOut() {
-	for n := 0; ; n++ {
-		h.mu.Lock()
-		if n == len(h.leaving) {
-			h.leaving = nil
-			h.mu.Unlock()
-			return
-		}
-		c := h.leaving[n]
-		h.leaving[n] = nil
-		h.mu.Unlock()
-		c.finish()
-	}
-}
-
-// finish takes the client out of everything. It may be called twice.
-func (c *Client) finish() {
-	c.h.remove(c)
-	c.mu.Lock()
-	c.gone = true
-	var of []*membership
-	for _, m := range c.channels {
-		of = append(of, m)
-	}
-	c.mu.Unlock()
-	for _, m := range of {
-		_ = m.end(context.WithoutCancel(c.h.ctx), true) // what the brokers refuse expires
-	}
+	mu      sync.Mutex // guards what follows
+	gone    bool
+	begun   bool          // it has been told what it has to be told first
+	working bool          // a goroutine does what is in waiting.orders
+	in      []*membership // in no order
+	data    map[string]any
+	waiting *waiting // nil: nothing waits
 }
 
 // ID is the client's name, which no other has on any node. It says nothing of the machine.
 func (c *Client) ID() string { return c.id }
 
 // User is whose connection it is; empty: nobody's in particular.
-func (c *Client) User() string { return c.who.User }
+func (c *Client) User() string {
+	if c.user == nil {
+		return ""
+	}
+	return c.user.name[len(userPrefix):]
+}
+
+// Info is what Connect.Info said. It must not be changed.
+func (c *Client) Info() []byte { return c.info }
 
 // Conn is the connection.
 func (c *Client) Conn() *engine.Conn { return c.conn }
 
-// Get returns what Set has kept under a key, or nil. Any goroutine may call it, on a loop too.
+// Format is the wire format that the client speaks.
+func (c *Client) Format() int { return int(c.format) }
+
+// Get returns what Set has kept under a key, or nil. Any goroutine may call it, on a loop too, as it may Set, Merge and Data.
 func (c *Client) Get(key string) any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.data[key]
 }
 
-// Set keeps a value with the client, as long as that is connected; nil removes it. Any goroutine may call it, on a
-// loop too.
+// Set keeps a value with the client, as long as that is connected; nil removes it.
 func (c *Client) Set(key string, value any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.set(key, value)
+}
+
+// Merge is Set for several keys at once.
+func (c *Client) Merge(values map[string]any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, value := range values {
+		c.set(key, value)
+	}
+}
+
+// Data returns a copy of all that is kept with the client.
+func (c *Client) Data() map[string]any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.data)
+}
+
+func (c *Client) set(key string, value any) {
 	if value == nil {
 		delete(c.data, key)
 		return
@@ -199,20 +104,47 @@ func (c *Client) Channels() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var names []string
-	for name := range c.channels {
-		if name[0] != reserved {
-			names = append(names, name)
-		}
+	for _, m := range c.in {
+		names = append(names, m.name)
 	}
 	slices.Sort(names)
 	return names
 }
 
-// info is what others see of the client.
-func (c *Client) info(channel []byte) *broker.Info {
-	return &broker.Info{Client: c.id, User: c.who.User, Conn: c.who.Info, Channel: channel}
+// find returns the membership of a channel, or nil. It is called with the lock.
+func (c *Client) find(channel string) *membership {
+	for _, m := range c.in {
+		if m.name == channel {
+			return m
+		}
+	}
+	return nil
+}
+
+// listed returns the membership of a channel that the client is in, or is joining, or nil.
+func (c *Client) listed(channel string) *membership {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.find(channel)
+}
+
+// member returns the membership of a channel that the client is in, or nil.
+func (c *Client) member(channel string) *membership {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if m := c.find(channel); m != nil && m.joined {
+		return m
+	}
+	return nil
+}
+
+// seen is what others see of the client, in a channel.
+func (c *Client) seen(channel []byte) *broker.Info {
+	return &broker.Info{Client: c.id, User: c.User(), Conn: c.info, Channel: channel}
 }
 
 func (c *Client) closeNow(code protocol.CloseCode, reason string) {
 	_ = c.conn.CloseNow(&engine.CloseError{Code: code, Reason: reason})
 }
+
+func (c *Client) closeInsufficient() { c.closeNow(codeInsufficient, reasonInsufficient) }

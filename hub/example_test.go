@@ -24,7 +24,7 @@ func Example() {
 					_, _ = h.Publish(ctx, "room", hub.Publication{Data: m.Data, Except: []string{client.ID()}})
 					return
 				}
-				client, err := h.Connect(ctx, c, hub.Identity{User: m.Text()})
+				client, err := h.Connect(ctx, c, hub.Connect{User: m.Text()})
 				if err == nil {
 					_, err = client.Join(ctx, "room", hub.Join{})
 				}
@@ -40,10 +40,12 @@ func Example() {
 		log.Fatal(err)
 	}
 	h, err = hub.New(e, hub.Config{
-		Encode: func(channel string, p *broker.Publication) engine.Message {
+		Encode: func(format int, channel string, p *broker.Publication) engine.Message {
 			return engine.Message{Type: engine.Text, Data: fmt.Appendf(nil, "%s %d: %s", channel, p.Offset, p.Data)}
 		},
-		Channel: func(string) hub.Options { return hub.Options{History: 100, Presence: true} },
+		Channel: func(string) (hub.Options, error) {
+			return hub.Options{History: 100, Presence: true, Join: hub.Everybody}, nil
+		},
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -70,7 +72,7 @@ func Example() {
 	counts, _ := h.Count(ctx, "room")
 	fmt.Println(counts.Users, "user in", anna.Channels())
 
-	_ = h.KickUser(ctx, "anna", 3500, "that is all")
+	_ = h.Kick(ctx, hub.Target{User: "anna"}, 3500, "that is all")
 	stop()
 	if err := <-ended; err != nil {
 		log.Fatal(err)

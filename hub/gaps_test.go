@@ -13,6 +13,7 @@ import (
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub/broker"
 	"github.com/sockmill/sockmill/hub/memory"
+	"github.com/sockmill/sockmill/protocol"
 )
 
 // lossy is a memory.Broker that loses and delays what a test says.
@@ -33,7 +34,7 @@ func newLossy(t *testing.T) *lossy {
 }
 
 func (b *lossy) config() Config {
-	return Config{Broker: b, History: b, Presence: b, Channel: func(string) Options { return Options{History: 1000} }}
+	return Config{Broker: b, History: b, Presence: b, Channel: func(string) (Options, error) { return Options{History: 1000}, nil }}
 }
 
 type lossyReceiver struct {
@@ -124,8 +125,8 @@ func TestInsufficient(t *testing.T) {
 	b := newLossy(t)
 	cfg := b.config()
 	told := make(chan *Client, 10)
-	cfg.OnInsufficient = func(c *Client, channel string) {
-		if channel != "room" || len(c.Channels()) != 1 {
+	cfg.OnLeft = func(c *Client, channel string, _ protocol.CloseCode, _ string) {
+		if channel != "room" || c.member("room") != nil {
 			t.Errorf("insufficient in %s, still in %v", channel, c.Channels())
 		}
 		told <- c
@@ -258,7 +259,9 @@ func TestJoinWhilePublishing(t *testing.T) {
 	b := newLossy(t)
 	cfg := b.config()
 	cfg.RingMax = 8
-	cfg.OnInsufficient = func(c *Client, channel string) { t.Error("insufficient, and all is in the history") }
+	cfg.OnLeft = func(c *Client, channel string, _ protocol.CloseCode, _ string) {
+		t.Error("insufficient, and all is in the history")
+	}
 	n := start(t, cfg)
 	begin := n.say("room", "begin")
 	b.set(func(broker.Publication) bool { return rand.IntN(20) == 0 }, nil)
@@ -321,14 +324,14 @@ func (p *peerConn) follows(s string, at *uint64) {
 func TestEncodedOnce(t *testing.T) {
 	var mu sync.Mutex
 	var encoded []string
-	n := start(t, Config{Channel: kept, Encode: func(channel string, p *broker.Publication) engine.Message {
+	n := start(t, Config{Channel: kept, Encode: func(format int, channel string, p *broker.Publication) engine.Message {
 		mu.Lock()
 		defer mu.Unlock()
 		encoded = append(encoded, string(p.Data))
-		if p.Tags["\x00except"] != "" || p.Tags["mine"] != "x" {
+		if len(p.Tags) != 1 || p.Tags["mine"] != "x" {
 			t.Errorf("tags %q", p.Tags)
 		}
-		return text(channel, p)
+		return text(format, channel, p)
 	}})
 	a, c, d := n.client("anna"), n.client("carol"), n.client("dave")
 	since := a.join("room", Join{}).Position
@@ -369,8 +372,8 @@ func TestEncodedOnce(t *testing.T) {
 
 // A reader that is too slow is closed in a channel with a history, whatever the policy; in another one it misses something.
 func TestSlowReader(t *testing.T) {
-	n := start(t, Config{Channel: func(name string) Options {
-		return Options{History: len(name) - 1, Policy: engine.PolicyDropNewest}
+	n := start(t, Config{Channel: func(name string) (Options, error) {
+		return Options{History: len(name) - 1, Policy: engine.PolicyDropNewest}, nil
 	}})
 	data := strings.Repeat("x", 1<<20)
 	for _, channel := range []string{"x", "xx"} {
@@ -390,7 +393,7 @@ func TestSlowReader(t *testing.T) {
 			}
 		} else {
 			n.mu.Lock()
-			topic := n.channels[channel].topic
+			topic := n.channels[channel].rosters[0].topic
 			n.mu.Unlock()
 			until(t, "the close", func() bool { return n.e.Subscribers(topic) == 0 })
 			must(t, far.ResumeReading())
@@ -403,7 +406,7 @@ func TestSlowReader(t *testing.T) {
 
 // Joins and leaves leave nothing behind.
 func TestJoinsAndLeaves(t *testing.T) {
-	n := start(t, Config{Channel: func(string) Options { return Options{History: 3, Presence: true} }})
+	n := start(t, Config{Channel: func(string) (Options, error) { return Options{History: 3, Presence: true}, nil }})
 	stays := n.client("stays")
 	stays.join("room 0", Join{})
 	var all sync.WaitGroup
@@ -426,11 +429,11 @@ func TestJoinsAndLeaves(t *testing.T) {
 	}
 	ch := n.channels["room 0"]
 	ch.mu.Lock()
-	if len(ch.members) != 1 {
-		t.Errorf("%d members are left", len(ch.members))
+	if len(ch.rosters[0].members) != 1 {
+		t.Errorf("%d members are left", len(ch.rosters[0].members))
 	}
 	ch.mu.Unlock()
-	until(t, "one subscriber", func() bool { return n.e.Subscribers(ch.topic) == 1 })
+	until(t, "one subscriber", func() bool { return n.e.Subscribers(ch.rosters[0].topic) == 1 })
 	for i, want := range []int{1, 0, 0} {
 		if got, err := n.Count(ctx, fmt.Sprint("room ", i)); err != nil || got.Clients != want {
 			t.Errorf("present: %+v %v", got, err)
@@ -447,7 +450,7 @@ func TestBrokerFails(t *testing.T) {
 	b.set(nil, func(name string) error { // somebody else waits too
 		n.mu.Lock()
 		held = n.channels[name]
-		held.users++
+		held.uses++
 		n.mu.Unlock()
 		return down
 	})
@@ -466,25 +469,24 @@ func TestBrokerFails(t *testing.T) {
 	b.refuse = down
 	b.mu.Unlock()
 	_, c := n.dial()
-	if _, err := n.Connect(ctx, c, Identity{User: "bob"}); !errors.Is(err, down) || len(n.Clients()) != 1 {
+	if _, err := n.Connect(ctx, c, Connect{User: "bob"}); !errors.Is(err, down) || len(n.Clients()) != 1 {
 		t.Errorf("connected: %v, %d clients", err, len(n.Clients()))
 	}
 	b.mu.Lock()
 	b.refuse = nil
 	b.mu.Unlock()
-	if _, err := n.Connect(ctx, c, Identity{User: "bob"}); err != nil {
+	if _, err := n.Connect(ctx, c, Connect{User: "bob"}); err != nil {
 		t.Error(err)
 	}
 	a.join("room", Join{})
 }
 
-// Those who are told may join again at once, while others are not told yet.
+// Those who are told may have the hub join them again, while others are not told yet.
 func TestRejoinInTheHook(t *testing.T) {
 	b := newLossy(t)
 	cfg, told := b.config(), make(chan bool, 10)
-	cfg.OnInsufficient = func(c *Client, channel string) {
-		_, err := c.Join(ctx, channel, Join{})
-		told <- err == nil
+	cfg.OnLeft = func(c *Client, channel string, _ protocol.CloseCode, _ string) {
+		told <- c.h.Subscribe(ctx, Target{Client: c.ID()}, channel, Join{}) == nil
 	}
 	n := start(t, cfg)
 	a, c := n.client("anna"), n.client("carol")
@@ -497,9 +499,7 @@ func TestRejoinInTheHook(t *testing.T) {
 	if !wait(t, told, "the first") || !wait(t, told, "the second") {
 		t.Error("one could not join")
 	}
-	if got := n.Channels(); got["room"] != 2 {
-		t.Errorf("channels %v", got)
-	}
+	until(t, "both to be back", func() bool { return a.member("room") != nil && c.member("room") != nil })
 	n.say("room", "three")
 	a.expect("room: 3 three")
 	c.expect("room: 3 three")
@@ -510,9 +510,9 @@ func TestRejoinInTheHook(t *testing.T) {
 func TestLoopIsOverwhelmed(t *testing.T) {
 	told := make(chan *Client, 10)
 	n := start(t, Config{
-		OnInsufficient: func(c *Client, channel string) { told <- c },
-		Channel: func(name string) Options {
-			return Options{Policy: engine.PolicyDropNewest, History: len(strings.TrimPrefix(name, "lossy"))}
+		OnLeft: func(c *Client, channel string, _ protocol.CloseCode, _ string) { told <- c },
+		Channel: func(name string) (Options, error) {
+			return Options{Policy: engine.PolicyDropNewest, History: len(strings.TrimPrefix(name, "lossy"))}, nil
 		},
 	})
 	a, other := n.client("anna"), n.client("bob")

@@ -2,16 +2,21 @@
 // connections, channels with history and presence, on the connections of an engine.Engine.
 //
 //	h, err := hub.New(e, hub.Config{
-//		Encode:  func(channel string, p *broker.Publication) engine.Message { … },
-//		Channel: func(name string) hub.Options { return hub.Options{History: 100, Presence: true} },
+//		Encode:  func(format int, channel string, p *broker.Publication) engine.Message { … },
+//		Channel: hub.ByPattern(hub.Pattern{Match: "*", Options: hub.Options{History: 100, Join: hub.Everybody}}),
 //	})
 //
-//	anna, err := h.Connect(ctx, c, hub.Identity{User: "anna"}) // in a function of c.Go
+//	anna, err := h.Connect(ctx, c, hub.Connect{User: "anna"}) // in a function of c.Go
 //	joined, err := anna.Join(ctx, "news", hub.Join{Since: position})
 //	position, err := h.Publish(ctx, "news", hub.Publication{Data: data})
 //
-// It has no wire format: Config.Encode makes a message of a publication, once for each publication and
-// node, and the hub sends it through a topic of the engine.
+// It has no wire format: Config.Encode makes a message of a publication, once for each publication, node and format
+// in use, and the hub sends it through topics of the engine.
+//
+// # Who may do what
+//
+// The methods of Client do what the client asks for, if Options or Hooks allow it; they fail with
+// ErrDenied otherwise. The methods of Hub do what the program wants.
 //
 // # Goroutines
 //
@@ -26,7 +31,7 @@
 // and it gets what follows without a gap. Otherwise it begins anew at Joined.Position.
 //
 // If a publication is lost between the broker and this node, the hub reads it from the history before it goes on. If
-// that cannot be done, the clients are taken out of the channel and Config.OnInsufficient is called
+// that cannot be done, the clients are taken out of the channel and Config.OnLeft is called
 // for each: they may join again with their position.
 package hub
 
@@ -42,68 +47,27 @@ import (
 	"github.com/sockmill/sockmill/hub/memory"
 )
 
-// Errors of the methods, for errors.Is. Errors of the brokers (package broker) come as they are.
+// Errors of the methods, for errors.Is. Errors of the brokers (package broker) and of the program's hooks come as they are.
 var (
-	ErrOnLoop    = errors.New("hub: called on a loop of the engine, where nothing may block: use Conn.Go")
-	ErrClosed    = errors.New("hub: closed")
-	ErrGone      = errors.New("hub: the client has disconnected")
-	ErrConnected = errors.New("hub: the connection is a client already")
-	ErrJoined    = errors.New("hub: the client is in the channel already")
-	ErrNotJoined = errors.New("hub: the client is not in the channel")
-	ErrLimit     = errors.New("hub: the client is in Config.ChannelsPerClientMax channels")
-	ErrName      = errors.New("hub: not a name of a channel or a user")
+	ErrOnLoop         = errors.New("hub: called on a loop of the engine, where nothing may block: use Conn.Go")
+	ErrClosed         = errors.New("hub: closed")
+	ErrGone           = errors.New("hub: the client has disconnected")
+	ErrConnected      = errors.New("hub: the connection is a client already")
+	ErrJoined         = errors.New("hub: the client is in the channel already")
+	ErrNotJoined      = errors.New("hub: the client is not in the channel")
+	ErrLimit          = errors.New("hub: the client is in Config.ChannelsPerClientMax channels")
+	ErrName           = errors.New("hub: not a name of a channel or a user")
+	ErrDenied         = errors.New("hub: neither the options of the channel nor a hook allow it")
+	ErrMethod         = errors.New("hub: there is no such method")
+	ErrUnknownChannel = errors.New("hub: there is no such channel")
 )
-
-// Config says how a Hub works. New refuses a value outside its range.
-type Config struct {
-	// The brokers. If all three are nil, they are one memory.Broker that the Hub closes. Otherwise Broker must be
-	// set. Without History, no channel has a history; without Presence, none has a presence.
-	Broker   broker.Broker
-	History  broker.History
-	Presence broker.Presence
-
-	// Encode makes the message that is sent for a publication; it must be set. It is called once for
-	// each publication and node, and once more for each that has to be read from the history.
-	// It runs on any goroutine, while the channel waits, so it must not block nor call the Hub. The
-	// message's Data is not changed nor kept by the Hub after it was sent. p must not be changed.
-	Encode func(channel string, p *broker.Publication) engine.Message
-
-	// Channel returns the options of a channel; nil: the zero Options for all. It may be called on any
-	// goroutine, often, and must return the same on all nodes. For what is published to a user and
-	// to all, which have no history, it is not called.
-	Channel func(name string) Options
-
-	// OnInsufficient is called when a client was taken out of a channel because it would have missed
-	// a publication. It runs on a goroutine of its own, where it may block. nil: such a
-	// connection is closed with 3010.
-	OnInsufficient func(c *Client, channel string)
-
-	ChannelsPerClientMax int           // 128; at most engine.Config.TopicsPerConnectionMax less two
-	RecoverMax           int           // publications that a join recovers at most; more is not recovered: 1,000
-	RingMax              int           // publications of a channel that are kept encoded, for those who come back: 64
-	WaitMax              int           // publications of a channel that wait while a gap is filled; of more, the rest is read too. Of the gap, as many are read at once: 4,096
-	PresenceLifetime     time.Duration // how long the presence of a crashed node lasts: 1 minute, at least 1 second
-}
-
-// Options are what a channel has. The zero value has nothing: publications are delivered to who is there.
-type Options struct {
-	History  int           // publications that are kept; 0: none, and no positions
-	Lifetime time.Duration // of each publication in the history; 0: it does not end
-
-	Presence  bool // Hub.Present and Hub.Count know who is in the channel
-	JoinLeave bool // KindJoin and KindLeave are published when a client joins and leaves
-
-	// Policy is for readers that are too slow; 0: that of the message that Config.Encode returns. In a channel with a history
-	// it is always engine.PolicyClose: the client comes back and recovers.
-	Policy engine.Policy
-}
 
 // Kinds of publications, in broker.Publication.Kind.
 const (
 	KindPublication uint8 = iota
 	KindJoin              // Publication.Info has joined
 	KindLeave             // Publication.Info has left
-	kindKick              // of the hub itself; never encoded
+	kindOrder             // of the hub itself; never encoded
 )
 
 // Hub is the hub of one engine.
@@ -112,6 +76,7 @@ type Hub struct {
 	cfg   Config
 	loops []*engine.Loop
 	own   *memory.Broker // nil: the brokers are the program's
+	all   everybody
 
 	ctx  context.Context // ends with the Hub
 	end  context.CancelFunc
@@ -121,7 +86,7 @@ type Hub struct {
 	closed   bool
 	clients  map[string]*Client
 	conns    map[*engine.Conn]*Client
-	users    map[string]map[*Client]struct{}
+	users    map[string]*user
 	channels map[string]*channel
 	leaving  []*Client // have disconnected; a goroutine takes them out of their channels
 }
@@ -131,7 +96,7 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
-	h := &Hub{e: e, loops: e.Loops(), clients: map[string]*Client{}, conns: map[*engine.Conn]*Client{}, users: map[string]map[*Client]struct{}{}, channels: map[string]*channel{}}
+	h := &Hub{e: e, loops: e.Loops(), clients: map[string]*Client{}, conns: map[*engine.Conn]*Client{}, users: map[string]*user{}, channels: map[string]*channel{}}
 	if cfg.Broker == nil && cfg.History == nil && cfg.Presence == nil {
 		own, err := memory.New(memory.Config{})
 		if err != nil {
@@ -140,6 +105,7 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 		h.own, cfg.Broker, cfg.History, cfg.Presence = own, own, own, own
 	}
 	h.cfg = cfg
+	h.all.init(h)
 	h.ctx, h.end = context.WithCancel(context.Background())
 	if err := e.AtEnd(h.end); err != nil {
 		h.end()
@@ -148,40 +114,6 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 	h.work.Add(1)
 	go h.renew(time.NewTicker(cfg.PresenceLifetime / 3))
 	return h, nil
-}
-
-// settle checks the fields and fills in the defaults.
-func (c *Config) settle() error {
-	if c.Encode == nil {
-		return errors.New("hub: Config.Encode is not set")
-	}
-	if c.Broker == nil && (c.History != nil || c.Presence != nil) {
-		return errors.New("hub: Config.Broker is not set, but others are")
-	}
-	for _, r := range []struct {
-		name     string
-		field    *int
-		def, min int
-	}{
-		{"ChannelsPerClientMax", &c.ChannelsPerClientMax, 128, 1},
-		{"RecoverMax", &c.RecoverMax, 1000, 1},
-		{"RingMax", &c.RingMax, 64, 1},
-		{"WaitMax", &c.WaitMax, 4096, 1},
-	} {
-		if *r.field == 0 {
-			*r.field = r.def
-		}
-		if *r.field < r.min {
-			return fmt.Errorf("hub: Config.%s is %d: it must be at least %d, or 0 for the default", r.name, *r.field, r.min)
-		}
-	}
-	if c.PresenceLifetime == 0 {
-		c.PresenceLifetime = time.Minute
-	}
-	if c.PresenceLifetime < time.Second {
-		return fmt.Errorf("hub: Config.PresenceLifetime is %v: it must be at least 1s, or 0 for the default", c.PresenceLifetime)
-	}
-	return nil
 }
 
 // Close ends the Hub: clients are taken out of their channels, the brokers are told, the
@@ -204,7 +136,9 @@ func (h *Hub) Close(ctx context.Context) error {
 		for _, c := range clients {
 			c.finish()
 		}
+		h.takeOut() // those whose connections ended at this moment
 		h.work.Wait()
+		h.all.end()
 		close(done)
 	}()
 	select {
@@ -238,6 +172,14 @@ func (h *Hub) ask(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// askOf is ask for what is about a channel of the program, whose options it returns.
+func (h *Hub) askOf(ctx context.Context, channel string) (Options, error) {
+	if err := h.ask(ctx); err != nil {
+		return Options{}, err
+	}
+	return h.Options(channel)
+}
+
 // run calls f on a goroutine that Close waits for. It reports false after Close.
 func (h *Hub) run(f func()) bool {
 	h.mu.Lock()
@@ -253,27 +195,29 @@ func (h *Hub) run(f func()) bool {
 	return true
 }
 
-// options are those of a channel of the program.
-func (h *Hub) options(channel string) Options {
-	if h.cfg.Channel == nil || channel[0] == reserved {
-		return Options{}
+// result is what becomes of a call that several wait for.
+type result struct {
+	done chan struct{} // closed when err is known
+	err  error
+}
+
+func newResult() *result { return &result{done: make(chan struct{})} }
+
+func (r *result) wait(ctx context.Context) error {
+	select {
+	case <-r.done:
+		return r.err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	o := h.cfg.Channel(channel)
-	if h.cfg.History == nil {
-		o.History = 0
-	}
-	if h.cfg.Presence == nil {
-		o.Presence = false
-	}
-	return o
 }
 
 // reserved begins the names of channels that the hub itself uses.
 const reserved = 0
 
 const (
-	everybody  = "\x00a" // all clients are in it
-	userPrefix = "\x00u" // then comes the user; all of his clients are in it
+	everybodyName = "\x00a" // for all clients
+	userPrefix    = "\x00u" // then comes the user; for all of his clients
 )
 
 // userMax is how many bytes a user may have.

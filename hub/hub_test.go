@@ -30,7 +30,7 @@ type node struct {
 }
 
 // text is the format of these tests.
-func text(channel string, p *broker.Publication) engine.Message {
+func text(_ int, channel string, p *broker.Publication) engine.Message {
 	s := string(p.Data)
 	switch {
 	case p.Kind == KindJoin:
@@ -43,7 +43,16 @@ func text(channel string, p *broker.Publication) engine.Message {
 	return engine.Message{Type: engine.Text, Data: []byte(channel + ": " + s)}
 }
 
+// start lets all clients join.
 func start(t *testing.T, cfg Config) *node {
+	t.Helper()
+	if cfg.Hooks.Join == nil {
+		cfg.Hooks.Join = func(context.Context, *Client, string, *Join) error { return nil }
+	}
+	return startStrict(t, cfg)
+}
+
+func startStrict(t *testing.T, cfg Config) *node {
 	t.Helper()
 	n := &node{t: t, conns: make(chan *engine.Conn, 100)}
 	var err error
@@ -113,7 +122,7 @@ func (n *node) client(user string) *peerConn {
 	n.t.Helper()
 	p, c := n.dial()
 	var err error
-	if p.Client, err = n.Connect(ctx, c, Identity{User: user, Info: []byte("info of " + user)}); err != nil {
+	if p.Client, err = n.Connect(ctx, c, Connect{User: user, Info: []byte("info of " + user)}); err != nil {
 		n.t.Fatal(err)
 	}
 	return p
@@ -187,7 +196,7 @@ func (n *node) say(channel, data string, but ...*peerConn) broker.Position {
 	return at
 }
 
-func kept(string) Options { return Options{History: 10} }
+func kept(string) (Options, error) { return Options{History: 10}, nil }
 
 func TestPublish(t *testing.T) {
 	n := start(t, Config{})
@@ -201,9 +210,9 @@ func TestPublish(t *testing.T) {
 	n.say("room", "two", b)
 	n.say("room", "three", a, b)
 	n.say("elsewhere", "not here")
-	must(t, n.PublishUser(ctx, "bob", Publication{Data: []byte("for bob")}))
-	must(t, n.PublishUser(ctx, "bob", Publication{Data: []byte("for one bob"), Except: []string{b.ID()}}))
-	must(t, n.PublishUser(ctx, "carol", Publication{Data: []byte("for nobody")}))
+	must(t, n.PublishUsers(ctx, []string{"bob"}, Publication{Data: []byte("for bob")}))
+	must(t, n.PublishUsers(ctx, []string{"bob"}, Publication{Data: []byte("for one bob"), Except: []string{b.ID()}}))
+	must(t, n.PublishUsers(ctx, []string{"carol"}, Publication{Data: []byte("for nobody")}))
 	must(t, n.PublishAll(ctx, Publication{Data: []byte("for all")}))
 	must(t, n.PublishAll(ctx, Publication{Data: []byte("for bobs"), Except: []string{a.ID()}}))
 	a.expect("room: one", "room: two", ": for all")
@@ -320,7 +329,7 @@ func TestErrors(t *testing.T) {
 		return err
 	}
 	connect := func(c *engine.Conn, user string) error {
-		_, err := n.Connect(ctx, c, Identity{User: user})
+		_, err := n.Connect(ctx, c, Connect{User: user})
 		return err
 	}
 	publish := func(ctx context.Context, channel string) error {
@@ -331,8 +340,8 @@ func TestErrors(t *testing.T) {
 	check("too many", join(ctx, a, "three"), ErrLimit)
 	check("no name", join(ctx, a, ""), ErrName)
 	check("a long name", join(ctx, a, long), ErrName)
-	check("a reserved name", join(ctx, a, everybody), ErrName)
-	check("leave a reserved name", a.Leave(ctx, everybody), ErrName)
+	check("a reserved name", join(ctx, a, everybodyName), ErrName)
+	check("leave a reserved name", a.Leave(ctx, everybodyName), ErrName)
 	check("stopped", join(stopped, a, "one"), context.Canceled)
 	check("gone", join(ctx, gone, "one"), ErrGone)
 	finished := n.client("finished")
@@ -343,8 +352,8 @@ func TestErrors(t *testing.T) {
 	check("a long user", connect(dead, long), ErrName)
 	check("publish to no name", publish(ctx, ""), ErrName)
 	check("publish, stopped", publish(stopped, "one"), context.Canceled)
-	check("publish to no user", n.PublishUser(ctx, "", Publication{}), ErrName)
-	check("kick no user", n.KickUser(ctx, "", 3000, ""), ErrName)
+	check("publish to no user", n.PublishUsers(ctx, []string{""}, Publication{}), ErrName)
+	check("kick no user", n.Kick(ctx, Target{User: ""}, 3000, ""), ErrName)
 	_, err := n.History(ctx, "one", broker.Query{})
 	check("no history", err, broker.ErrUnavailable)
 	check("remove no history", n.RemoveHistory(ctx, "one"), broker.ErrUnavailable)
@@ -352,7 +361,7 @@ func TestErrors(t *testing.T) {
 	check("no presence", err, broker.ErrUnavailable)
 	_, err = n.Count(ctx, "")
 	check("count no name", err, ErrName)
-	if n.KickUser(ctx, "anna", 1, "") == nil {
+	if n.Kick(ctx, Target{User: "anna"}, 1, "") == nil {
 		t.Error("kicked with a code that may not be sent")
 	}
 
@@ -392,7 +401,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestPresence(t *testing.T) {
-	n := start(t, Config{Channel: func(name string) Options { return Options{Presence: true, JoinLeave: true} }})
+	n := start(t, Config{Channel: func(string) (Options, error) { return Options{Presence: true, JoinLeave: true}, nil }})
 	a, b := n.client("anna"), n.client("bob")
 	a.join("room", Join{Info: []byte("chair")})
 	b.join("room", Join{})
@@ -426,8 +435,8 @@ func TestRenew(t *testing.T) {
 	}
 	b, err := memory.New(memory.Config{Clock: func() time.Time { mu.Lock(); defer mu.Unlock(); return now }})
 	must(t, err)
-	n := start(t, Config{Broker: b, History: b, Presence: b, Channel: func(name string) Options {
-		return Options{Presence: name == "room", History: 10, Lifetime: time.Minute}
+	n := start(t, Config{Broker: b, History: b, Presence: b, Channel: func(name string) (Options, error) {
+		return Options{Presence: name == "room", History: 10, Lifetime: time.Minute}, nil
 	}})
 	a := n.client("anna")
 	a.join("room", Join{})
@@ -448,9 +457,9 @@ func TestRenew(t *testing.T) {
 	if pass(time.Minute); count() != 0 {
 		t.Error("it stays for ever")
 	}
-	m := a.channels["room"]
+	m := a.listed("room")
 	must(t, a.Leave(ctx, "room"))
-	a.channels["room"] = m // as if it was listed before
+	a.in = append(a.in, m) // as if it was listed before
 	if n.renewAll(); count() != 0 {
 		t.Error("renewed after it has left")
 	}
@@ -476,7 +485,7 @@ func TestKey(t *testing.T) {
 func TestBrokerAlone(t *testing.T) {
 	b, err := memory.New(memory.Config{})
 	must(t, err)
-	n := start(t, Config{Broker: b, Channel: func(string) Options { return Options{History: 1, Presence: true, JoinLeave: true} }})
+	n := start(t, Config{Broker: b, Channel: func(string) (Options, error) { return Options{History: 1, Presence: true, JoinLeave: true}, nil }})
 	a := n.client("anna")
 	if j := a.join("room", Join{Since: &broker.Position{}}); j.Recovered {
 		t.Error("recovered without a history")
@@ -539,20 +548,20 @@ func TestKick(t *testing.T) {
 	cfg := Config{Broker: b, History: b, Presence: b}
 	n, other := start(t, cfg), start(t, cfg)
 	a, b1, b2, b3 := n.client("anna"), n.client("bob"), n.client("bob"), other.client("bob")
-	must(t, n.Kick(ctx, b1.ID(), 3500, "you"))
+	must(t, n.Kick(ctx, Target{Client: b1.ID()}, 3500, "you"))
 	if e := wait(t, b1.over, "the end"); e.Code != 3500 || e.Reason != "you" {
 		t.Errorf("closed with %v", e)
 	}
-	must(t, other.KickUser(ctx, "bob", 3501, "all of you"))
+	must(t, other.Kick(ctx, Target{User: "bob"}, 3501, "all of you"))
 	for _, x := range []*peerConn{b2, b3} {
 		if e := wait(t, x.over, "the end"); e.Code != 3501 || e.Reason != "all of you" {
 			t.Errorf("closed with %v", e)
 		}
 	}
-	must(t, other.Kick(ctx, "nobody", 3502, ""))
+	must(t, other.Kick(ctx, Target{Client: "nobody"}, 3502, ""))
 	must(t, other.PublishAll(ctx, Publication{Data: []byte("still there")}))
 	a.expect(": still there")
-	must(t, other.Kick(ctx, a.ID(), 3502, ""))
+	must(t, other.Kick(ctx, Target{Client: a.ID()}, 3502, ""))
 	if e := wait(t, a.over, "the end"); e.Code != 3502 {
 		t.Errorf("closed with %v", e)
 	}
@@ -562,7 +571,7 @@ func TestKick(t *testing.T) {
 func TestClose(t *testing.T) {
 	b, err := memory.New(memory.Config{})
 	must(t, err)
-	n := start(t, Config{Broker: b, History: b, Presence: b, Channel: func(string) Options { return Options{Presence: true} }})
+	n := start(t, Config{Broker: b, History: b, Presence: b, Channel: func(string) (Options, error) { return Options{Presence: true}, nil }})
 	a := n.client("anna")
 	a.join("room", Join{})
 	must(t, n.Close(ctx))

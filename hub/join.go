@@ -3,10 +3,11 @@ package hub
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
-	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub/broker"
+	"github.com/sockmill/sockmill/protocol"
 )
 
 // Join says how a client joins a channel.
@@ -19,92 +20,105 @@ type Join struct {
 	// Begin, if set, is called in place of sending what was missed: before anything of the channel is sent to the
 	// connection, and behind it comes whatever follows Joined.Position. It sends what
 	// the client has to be told, such as an answer with Joined.Missed, by Conn.Send. It runs while the channel waits, so
-	// it must not block nor call the Hub. If it fails, so does Client.Join, and the client has not joined.
+	// it must not block nor call the Hub. If it fails, so does the join, and the client has not joined.
 	Begin func(Joined) error
 }
 
 // Joined is the result of joining.
 type Joined struct {
 	Position  broker.Position      // of the last publication before those that the client will get as a member; zero without a history
-	Recovered bool                 // Missed is all that lies between Join.Since and Position: nothing is missing
+	Recovered bool                 // Missed is all that the client needs of what lies between Join.Since and Position; with Options.Latest, the newest publication
 	Missed    []broker.Publication // the oldest first; none if not Recovered
+	Options   Options              // of the channel
 }
 
 // membership is a client in a channel.
 type membership struct {
-	c    *Client
-	name string
+	c      *Client
+	name   string
+	info   []byte // Join.Info
+	at     int32  // its place in the roster; guarded by channel.mu
+	joined bool   // guarded by Client.mu
 
 	// turn is held while the client joins and leaves, and while its presence is renewed. It guards what follows.
 	turn    sync.Mutex
-	ch      *channel // nil: not a member
-	info    *broker.Info
-	skip    bool // guarded by channel.mu: used in channel.fan
-	entered bool // in Presence
+	entered bool          // in Presence
+	ch      *channel      // nil: not a member
+	over    chan struct{} // guarded by Client.mu: closed when OnLeft has returned; nil: the client was not taken out
 }
 
 // joinAttempts is how often a join tries to catch up with publishers that are faster than it
 // before it is not recovered.
 const joinAttempts = 16
 
-// Join has the client get what is published to a channel. With Join.Since it is sent what it has missed, if that can be
-// proven to be all. It fails with ErrJoined, ErrLimit, ErrName, ErrGone, ErrClosed, with errors of the brokers and of
-// sending, and with that of Join.Begin; then the client has not joined.
-func (c *Client) Join(ctx context.Context, channel string, j Join) (Joined, error) {
-	if err := checkChannel(channel); err != nil {
+// Join joins a channel for a client as Client.Join does, but asks no hook and no options.
+func (h *Hub) Join(ctx context.Context, c *Client, channel string, j Join) (Joined, error) {
+	if _, err := h.askOf(ctx, channel); err != nil {
 		return Joined{}, err
 	}
 	return c.join(ctx, channel, j)
 }
 
 func (c *Client) join(ctx context.Context, channel string, j Join) (Joined, error) {
-	if err := c.h.ask(ctx); err != nil {
-		return Joined{}, err
-	}
-	m := &membership{c: c, name: channel, info: c.info(j.Info)}
+	m := &membership{c: c, name: channel, info: j.Info}
 	m.turn.Lock()
 	defer m.turn.Unlock()
-	if err := c.list(m); err != nil {
+	if err := c.list(ctx, m); err != nil {
 		return Joined{}, err
 	}
 	joined, err := m.attempts(ctx, j)
 	if err == nil {
 		err = m.announce(ctx)
 		if err != nil {
-			_ = m.quit(ctx, true)
+			_ = m.quit(ctx)
 		}
 	}
 	if err != nil {
 		c.unlist(m)
 		return Joined{}, err
 	}
+	c.mu.Lock()
+	m.joined, m.name = true, m.ch.name // the name that others have too
+	c.mu.Unlock()
 	return joined, nil
 }
 
-func (c *Client) list(m *membership) error {
+// list notes that the client is joining. If it is being taken out of the channel, it waits for that.
+func (c *Client) list(ctx context.Context, m *membership) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	limit := c.h.cfg.ChannelsPerClientMax + 1 // that of all
-	if c.who.User != "" {
-		limit++
+	for {
+		old := c.find(m.name)
+		switch {
+		case c.gone:
+			return ErrGone
+		case old != nil && old.over == nil:
+			return ErrJoined
+		case old == nil && len(c.in) >= c.h.cfg.ChannelsPerClientMax:
+			return ErrLimit
+		case old == nil:
+			c.in = append(c.in, m)
+			return nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-old.over:
+			c.mu.Lock()
+		case <-ctx.Done():
+			c.mu.Lock()
+			return ctx.Err()
+		}
 	}
-	switch {
-	case c.gone:
-		return ErrGone
-	case c.channels[m.name] != nil:
-		return ErrJoined
-	case len(c.channels) >= limit:
-		return ErrLimit
-	}
-	c.channels[m.name] = m
-	return nil
 }
 
 func (c *Client) unlist(m *membership) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.channels[m.name] == m {
-		delete(c.channels, m.name)
+	if i := slices.Index(c.in, m); i >= 0 {
+		c.in = slices.Delete(c.in, i, i+1)
+	}
+	if m.over != nil {
+		close(m.over)
 	}
 }
 
@@ -129,17 +143,16 @@ func (m *membership) attempts(ctx context.Context, j Join) (Joined, error) {
 
 // attempt returns the verdict enter or gone, or an error.
 func (m *membership) attempt(ctx context.Context, ch *channel, j Join) (Joined, verdict, error) {
-	since := j.Since
+	w := wish{since: j.Since, newest: ch.opts.Latest}
 	if !ch.s.tracks {
-		since = nil
+		w.since = nil
 	}
-	var page *broker.Page
 	for n := 0; ; n++ {
 		if n == joinAttempts {
-			since = nil // not proven
+			w.since = nil // not proven
 		}
 		ch.mu.Lock()
-		joined, v, err := m.try(ch, j, since, page)
+		joined, v, err := m.try(ch, j, &w)
 		ch.mu.Unlock()
 		switch {
 		case err != nil || v == enter || v == gone:
@@ -149,14 +162,33 @@ func (m *membership) attempt(ctx context.Context, ch *channel, j Join) (Joined, 
 				return Joined{}, v, err
 			}
 		}
-		p, err := m.c.h.cfg.History.Read(ctx, m.name, broker.Query{Since: since, Limit: m.c.h.cfg.RecoverMax})
-		switch page = &p; {
-		case errors.Is(err, broker.ErrUnrecoverable), err == nil && !complete(*since, &p):
-			since, page = nil, nil
-		case err != nil:
+		if err := w.read(ctx, m.c.h, m.name); err != nil {
 			return Joined{}, v, err
 		}
 	}
+}
+
+// wish is what a client that joins has got, and what was read for it.
+type wish struct {
+	since  *broker.Position // nil: nothing is to be recovered
+	newest bool             // only the newest publication is asked for
+	page   *broker.Page     // nil: nothing was read
+}
+
+// read reads what the stream needs to fulfil the wish.
+func (w *wish) read(ctx context.Context, h *Hub, channel string) error {
+	q := broker.Query{Since: w.since, Limit: h.cfg.RecoverMax}
+	if w.newest {
+		q = broker.Query{Limit: 1, Reverse: true}
+	}
+	p, err := h.cfg.History.Read(ctx, channel, q)
+	switch w.page = &p; {
+	case errors.Is(err, broker.ErrUnrecoverable), err == nil && !w.newest && !complete(*w.since, &p):
+		w.since, w.page = nil, nil
+	case err != nil:
+		return err
+	}
+	return nil
 }
 
 // complete reports whether a page has all that follows a position.
@@ -168,39 +200,50 @@ func complete(since broker.Position, p *broker.Page) bool {
 }
 
 // try is called with the lock of the channel.
-func (m *membership) try(ch *channel, j Join, since *broker.Position, page *broker.Page) (joined Joined, v verdict, err error) {
+func (m *membership) try(ch *channel, j Join, w *wish) (joined Joined, v verdict, err error) {
 	if ch.s.dead {
 		return joined, gone, nil
 	}
 	var missed []*sent
-	if since != nil {
-		if missed, v = ch.s.join(*since, page); v != enter {
-			return joined, v, nil
-		}
-		if joined.Recovered = len(missed) <= ch.h.cfg.RecoverMax; !joined.Recovered {
-			missed = nil
+	if w.since != nil {
+		if missed, joined.Recovered, v = m.missed(ch, w); v != enter {
+			return Joined{}, v, nil
 		}
 	}
-	if joined.Position = ch.s.last; j.Begin != nil || len(missed) > 0 {
-		k := 0
-		for _, x := range missed {
-			if !m.excluded(&x.p) {
-				missed[k] = x
-				k++
-				joined.Missed = append(joined.Missed, strip(x.p))
-			}
-		}
-		missed = missed[:k]
+	joined.Position, joined.Options = ch.s.last, ch.opts
+	for _, x := range missed {
+		joined.Missed = append(joined.Missed, x.p)
 	}
-	if err := m.c.conn.Subscribe(ch.topic); err != nil {
-		return Joined{}, v, m.sendError(err)
+	if err := ch.enter(m); err != nil {
+		return Joined{}, v, sendError(err)
 	}
-	ch.members[m.c] = m
 	if err := m.begin(ch, j, joined, missed); err != nil {
 		ch.leave(m)
-		return Joined{}, v, m.sendError(err)
+		return Joined{}, v, sendError(err)
 	}
 	return joined, enter, nil
+}
+
+// missed returns what the client has to be sent, and whether that is proven to be all that it needs. It is called with the lock of the channel.
+func (m *membership) missed(ch *channel, w *wish) (missed []*sent, proven bool, v verdict) {
+	if w.newest {
+		if missed, proven, v = ch.s.newest(*w.since, w.page); v != enter || !proven || len(m.without(slices.Clone(missed))) == len(missed) {
+			return missed, proven, v
+		}
+		w.newest, w.page = false, nil // it does not get that one, but perhaps one before
+	}
+	if missed, v = ch.s.join(*w.since, w.page); v != enter || len(missed) > ch.h.cfg.RecoverMax {
+		return nil, false, v
+	}
+	if missed = m.without(missed); ch.opts.Latest && len(missed) > 1 {
+		missed = missed[len(missed)-1:]
+	}
+	return missed, true, enter
+}
+
+// without returns all but those that the client does not get.
+func (m *membership) without(missed []*sent) []*sent {
+	return slices.DeleteFunc(missed, func(x *sent) bool { return slices.Contains(x.p.Except, m.c.id) })
 }
 
 // begin sends what comes before the publications that follow.
@@ -209,21 +252,15 @@ func (m *membership) begin(ch *channel, j Join, joined Joined, missed []*sent) e
 		return j.Begin(joined)
 	}
 	for _, x := range missed {
-		if err := ch.prepare(x); err != nil {
+		f, err := ch.out.prepare(x, int(m.c.format))
+		if err != nil {
 			return err
 		}
-		if err := x.prepared.Send(m.c.conn); err != nil {
+		if err := f.prepared.Send(m.c.conn); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (m *membership) sendError(err error) error {
-	if errors.Is(err, engine.ErrClosed) {
-		return ErrGone
-	}
-	return err
 }
 
 // Leave ends a membership. It fails with ErrNotJoined. With another error, the client has left nevertheless; what
@@ -235,62 +272,57 @@ func (c *Client) Leave(ctx context.Context, channel string) error {
 	if err := checkChannel(channel); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	m := c.channels[channel]
-	c.mu.Unlock()
+	m := c.listed(channel)
 	if m == nil {
 		return ErrNotJoined
 	}
-	return m.end(ctx, false)
+	return m.end(ctx)
 }
 
-// end takes the client out of the channel, if it is a member.
-func (m *membership) end(ctx context.Context, gone bool) error {
+// end takes the client out of the channel, or fails with ErrNotJoined.
+func (m *membership) end(ctx context.Context) error {
 	m.turn.Lock()
 	defer m.turn.Unlock()
 	if m.ch == nil {
-		if gone {
-			return nil
-		}
 		return ErrNotJoined
 	}
-	err := m.quit(ctx, true)
+	err := m.quit(ctx)
 	m.c.unlist(m)
 	return err
 }
 
 // quit is called with the turn.
-func (m *membership) quit(ctx context.Context, leave bool) error {
-	if leave {
-		m.ch.mu.Lock()
-		if m.ch.members[m.c] == m {
-			m.ch.leave(m)
-		}
-		m.ch.mu.Unlock()
+func (m *membership) quit(ctx context.Context) error {
+	m.ch.mu.Lock()
+	if m.ch.has(m) {
+		m.ch.leave(m)
 	}
+	m.ch.mu.Unlock()
 	err := m.denounce(ctx)
 	m.ch.release()
 	m.ch = nil
 	return err
 }
 
-// insufficient is called when the channel has taken the client out.
-func (m *membership) insufficient() {
+// takeOut takes the client out for the program, or because it would have missed something, and tells.
+func (m *membership) takeOut(code protocol.CloseCode, reason string, lost bool) {
+	c := m.c
 	m.turn.Lock()
 	if m.ch == nil {
 		m.turn.Unlock()
 		return
 	}
-	_ = m.quit(m.c.h.ctx, false)
+	c.mu.Lock()
+	m.joined, m.over = false, make(chan struct{})
+	c.mu.Unlock()
+	name := m.ch.name
+	_ = m.quit(context.WithoutCancel(c.h.ctx)) // what the brokers refuse expires
 	m.turn.Unlock()
-	m.c.unlist(m)
-	if m.c.h.cfg.OnInsufficient == nil {
-		m.c.closeNow(codeInsufficient, "insufficient state")
-		return
+	switch f := c.h.cfg.OnLeft; {
+	case f != nil:
+		f(c, name, code, reason)
+	case lost:
+		c.closeInsufficient()
 	}
-	if m.name[0] != reserved {
-		m.c.h.cfg.OnInsufficient(m.c, m.name)
-	} else {
-		m.c.closeNow(codeInsufficient, "insufficient state")
-	}
+	c.unlist(m)
 }

@@ -2,12 +2,9 @@ package hub
 
 import (
 	"context"
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub/broker"
 )
 
@@ -16,12 +13,12 @@ func (m *membership) announce(ctx context.Context) error {
 	h, o := m.c.h, &m.ch.opts
 	if o.Presence {
 		m.entered = true // perhaps, if it fails
-		if err := h.cfg.Presence.Enter(ctx, m.name, *m.info, h.cfg.PresenceLifetime); err != nil {
+		if err := h.cfg.Presence.Enter(ctx, m.ch.name, *m.c.seen(m.info), h.cfg.PresenceLifetime); err != nil {
 			return err
 		}
 	}
 	if o.JoinLeave {
-		return h.cfg.Broker.Publish(ctx, m.name, m.event(KindJoin))
+		return h.cfg.Broker.Publish(ctx, m.ch.name, m.event(KindJoin))
 	}
 	return nil
 }
@@ -31,10 +28,10 @@ func (m *membership) denounce(ctx context.Context) (err error) {
 	h := m.c.h
 	if m.entered {
 		m.entered = false
-		err = h.cfg.Presence.Leave(ctx, m.name, m.c.id)
+		err = h.cfg.Presence.Leave(ctx, m.ch.name, m.c.id)
 	}
 	if m.ch.opts.JoinLeave {
-		if e := h.cfg.Broker.Publish(ctx, m.name, m.event(KindLeave)); err == nil {
+		if e := h.cfg.Broker.Publish(ctx, m.ch.name, m.event(KindLeave)); err == nil {
 			err = e
 		}
 	}
@@ -43,7 +40,7 @@ func (m *membership) denounce(ctx context.Context) (err error) {
 
 // event is not sent to the client itself.
 func (m *membership) event(kind uint8) broker.Publication {
-	return broker.Publication{Kind: kind, Info: m.info, Tags: map[string]string{tagExcept: m.c.id}}
+	return broker.Publication{Kind: kind, Info: m.c.seen(m.info), Except: []string{m.c.id}}
 }
 
 // renew renews the presence of all clients of this node, until the hub ends.
@@ -63,14 +60,14 @@ func (h *Hub) renew(every *time.Ticker) {
 func (h *Hub) renewAll() {
 	for _, c := range h.Clients() {
 		c.mu.Lock()
-		of := slices.Collect(maps.Values(c.channels))
+		of := slices.Clone(c.in)
 		c.mu.Unlock()
 		for _, m := range of {
 			if !m.turn.TryLock() { // it is coming or going
 				continue
 			}
 			if m.entered {
-				_ = h.cfg.Presence.Enter(h.ctx, m.name, *m.info, h.cfg.PresenceLifetime) // the next one may succeed
+				_ = h.cfg.Presence.Enter(h.ctx, m.ch.name, *m.c.seen(m.info), h.cfg.PresenceLifetime) // the next one may succeed
 			}
 			m.turn.Unlock()
 		}
@@ -78,7 +75,7 @@ func (h *Hub) renewAll() {
 }
 
 // Present returns who is in a channel with Options.Presence, on all nodes, in no order. It fails with ErrName, ErrClosed
-// and the errors of broker.Presence; with broker.ErrUnavailable if the channel has no presence.
+// and the errors of Config.Channel and broker.Presence; with broker.ErrUnavailable if the channel has no presence.
 func (h *Hub) Present(ctx context.Context, channel string) ([]broker.Info, error) {
 	if err := h.checkPresence(ctx, channel); err != nil {
 		return nil, err
@@ -95,63 +92,9 @@ func (h *Hub) Count(ctx context.Context, channel string) (broker.Counts, error) 
 }
 
 func (h *Hub) checkPresence(ctx context.Context, channel string) error {
-	if err := h.ask(ctx); err != nil {
-		return err
+	o, err := h.askOf(ctx, channel)
+	if err == nil && !o.Presence {
+		err = broker.ErrUnavailable
 	}
-	if err := checkChannel(channel); err != nil {
-		return err
-	}
-	if !h.options(channel).Presence {
-		return broker.ErrUnavailable
-	}
-	return nil
-}
-
-// Client returns the client of this node that has an ID, or nil. Any goroutine may call it, and the three that
-// follow, on a loop too.
-func (h *Hub) Client(id string) *Client {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.clients[id]
-}
-
-// ClientOf returns the client of a connection, or nil.
-func (h *Hub) ClientOf(c *engine.Conn) *Client {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.conns[c]
-}
-
-// Clients returns the clients of this node, or those of some users, in no order.
-func (h *Hub) Clients(users ...string) (all []*Client) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if len(users) == 0 {
-		return slices.Collect(maps.Values(h.clients))
-	}
-	for _, u := range users {
-		all = slices.AppendSeq(all, maps.Keys(h.users[u]))
-	}
-	return all
-}
-
-// Users returns the users that have clients on this node, sorted.
-func (h *Hub) Users() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Sorted(maps.Keys(h.users))
-}
-
-// Channels returns the channels that clients of this node are in, with the number of these clients; those
-// who are joining count too.
-func (h *Hub) Channels() map[string]int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	all := map[string]int{}
-	for name, ch := range h.channels {
-		if !strings.HasPrefix(name, string(rune(reserved))) {
-			all[name] = ch.users
-		}
-	}
-	return all
+	return err
 }

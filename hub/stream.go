@@ -3,16 +3,8 @@ package hub
 import (
 	"slices"
 
-	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub/broker"
 )
-
-// sent is a publication that was delivered.
-type sent struct {
-	p        broker.Publication
-	message  *engine.Message  // made when first needed, as what follows is; guarded by what guards the stream
-	prepared *engine.Prepared // made in place of message, if it is kept
-}
 
 // stream is the order of one channel on this node: what was delivered last, and what has to
 // be delivered next. It does no I/O and has no lock: whoever uses it sees to that. It never
@@ -166,6 +158,27 @@ func (s *stream) join(since broker.Position, page *broker.Page) ([]*sent, verdic
 		return nil, read
 	}
 	return append(missed, rest...), enter
+}
+
+// newest says what a connection that needs only the newest publication, and has got that at since, has to be sent
+// before it is a member, and whether that is proven to be the newest. page is the newest publication, or nil if it
+// was not read.
+func (s *stream) newest(since broker.Position, page *broker.Page) (missed []*sent, proven bool, v verdict) {
+	switch n := len(s.ring); {
+	case s.dead:
+		return nil, false, gone
+	case since == s.last:
+		return nil, true, enter
+	case n > 0:
+		return s.ring[n-1 : n : n], true, enter
+	case page == nil:
+		return nil, false, read
+	case page.Top != s.last:
+		return nil, false, behind
+	case len(page.Publications) == 0 || page.Publications[0].Position != s.last:
+		return nil, false, enter // it is no longer kept
+	}
+	return []*sent{{p: page.Publications[0]}}, true, enter
 }
 
 // after returns what the ring has behind a position. It reports false if it does not have all.

@@ -19,7 +19,7 @@ type world struct {
 	epoch   int
 	top     broker.Position
 	way     []broker.Publication // to the node
-	page    *result              // of the node's read, on its way
+	page    *answer              // of the node's read, on its way
 	fanned  []broker.Publication // to all members
 	failing bool                 // the next fan fails
 	lost    bool                 // a publication was lost, and nothing has told the node
@@ -31,7 +31,7 @@ type world struct {
 	refused int
 }
 
-type result struct {
+type answer struct {
 	page broker.Page
 	err  error
 }
@@ -42,7 +42,7 @@ type peer struct {
 	since   broker.Position
 	member  bool
 	joining bool
-	page    *result // of its own read
+	page    *answer // of its own read
 	tries   int
 }
 
@@ -88,20 +88,20 @@ func (w *world) append() {
 	w.way = append(w.way, p)
 }
 
-func (w *world) read(q broker.Query) *result {
+func (w *world) read(q broker.Query) *answer {
 	page := broker.Page{Top: w.top}
 	if q.Since == nil {
-		return &result{page: page}
+		return &answer{page: page}
 	}
 	i := len(w.all)
 	if *q.Since != w.top {
 		i = slices.IndexFunc(w.all, func(p broker.Publication) bool { return p.Follows(*q.Since) })
 		if i < w.kept || w.top.Epoch != q.Since.Epoch {
-			return &result{page, broker.ErrUnrecoverable}
+			return &answer{page, broker.ErrUnrecoverable}
 		}
 	}
 	page.Publications = w.all[i:min(len(w.all), i+q.Limit)]
-	return &result{page: page}
+	return &answer{page: page}
 }
 
 // steps are all that can happen now.

@@ -5,10 +5,11 @@ type Publication struct {
 	Position        // zero if it was not appended to a History
 	Prev     uint64 // the offset of the publication before it; see Follows
 
-	Kind uint8             // what it is, for hubs: it is carried as it is
-	Data []byte            // may be empty
-	Info *Info             // of the connection that published; nil: unknown
-	Tags map[string]string // of the program; may be nil
+	Kind   uint8             // what it is, for hubs: it is carried as it is
+	Data   []byte            // may be empty
+	Info   *Info             // of the connection that published; nil: unknown
+	Tags   map[string]string // of the program; may be nil
+	Except []string          // connections, by Info.Client, that do not get it; may be nil. It is carried as it is
 }
 
 // Position is a place in the stream of a channel: behind the publication that has

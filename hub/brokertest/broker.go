@@ -37,7 +37,7 @@ func testPublish(s *suite) {
 			want(s, "the position", p.Position, broker.Position{})
 			want(s, "Prev", p.Prev, 0)
 		}
-		if p := r.next(); p.Kind != 0 || len(p.Data) != 0 || p.Info != nil || len(p.Tags) != 0 {
+		if p := r.next(); p.Kind != 0 || len(p.Data) != 0 || p.Info != nil || len(p.Tags) != 0 || len(p.Except) != 0 {
 			s.Errorf("an empty publication became %+v", p)
 		}
 	}

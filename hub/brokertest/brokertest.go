@@ -101,7 +101,7 @@ func want[T comparable](s *suite, what string, got, wanted T) {
 // pub is a publication with all fields, that a text tells from others.
 func pub(text string) broker.Publication {
 	return broker.Publication{
-		Kind: 7, Data: []byte(text), Tags: map[string]string{"tag of": text, "": "none"},
+		Kind: 7, Data: []byte(text), Tags: map[string]string{"tag of": text, "": "none"}, Except: []string{"not " + text, "\x00\xff"},
 		Info: &broker.Info{Client: "client of " + text, User: "user", Conn: []byte(`{"a":1}`), Channel: []byte("\x00\xff")},
 	}
 }
@@ -110,7 +110,7 @@ func pub(text string) broker.Publication {
 func (s *suite) check(p broker.Publication, text string) {
 	s.Helper()
 	w := pub(text)
-	if p.Kind != w.Kind || string(p.Data) != text || !maps.Equal(p.Tags, w.Tags) || p.Info == nil ||
+	if p.Kind != w.Kind || string(p.Data) != text || !maps.Equal(p.Tags, w.Tags) || !slices.Equal(p.Except, w.Except) || p.Info == nil ||
 		p.Info.Client != w.Info.Client || p.Info.User != w.Info.User || string(p.Info.Conn) != string(w.Info.Conn) || string(p.Info.Channel) != string(w.Info.Channel) {
 		s.Errorf("got %+v with %+v, want that of %q", p, p.Info, text)
 	}

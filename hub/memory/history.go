@@ -253,6 +253,9 @@ func size(p *broker.Publication) int {
 			n += tagBytes + len(name) + len(value)
 		}
 	}
+	for _, client := range p.Except {
+		n += exceptBytes + len(client)
+	}
 	return n
 }
 
@@ -260,6 +263,8 @@ const (
 	infoBytes = int(unsafe.Sizeof(broker.Info{}))
 	tagsBytes = 320 // a map with up to eight tags
 	tagBytes  = 64  // each tag
+
+	exceptBytes = 16 // each name
 )
 
 func infoSize(i *broker.Info) int {

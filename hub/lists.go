@@ -1,0 +1,63 @@
+package hub
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/sockmill/sockmill/engine"
+)
+
+// Client returns the client of this node that has an ID, or nil. Any goroutine may call it, and those that
+// follow, on a loop too.
+func (h *Hub) Client(id string) *Client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.clients[id]
+}
+
+// ClientOf returns the client of a connection, or nil.
+func (h *Hub) ClientOf(c *engine.Conn) *Client {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.conns[c]
+}
+
+// Clients returns the clients of this node, or those of some users, in no order.
+func (h *Hub) Clients(users ...string) (all []*Client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(users) == 0 {
+		return slices.Collect(maps.Values(h.clients))
+	}
+	for _, name := range users {
+		if u := h.users[name]; u != nil {
+			all = append(all, u.clients...)
+		}
+	}
+	return all
+}
+
+// Users returns the users that have clients on this node, sorted.
+func (h *Hub) Users() (names []string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, u := range h.users {
+		if len(u.clients) > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Channels returns the channels that clients of this node are in, with the number of these clients; those
+// who are joining count too.
+func (h *Hub) Channels() map[string]int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := map[string]int{}
+	for name, ch := range h.channels {
+		all[name] = ch.uses
+	}
+	return all
+}
