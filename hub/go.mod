@@ -3,6 +3,7 @@ module github.com/sockmill/sockmill/hub
 go 1.25
 
 require (
+	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/sockmill/sockmill v0.0.0
 	go.uber.org/zap v1.28.0
 )
