@@ -1,0 +1,133 @@
+package centrifugal
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/engine"
+	"github.com/sockmill/sockmill/hub"
+)
+
+// Server serves the protocol to the connections of one engine.
+type Server struct {
+	cfg     Config
+	hub     *hub.Hub
+	log     *zap.Logger
+	handler engine.Handler
+	pings   [formats][]byte
+	now     func() time.Time
+}
+
+// New makes a Server, with a hub of its own. Its connections come from Engine.Listen with Handler. It ends with the engine, or by
+// Close.
+func New(e *engine.Engine, cfg Config) (*Server, error) {
+	if err := cfg.settle(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, log: cfg.Logger, now: time.Now}
+	for f := range formats {
+		s.pings[f] = f.ping()
+	}
+	s.handler = engine.Handler{OnUpgrade: s.onUpgrade, OnOpen: s.onOpen, OnMessage: s.onMessage}
+	h := cfg.Hub
+	h.Formats, h.Encode = int(formats), encode
+	h.Joining, h.OnLeft, h.OnCommand = s.joining, s.onLeft, s.onCommand
+	if hook := h.Hooks.Connect; hook != nil {
+		h.Hooks.Connect = asked(hook)
+	}
+	var err error
+	s.hub, err = hub.New(e, h)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Hub is the hub of the Server. Any goroutine may call it.
+func (s *Server) Hub() *hub.Hub { return s.hub }
+
+// Handler is for Engine.Listen, with an address of ws:// or wss://. A Handler of the program that serves other paths too calls its
+// OnUpgrade, and sets Upgrade.Handler to it, for those that are the Server's.
+func (s *Server) Handler() *engine.Handler { return &s.handler }
+
+// Close closes all connections of clients with 3001, and the hub: see hub.Hub.Close. Connections that come later are closed
+// too.
+func (s *Server) Close(ctx context.Context) error {
+	for _, c := range s.hub.Clients() {
+		if err := c.Conn().Close(DisconnectShutdown.Code, DisconnectShutdown.Reason); errors.Is(err, engine.ErrStopped) {
+			break
+		}
+	}
+	return s.hub.Close(ctx)
+}
+
+// Subprotocols of the handshake. Without one, and without ?cf_protocol=protobuf, the format is JSON.
+const (
+	subprotocolJSON     = "centrifuge-json"
+	subprotocolProtobuf = "centrifuge-protobuf"
+)
+
+func (s *Server) onUpgrade(u *engine.Upgrade) error {
+	r := u.Request
+	if r.Path != s.cfg.Path {
+		return engine.Refuse(404, "not found")
+	}
+	x := &session{s: s}
+	for offered := range r.Fields.Tokens("Sec-WebSocket-Protocol") {
+		switch offered {
+		case subprotocolJSON:
+			u.Subprotocol = subprotocolJSON
+		case subprotocolProtobuf:
+			u.Subprotocol = subprotocolProtobuf
+		default:
+			continue
+		}
+		break
+	}
+	if u.Subprotocol == subprotocolProtobuf || u.Subprotocol == "" && strings.Contains(r.RawQuery, "protobuf") && wantsProtobuf(r.Query()) {
+		x.format = formatProtobuf
+	}
+	if s.cfg.OnUpgrade != nil {
+		state, err := s.cfg.OnUpgrade(u)
+		if err != nil {
+			return err
+		}
+		x.start = &start{state: state}
+	}
+	u.State = x
+	return nil
+}
+
+func wantsProtobuf(query map[string][]string) bool {
+	for _, key := range []string{"cf_protocol", "format"} {
+		if v := query[key]; len(v) > 0 && v[0] == "protobuf" {
+			return true
+		}
+	}
+	return false
+}
+
+// sessionOf returns the session of a connection; nil if it is none of a Server.
+func sessionOf(c *engine.Conn) *session {
+	x, _ := c.State().(*session)
+	return x
+}
+
+func (s *Server) onOpen(c *engine.Conn) {
+	x := sessionOf(c)
+	if x == nil {
+		_ = c.Close(DisconnectServerError.Code, DisconnectServerError.Reason) // a Handler of the program has not called OnUpgrade
+		return
+	}
+	x.open(c)
+}
+
+func (s *Server) onMessage(c *engine.Conn, m engine.Message) {
+	if x := sessionOf(c); x != nil {
+		x.receive(m)
+	}
+}

@@ -1,0 +1,254 @@
+package centrifugal
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/sockmill/sockmill/engine"
+	"github.com/sockmill/sockmill/hub"
+)
+
+// session is a connection of the protocol. There is one for each, so it is small: its times are in nanoseconds since 1970, 0 is none.
+type session struct {
+	s      *Server
+	conn   *engine.Conn
+	timer  *engine.Timer // the only one: see tick
+	start  *start        // for the connect command, whose goroutine alone changes it; nil afterwards, which mu guards
+	format format
+
+	// Commands are carried out one after the other, off the loop. These two are theirs.
+	failed bool // the connect command was answered with an error
+	rate   rate // of commands
+
+	mu      sync.Mutex     // guards what follows
+	pinged  bool           // a ping is not answered
+	asked   bool           // due is the time by which it has to be
+	client  *hub.Client    // nil: not connected yet
+	due     int64          // of the next ping, of the answer to this one, or of the connect command
+	working int64          // since when commands have been carried out, and the client is not read
+	resumed int64          // when that has ended, if it took long
+	expire  int64          // of the connection
+	subs    map[string]sub // those of which something has to be known
+}
+
+// sub is a subscription that the program made, or that expires.
+type sub struct {
+	server bool
+	expire int64 // 0: never
+}
+
+// open is called when the connection is open.
+func (x *session) open(c *engine.Conn) {
+	x.conn = c
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.due = x.s.time() + int64(x.s.cfg.ConnectTimeout)
+	x.timer = c.After(x.s.cfg.ConnectTimeout, x.tick)
+}
+
+// receive takes a message from the client, on the loop.
+func (x *session) receive(m engine.Message) {
+	switch {
+	case m.Type != x.format.messageType():
+		x.close(DisconnectBadRequest)
+	case len(m.Data) > x.s.cfg.FrameBytesMax:
+		x.close(disconnectFrameBytes)
+	case x.format.isPong(m.Data):
+		if !x.pong() {
+			x.close(DisconnectBadRequest)
+		}
+	default:
+		if err := x.conn.Go(m, x.work); err != nil {
+			x.close(DisconnectTooManyRequests) // where reading cannot be paused; else the connection has ended
+		}
+	}
+}
+
+// pong takes the answer to a ping. It reports false if none was due.
+func (x *session) pong() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	ok := x.pinged
+	x.pinged = false
+	return ok
+}
+
+// close closes the connection. Any goroutine may call it.
+func (x *session) close(d Disconnect) {
+	_ = x.conn.Close(d.Code, d.Reason) // fails if it is closed
+}
+
+// send sends a frame.
+func (x *session) send(frame []byte) error {
+	err := x.conn.Send(x.format.message(frame))
+	if err != nil {
+		x.close(DisconnectSlow) // it would miss something, if it has not ended
+	}
+	return err
+}
+
+// begin and end are around the commands of a frame.
+func (x *session) begin() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.working = x.s.time()
+}
+
+func (x *session) end() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if now := x.s.time(); now-x.working > int64(x.s.cfg.PongTimeout)/4 {
+		x.resumed = now
+	}
+	x.working = 0
+}
+
+// connected is called when the client of the connection is known.
+func (x *session) connected(c *hub.Client, expire int64) {
+	cfg := &x.s.cfg
+	x.mu.Lock()
+	x.client, x.expire = c, expire
+	if cfg.PingInterval > 0 { // those who came at once are not pinged at once
+		x.due = x.s.time() + int64(cfg.PingInterval)/2 + rand.Int64N(int64(cfg.PingInterval)/2)
+	}
+	x.mu.Unlock()
+	x.rearm()
+}
+
+// rearm sets the timer anew, when something is due earlier than it was.
+func (x *session) rearm() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.timer.Reset(x.next(x.s.time()))
+}
+
+// tick does what is due, on the loop.
+func (x *session) tick() {
+	now := x.s.time()
+	x.mu.Lock()
+	end, ping := x.look(now)
+	expired := x.takeExpired(now)
+	if end == nil {
+		x.timer.Reset(x.next(now))
+	}
+	x.mu.Unlock()
+	if end != nil {
+		x.close(*end)
+		return
+	}
+	if ping {
+		_ = x.send(x.s.pings[x.format])
+	}
+	if expired != nil {
+		_ = x.conn.Go(engine.Message{}, func(ctx context.Context, _ engine.Message) { // fails if the connection has ended
+			x.endExpired(ctx, expired)
+		})
+	}
+}
+
+// look says whether the connection is to end, or a ping to be sent.
+func (x *session) look(now int64) (end *Disconnect, ping bool) {
+	cfg := &x.s.cfg
+	switch {
+	case x.client == nil && now >= x.due:
+		return &DisconnectStale, false
+	case x.client == nil:
+		return nil, false
+	case x.expire > 0 && now >= x.expire+int64(cfg.ExpiryGrace):
+		return &DisconnectExpired, false
+	case cfg.PingInterval < 0 || now < x.due:
+		return nil, false
+	case !x.asked:
+		x.due = now + int64(cfg.PingInterval)
+		if cfg.PongTimeout > 0 {
+			x.pinged, x.asked, x.due = true, true, now+int64(cfg.PongTimeout)
+		}
+		return nil, true
+	case !x.pinged:
+		x.asked, x.due = false, x.due+int64(cfg.PingInterval-cfg.PongTimeout)
+		return nil, false
+	case x.working > 0: // the answer may be there, and is not read
+		x.due = now + int64(cfg.PongTimeout)
+		return nil, false
+	case now < x.resumed+int64(cfg.PongTimeout):
+		x.due = x.resumed + int64(cfg.PongTimeout)
+		return nil, false
+	}
+	return &DisconnectNoPong, false
+}
+
+// takeExpired returns the channels whose subscription is to end, once.
+func (x *session) takeExpired(now int64) (expired []string) {
+	for name, u := range x.subs {
+		if u.expire > 0 && now >= u.expire+int64(x.s.cfg.ExpiryGrace) {
+			expired = append(expired, name)
+			u.expire = 0
+			x.subs[name] = u
+		}
+	}
+	return expired
+}
+
+// next is how long nothing is due.
+func (x *session) next(now int64) time.Duration {
+	at, grace := int64(math.MaxInt64), int64(x.s.cfg.ExpiryGrace)
+	if x.client == nil || x.s.cfg.PingInterval > 0 {
+		at = x.due
+	}
+	if x.expire > 0 {
+		at = min(at, x.expire+grace)
+	}
+	for _, u := range x.subs {
+		if u.expire > 0 {
+			at = min(at, u.expire+grace)
+		}
+	}
+	return time.Duration(max(at-now, 0))
+}
+
+// time is the time now, in nanoseconds since 1970.
+func (s *Server) time() int64 { return s.now().UnixNano() }
+
+// setSub notes what has to be known of a subscription.
+func (x *session) setSub(channel string, u sub) {
+	x.mu.Lock()
+	switch {
+	case u == sub{}:
+		delete(x.subs, channel)
+	case x.subs == nil:
+		x.subs = map[string]sub{channel: u}
+	default:
+		x.subs[channel] = u
+	}
+	x.mu.Unlock()
+	if u.expire > 0 {
+		x.rearm()
+	}
+}
+
+// forget removes what is known of a subscription that has ended.
+func (x *session) forget(channel string) sub {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	u := x.subs[channel]
+	delete(x.subs, channel)
+	return u
+}
+
+// rate counts commands in a second.
+type rate struct {
+	second int64
+	n      int
+}
+
+// add counts one more command, at a time, and returns how many there were in its second.
+func (r *rate) add(now int64) int {
+	if second := now / int64(time.Second); second != r.second {
+		r.second, r.n = second, 0
+	}
+	r.n++
+	return r.n
+}
