@@ -237,8 +237,10 @@ func (c *Conn) closed(err error) {
 	c.enter(phaseGone)
 	w.time.wheel.Stop(&c.live.timer)
 	if r := c.extra; r != nil {
-		w.time.wheel.Stop(&r.watch.life)
-		w.time.wheel.Stop(&r.watch.idle)
+		if r.watch != nil {
+			w.time.wheel.Stop(&r.watch.life)
+			w.time.wheel.Stop(&r.watch.idle)
+		}
 		if r.in.rates != nil {
 			w.time.wheel.Stop(&r.in.rates.next)
 		}

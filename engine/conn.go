@@ -81,7 +81,7 @@ const (
 type extra struct {
 	in    extraInput
 	end   extraEnding
-	watch extraWatch
+	watch *extraWatch // nil: none of its timers has run
 
 	topics     []membership
 	upgrade    *Upgrade   // what Engine.Upgrade was given; later the handshake, while a function of Upgrade.Go decides it

@@ -62,7 +62,7 @@
 //
 // Message.Policy, or else Config.Policy, says what becomes of a message while
 // SendBytesMax bytes wait for its connection: Close, the default, closes it with
-// 1013; PolicyDropNewest and PolicyDropOldest drop; PolicyReplace leaves the latest of each
+// Config.SlowCode; PolicyDropNewest and PolicyDropOldest drop; PolicyReplace leaves the latest of each
 // Message.Key, from the moment when the kernel takes no more. What is dropped is
 // counted in ConnStats. Control frames have no policy, and a message of which a
 // part is written is finished.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -32,6 +33,13 @@ func TestLimitsDocumented(t *testing.T) {
 			t.Errorf("the documents say %q, the code %q", got, want)
 		}
 		delete(in, name)
+	}
+	var cfg Config
+	if err := cfg.settle(nil); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("`SlowCode` (%d unless set)", cfg.SlowCode); !strings.Contains(documented["SendBytesMax"], want) {
+		t.Errorf("the row of SendBytesMax does not say %s", want)
 	}
 	for _, l := range limits {
 		unit, show := unitOf(l)

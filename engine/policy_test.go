@@ -244,6 +244,39 @@ func TestPolicyCloseDiscards(t *testing.T) {
 	}
 }
 
+// TestSlowCode: each listener has its own code for those who are too slow, that of New, or 1013.
+func TestSlowCode(t *testing.T) {
+	ended := make(chan *CloseError, 1)
+	h := Handler{OnClose: func(_ *Conn, e *CloseError) { ended <- e }}
+	for _, x := range []struct{ engine, listener, want protocol.CloseCode }{
+		{0, 0, 1013}, {3008, 0, 3008}, {0, 3008, 3008}, {4000, 3008, 3008},
+	} {
+		s := serve(t, Config{Loops: 1, SlowCode: x.engine}, h)
+		cl := s.dialTo(s.listen(Config{SlowCode: x.listener}, nil))
+		s.await("it", func() bool { return s.Stats().Open == 1 })
+		for c := range s.Conns() {
+			s.onLoop(c, c.closeSlow)
+		}
+		for ev, err := cl.next(); ev.Kind != codec.Close; ev, err = cl.next() {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if code := cl.env.Closed.Code; code != x.want {
+			t.Errorf("%+v: closed with %v", x, code)
+		}
+		cl.close(x.want, "")
+		if e := <-ended; e.Code != x.want || !errors.Is(e, ErrBackpressure) {
+			t.Errorf("%+v: OnClose: %v", x, e)
+		}
+	}
+	for _, code := range []protocol.CloseCode{1005, 999, 5000} {
+		if _, err := New(Config{SlowCode: code}, Handler{}); err == nil || !strings.Contains(err.Error(), "Config.SlowCode") {
+			t.Errorf("SlowCode %d: %v", code, err)
+		}
+	}
+}
+
 // TestBackpressureIsTold: OnBackpressure and OnDrain alternate.
 func TestBackpressureIsTold(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {

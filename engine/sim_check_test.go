@@ -164,8 +164,8 @@ func (c *simConn) check(inInbox int64) {
 		s.failf("%v: no timer runs in phase %d", c, phase)
 	}
 	if r := cc.extra; r != nil {
-		if r.watch.stall.Armed() != cc.flow.congested && !later {
-			s.failf("%v: congested %v, but the stall timer %v", c, cc.flow.congested, r.watch.stall.Armed())
+		if stallRuns(cc) != cc.flow.congested && !later {
+			s.failf("%v: congested %v, but the stall timer %v", c, cc.flow.congested, stallRuns(cc))
 		}
 		if n := c.parked(); n > 2*loop.ReadBytesMax || cc.deciding() && n > earlyBytesMax {
 			s.failf("%v: %d bytes are parked", c, n)
@@ -287,7 +287,7 @@ func (c *simConn) checkGone() {
 		s.failf("%v: of %d functions of Go %d ran", c, c.accepted, c.returned)
 	case c.opens != c.closes:
 		s.failf("%v: OnOpen %d, OnClose %d", c, c.opens, c.closes)
-	case cc.unsent() || cc.live.timer.Armed() || cc.extra != nil && (cc.extra.in.parked != nil || cc.extra.watch.stall.Armed()):
+	case cc.unsent() || cc.live.timer.Armed() || cc.extra != nil && (cc.extra.in.parked != nil || stallRuns(cc)):
 		s.failf("%v: something is left of it", c)
 	case !reflect.ValueOf(&cc.ws).Elem().FieldByName("part").IsNil():
 		s.failf("%v: its codec keeps something", c)
@@ -298,3 +298,6 @@ func (c *simConn) checkGone() {
 	}
 	c.checkCounts()
 }
+
+// stallRuns reports whether WriteStallTimeout runs.
+func stallRuns(c *Conn) bool { return c.extra != nil && c.extra.watch != nil && c.extra.watch.stall.Armed() }

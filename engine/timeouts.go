@@ -12,7 +12,7 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
-// extraWatch has the timers that few connections need.
+// extraWatch has the timers that few connections need. Their Owner is the connection.
 type extraWatch struct {
 	stall   wheel.Timer // runs while a backlog makes no progress
 	life    wheel.Timer // runs if there is a LifetimeMax
@@ -21,12 +21,20 @@ type extraWatch struct {
 	looks   int         // at which nothing was new
 }
 
+func (c *Conn) needWatch() *extraWatch {
+	r := c.needExtra()
+	if r.watch == nil {
+		o := (*owner)(c)
+		r.watch = &extraWatch{stall: wheel.Timer{Owner: o}, life: wheel.Timer{Owner: o}, idle: wheel.Timer{Owner: o}}
+	}
+	return r.watch
+}
+
 // stall starts WriteStallTimeout for a congested connection. The time runs while its
 // peer takes nothing.
 func (c *Conn) stall(progress bool) {
-	r := c.needExtra()
-	if r.watch.stall.Owner = (*owner)(c); progress || !r.watch.stall.Armed() {
-		c.w.arm(&r.watch.stall, c.ep.WriteStallTimeout)
+	if t := &c.needWatch().stall; progress || !t.Armed() {
+		c.w.arm(t, c.ep.WriteStallTimeout)
 	}
 }
 
@@ -35,16 +43,17 @@ func (c *Conn) stall(progress bool) {
 func (c *Conn) expire(t *wheel.Timer) {
 	defer c.recoverPanic()
 	if r := c.extra; r != nil {
-		switch t {
-		case &r.watch.stall:
+		switch watch := r.watch; {
+		case watch == nil:
+		case t == &watch.stall:
 			if !c.w.looksAgain(t) {
 				c.cut(ErrTimeout)
 			}
 			return
-		case &r.watch.idle:
+		case t == &watch.idle:
 			c.lookForTraffic()
 			return
-		case &r.watch.life:
+		case t == &watch.life:
 			c.goAway(&CloseError{Code: protocol.CloseGoingAway, Reason: "this connection has lived long enough: reconnect"})
 			return
 		}
@@ -73,10 +82,8 @@ func (c *Conn) limitLife() {
 	if limit.Endless(longest) {
 		return
 	}
-	r := c.needExtra()
-	r.watch.life.Owner = (*owner)(c)
 	jitter := time.Duration(c.w.env.Random() % uint64(longest/10+1))
-	c.w.arm(&r.watch.life, longest-jitter)
+	c.w.arm(&c.needWatch().life, longest-jitter)
 }
 
 // idleLooks is how often a connection is looked at in an IdleTimeout.
@@ -89,23 +96,22 @@ func (c *Conn) lookForTraffic() {
 	if limit.Endless(longest) || c.end.phase.Load() != phaseOpen {
 		return
 	}
-	r, s := c.needExtra(), c.Stats()
-	r.watch.idle.Owner = (*owner)(c)
+	watch, s := c.needWatch(), c.Stats()
 	n := 1 + s.MessagesIn + s.MessagesOut + s.Dropped + s.Replaced
 	switch {
 	case c.in.halted: // the time begins at the next look
-		r.watch.carried, r.watch.looks = 0, 0
-	case n != r.watch.carried:
-		r.watch.carried, r.watch.looks = n, 0
-	case r.watch.looks+1 < idleLooks:
-		r.watch.looks++
+		watch.carried, watch.looks = 0, 0
+	case n != watch.carried:
+		watch.carried, watch.looks = n, 0
+	case watch.looks+1 < idleLooks:
+		watch.looks++
 	default:
-		if !c.w.looksAgain(&r.watch.idle) {
+		if !c.w.looksAgain(&watch.idle) {
 			_ = c.close(&CloseError{Code: protocol.CloseGoingAway, Reason: "no message for too long", Err: ErrTimeout})
 		}
 		return
 	}
-	c.w.arm(&r.watch.idle, longest/idleLooks)
+	c.w.arm(&watch.idle, longest/idleLooks)
 }
 
 func (c *Conn) handshakeTimeout() {

@@ -165,7 +165,7 @@ func (c *Conn) flush() {
 // decongest ends the watch over the socket: nothing waits any more.
 func (c *Conn) decongest() {
 	c.flow.congested = false
-	if c.extra != nil {
+	if c.extra != nil && c.extra.watch != nil {
 		c.w.time.wheel.Stop(&c.extra.watch.stall)
 	}
 }
