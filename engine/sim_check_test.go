@@ -300,4 +300,6 @@ func (c *simConn) checkGone() {
 }
 
 // stallRuns reports whether WriteStallTimeout runs.
-func stallRuns(c *Conn) bool { return c.extra != nil && c.extra.watch != nil && c.extra.watch.stall.Armed() }
+func stallRuns(c *Conn) bool {
+	return c.extra != nil && c.extra.watch != nil && c.extra.watch.stall.Armed()
+}
