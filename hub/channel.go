@@ -151,7 +151,7 @@ func (ch *channel) Interrupted(string) {
 }
 
 func (ch *channel) goRead() {
-	ch.h.run(func() { _ = ch.read() })
+	ch.h.reads.do(func() { _ = ch.read() })
 }
 
 // read does what the stream has to read.

@@ -31,7 +31,7 @@ type Client struct {
 	mu      sync.Mutex // guards what follows
 	gone    bool
 	begun   bool          // it has been told what it has to be told first
-	working bool          // a goroutine does what is in waiting.orders
+	working bool          // a task does what was ordered
 	in      []*membership // in no order
 	data    map[string]any
 	waiting *waiting // nil: nothing waits

@@ -100,10 +100,7 @@ func (c *Client) begin(ctx context.Context, as *Connect) error {
 	if err := c.h.all.enter(c); err != nil {
 		return sendError(err)
 	}
-	for i, name := range as.Channels {
-		if slices.Contains(as.Channels[:i], name) {
-			continue
-		}
+	for _, name := range as.Channels {
 		if err := c.joinFor(ctx, name, Join{}); err != nil {
 			return err
 		}
@@ -111,8 +108,11 @@ func (c *Client) begin(ctx context.Context, as *Connect) error {
 	return nil
 }
 
-// joinFor joins for the program.
+// joinFor joins for the program, unless the client is in the channel already.
 func (c *Client) joinFor(ctx context.Context, channel string, j Join) error {
+	if c.room(channel) == ErrJoined { //nolint:errorlint // it is not wrapped
+		return nil
+	}
 	if f := c.h.cfg.Joining; f != nil {
 		f(c, channel, &j)
 	}
@@ -186,31 +186,9 @@ type follower Client
 func (f *follower) Closed(*engine.Conn) {
 	c, h := (*Client)(f), f.h
 	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.removeLocked(c)
-	first := len(h.leaving) == 0
-	h.leaving = append(h.leaving, c)
-	h.mu.Unlock()
-	if first {
-		h.run(h.takeOut)
-	}
-}
-
-// takeOut takes those who have disconnected out of their channels.
-func (h *Hub) takeOut() {
-	for n := 0; ; n++ {
-		h.mu.Lock()
-		if n >= len(h.leaving) {
-			h.leaving = nil
-			h.mu.Unlock()
-			return
-		}
-		c := h.leaving[n]
-		h.leaving[n] = nil
-		h.mu.Unlock()
-		if c != nil {
-			c.finish()
-		}
-	}
+	h.tasks.doLocked(c.finish)
 }
 
 // finish takes the client out of everything. It may be called twice.

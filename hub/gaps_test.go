@@ -24,12 +24,16 @@ type lossy struct {
 	receivers map[broker.Receiver]*lossyReceiver
 	lose      func(p broker.Publication) bool
 	reading   func(channel string) error // before each Read
-	refuse    error                      // of Subscribe
+	refusing  func(channel string) error // before each Subscribe
 }
 
 func newLossy(t *testing.T) *lossy {
 	b, err := memory.New(memory.Config{})
 	must(t, err)
+	return newLossyOf(b)
+}
+
+func newLossyOf(b *memory.Broker) *lossy {
 	return &lossy{Broker: b, receivers: map[broker.Receiver]*lossyReceiver{}}
 }
 
@@ -53,10 +57,14 @@ func (r *lossyReceiver) Deliver(channel string, p broker.Publication) {
 
 func (b *lossy) Subscribe(ctx context.Context, channel string, r broker.Receiver) error {
 	b.mu.Lock()
-	if b.refuse != nil {
-		defer b.mu.Unlock()
-		return b.refuse
+	refusing := b.refusing
+	b.mu.Unlock()
+	if refusing != nil {
+		if err := refusing(channel); err != nil {
+			return err
+		}
 	}
+	b.mu.Lock()
 	x := &lossyReceiver{r, b}
 	b.receivers[r] = x
 	b.mu.Unlock()
@@ -466,14 +474,14 @@ func TestBrokerFails(t *testing.T) {
 	if len(b.receivers) != 2 { // all, and anna
 		t.Errorf("%d subscriptions are left", len(b.receivers))
 	}
-	b.refuse = down
+	b.refusing = func(string) error { return down }
 	b.mu.Unlock()
 	_, c := n.dial()
 	if _, err := n.Connect(ctx, c, Connect{User: "bob"}); !errors.Is(err, down) || len(n.Clients()) != 1 {
 		t.Errorf("connected: %v, %d clients", err, len(n.Clients()))
 	}
 	b.mu.Lock()
-	b.refuse = nil
+	b.refusing = nil
 	b.mu.Unlock()
 	if _, err := n.Connect(ctx, c, Connect{User: "bob"}); err != nil {
 		t.Error(err)

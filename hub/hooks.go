@@ -32,6 +32,9 @@ func (c *Client) allowed(who Who, channel string) error {
 // of the brokers and of sending, and with that of Join.Begin; then the client has not joined.
 func (c *Client) Join(ctx context.Context, channel string, j Join) (Joined, error) {
 	o, err := c.h.askOf(ctx, channel)
+	if err == nil {
+		err = c.room(channel)
+	}
 	if err != nil {
 		return Joined{}, err
 	}

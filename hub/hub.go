@@ -88,7 +88,8 @@ type Hub struct {
 	conns    map[*engine.Conn]*Client
 	users    map[string]*user
 	channels map[string]*channel
-	leaving  []*Client // have disconnected; a goroutine takes them out of their channels
+	tasks    pool // for clients
+	reads    pool // of channels; what a task waits for may be one of these
 }
 
 // New makes a Hub. It ends with the engine, or by Close.
@@ -106,6 +107,7 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 	}
 	h.cfg = cfg
 	h.all.init(h)
+	h.tasks, h.reads = pool{h: h, max: tasksMax}, pool{h: h, max: readsMax}
 	h.ctx, h.end = context.WithCancel(context.Background())
 	if err := e.AtEnd(h.end); err != nil {
 		h.end()
@@ -136,8 +138,7 @@ func (h *Hub) Close(ctx context.Context) error {
 		for _, c := range clients {
 			c.finish()
 		}
-		h.takeOut() // those whose connections ended at this moment
-		h.work.Wait()
+		h.work.Wait() // also for the ends of those that were disconnected before
 		h.all.end()
 		close(done)
 	}()
@@ -178,21 +179,6 @@ func (h *Hub) askOf(ctx context.Context, channel string) (Options, error) {
 		return Options{}, err
 	}
 	return h.Options(channel)
-}
-
-// run calls f on a goroutine that Close waits for. It reports false after Close.
-func (h *Hub) run(f func()) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		return false
-	}
-	h.work.Add(1)
-	go func() {
-		defer h.work.Done()
-		f()
-	}()
-	return true
 }
 
 // result is what becomes of a call that several wait for.

@@ -27,10 +27,12 @@ type node struct {
 	e     *engine.Engine
 	conns chan *engine.Conn
 	stop  func()
+
+	dialling sync.Mutex // one after the other, so that it is known which connection is whose
 }
 
-// text is the format of these tests.
-func text(_ int, channel string, p *broker.Publication) engine.Message {
+// text is the format of these tests; that of another number begins with it.
+func text(format int, channel string, p *broker.Publication) engine.Message {
 	s := string(p.Data)
 	switch {
 	case p.Kind == KindJoin:
@@ -40,6 +42,9 @@ func text(_ int, channel string, p *broker.Publication) engine.Message {
 	case p.Offset > 0:
 		s = fmt.Sprint(p.Offset, " ", s)
 	}
+	if format > 0 {
+		channel = fmt.Sprint(format, "|", channel)
+	}
 	return engine.Message{Type: engine.Text, Data: []byte(channel + ": " + s)}
 }
 
@@ -47,7 +52,7 @@ func text(_ int, channel string, p *broker.Publication) engine.Message {
 func start(t *testing.T, cfg Config) *node {
 	t.Helper()
 	if cfg.Hooks.Join == nil {
-		cfg.Hooks.Join = func(context.Context, *Client, string, *Join) error { return nil }
+		cfg.Hooks.Join = joins
 	}
 	return startStrict(t, cfg)
 }
@@ -105,6 +110,8 @@ type peerConn struct {
 // dial opens a connection, which is not yet a client.
 func (n *node) dial() (*peerConn, *engine.Conn) {
 	n.t.Helper()
+	n.dialling.Lock()
+	defer n.dialling.Unlock()
 	p := &peerConn{t: n.t, far: make(chan *engine.Conn, 1), got: make(chan string, 10000), over: make(chan *engine.CloseError, 1)}
 	err := n.e.Dial(ctx, engine.Dial{URL: "ws://" + n.e.Addr().String(), Handler: &engine.Handler{
 		OnOpen:    func(c *engine.Conn) { p.far <- c },
@@ -120,12 +127,33 @@ func (n *node) dial() (*peerConn, *engine.Conn) {
 // client opens a connection of a user.
 func (n *node) client(user string) *peerConn {
 	n.t.Helper()
+	return n.connect(Connect{User: user, Info: []byte("info of " + user)})
+}
+
+func (n *node) connect(as Connect) *peerConn {
+	n.t.Helper()
 	p, c := n.dial()
 	var err error
-	if p.Client, err = n.Connect(ctx, c, Connect{User: user, Info: []byte("info of " + user)}); err != nil {
+	if p.Client, err = n.Connect(ctx, c, as); err != nil {
 		n.t.Fatal(err)
 	}
 	return p
+}
+
+// joins is a hook that lets everybody join.
+func joins(context.Context, *Client, string, *Join) error { return nil }
+
+// all gives all channels the same options.
+func all(o Options) func(string) (Options, error) {
+	return func(string) (Options, error) { return o, nil }
+}
+
+// is fails the test unless err is the wanted one.
+func is(t *testing.T, what string, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v, want %v", what, err, want)
+	}
 }
 
 func wait[T any](t *testing.T, c <-chan T, what string) (v T) {
@@ -196,7 +224,7 @@ func (n *node) say(channel, data string, but ...*peerConn) broker.Position {
 	return at
 }
 
-func kept(string) (Options, error) { return Options{History: 10}, nil }
+var kept = all(Options{History: 10})
 
 func TestPublish(t *testing.T) {
 	n := start(t, Config{})

@@ -34,17 +34,18 @@ type Joined struct {
 
 // membership is a client in a channel.
 type membership struct {
-	c      *Client
-	name   string
-	info   []byte // Join.Info
-	at     int32  // its place in the roster; guarded by channel.mu
-	joined bool   // guarded by Client.mu
+	c    *Client
+	name string
+	info []byte        // Join.Info
+	over chan struct{} // guarded by Client.mu: closed when OnLeft has returned; nil: the client was not taken out
 
-	// turn is held while the client joins and leaves, and while its presence is renewed. It guards what follows.
+	// turn is held while the client joins and leaves, and while its presence is renewed. It guards ch and entered.
 	turn    sync.Mutex
-	entered bool          // in Presence
-	ch      *channel      // nil: not a member
-	over    chan struct{} // guarded by Client.mu: closed when OnLeft has returned; nil: the client was not taken out
+	ch      *channel // nil: not a member
+	entered bool     // in Presence
+
+	joined bool  // guarded by Client.mu
+	at     int32 // its place in the roster; guarded by channel.mu
 }
 
 // joinAttempts is how often a join tries to catch up with publishers that are faster than it
@@ -85,30 +86,41 @@ func (c *Client) join(ctx context.Context, channel string, j Join) (Joined, erro
 
 // list notes that the client is joining. If it is being taken out of the channel, it waits for that.
 func (c *Client) list(ctx context.Context, m *membership) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	for {
-		old := c.find(m.name)
-		switch {
-		case c.gone:
-			return ErrGone
-		case old != nil && old.over == nil:
-			return ErrJoined
-		case old == nil && len(c.in) >= c.h.cfg.ChannelsPerClientMax:
-			return ErrLimit
-		case old == nil:
+		c.mu.Lock()
+		old, err := c.find(m.name), c.roomLocked(m.name)
+		if err == nil && old == nil {
 			c.in = append(c.in, m)
-			return nil
 		}
 		c.mu.Unlock()
+		if err != nil || old == nil {
+			return err
+		}
 		select {
 		case <-old.over:
-			c.mu.Lock()
 		case <-ctx.Done():
-			c.mu.Lock()
 			return ctx.Err()
 		}
 	}
+}
+
+// room fails if the client cannot join the channel, whatever is allowed.
+func (c *Client) room(channel string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.roomLocked(channel)
+}
+
+func (c *Client) roomLocked(channel string) error {
+	switch old := c.find(channel); {
+	case c.gone:
+		return ErrGone
+	case old != nil && old.over == nil:
+		return ErrJoined
+	case old == nil && len(c.in) >= c.h.cfg.ChannelsPerClientMax:
+		return ErrLimit
+	}
+	return nil
 }
 
 func (c *Client) unlist(m *membership) {

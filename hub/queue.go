@@ -37,17 +37,18 @@ func (c *Client) order(f func()) {
 	c.goWork()
 }
 
-// goWork starts the goroutine that does what was ordered. It is called with the lock.
+// goWork has what was ordered carried out. It is called with the lock.
 func (c *Client) goWork() {
-	if c.begun && !c.working && c.waiting != nil && len(c.waiting.orders) > 0 {
-		c.working = c.h.run(c.carryOut)
+	if c.begun && !c.working && c.waiting != nil {
+		c.working = true
+		c.h.tasks.do(c.carryOut)
 	}
 }
 
 func (c *Client) carryOut() {
 	for {
 		c.mu.Lock()
-		if c.waiting == nil || len(c.waiting.orders) == 0 || c.h.ctx.Err() != nil {
+		if c.gone || len(c.waiting.orders) == 0 {
 			c.working, c.waiting = false, nil
 			c.mu.Unlock()
 			return
@@ -66,6 +67,9 @@ func (c *Client) receive(p *engine.Prepared) error {
 	defer c.mu.Unlock()
 	if c.begun {
 		return p.Send(c.conn)
+	}
+	if c.gone {
+		return nil
 	}
 	w := c.backlog()
 	if len(w.early) == earlyMax {
@@ -89,7 +93,9 @@ func (c *Client) start(f func() error) error {
 				return err
 			}
 		}
-		w.early = nil
+		if w.early = nil; len(w.orders) == 0 {
+			c.waiting = nil
+		}
 	}
 	if err := f(); err != nil {
 		return err
@@ -97,4 +103,11 @@ func (c *Client) start(f func() error) error {
 	c.begun = true
 	c.goWork()
 	return nil
+}
+
+// opening reports whether the client has not begun.
+func (c *Client) opening() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.begun
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/sockmill/sockmill/hub/broker"
 )
 
-// world is a history, what is on its way from it to one node, that node's stream, and a client that
+// world is a history to which two publishers append, what is on its way from it to one node, that node's stream, and a client that
 // comes and goes. Each of its steps is one that happens at once in a Hub. It knows everything that was ever appended.
 type world struct {
 	s       stream
@@ -23,6 +23,8 @@ type world struct {
 	fanned  []broker.Publication // to all members
 	failing bool                 // the next fan fails
 	lost    bool                 // a publication was lost, and nothing has told the node
+
+	latest bool // Options.Latest
 
 	c       peer
 	log     []string
@@ -38,7 +40,8 @@ type answer struct {
 
 // peer is a client. What it has got must follow since, without a gap, as long as nobody tells it otherwise.
 type peer struct {
-	got     broker.Position // the last that it has got
+	got     broker.Position // the last that it was sent
+	had     broker.Position // what got was before that: it may be slow, and not have read the last
 	since   broker.Position
 	member  bool
 	joining bool
@@ -75,21 +78,25 @@ func (w *world) fan(x *sent) error {
 // take is how a client gets a publication: it must be the one that follows in truth.
 func (c *peer) take(w *world, p broker.Publication) {
 	i := slices.IndexFunc(w.all, func(x broker.Publication) bool { return x.Position == p.Position })
-	if i < 0 || string(w.all[i].Data) != string(p.Data) || !w.all[i].Follows(c.got) {
+	if i < 0 || string(w.all[i].Data) != string(p.Data) || !w.all[i].Follows(c.got) && (!w.latest || c.member) {
 		panic(fmt.Sprintf("after %v it got %v", c.got, p))
 	}
-	c.got = p.Position
+	c.had, c.got = c.got, p.Position
 }
 
+// append is of the two publishers in turn: which of them is which is no matter.
 func (w *world) append() {
 	p := broker.Publication{Position: broker.Position{Offset: w.top.Offset + 1, Epoch: w.top.Epoch}, Prev: w.top.Offset}
-	p.Data = []byte(fmt.Sprint(p.Position))
+	p.Data = fmt.Append(nil, []string{"anna ", "bob "}[len(w.all)%2], p.Position)
 	w.all, w.top = append(w.all, p), p.Position
 	w.way = append(w.way, p)
 }
 
 func (w *world) read(q broker.Query) *answer {
 	page := broker.Page{Top: w.top}
+	if q.Reverse && len(w.all) > w.kept {
+		page.Publications = w.all[len(w.all)-1:]
+	}
 	if q.Since == nil {
 		return &answer{page: page}
 	}
@@ -104,24 +111,51 @@ func (w *world) read(q broker.Query) *answer {
 	return &answer{page: page}
 }
 
+// budget is how often something may still happen.
+type budget struct{ appends, cuts, ends, slows int }
+
+// less is what is left after a step.
+func (b budget) less(step string) budget {
+	switch step {
+	case "append":
+		b.appends--
+	case "cut", "elsewhere":
+		b.cuts--
+	case "expire":
+		b.ends--
+	case "slow":
+		b.slows--
+	}
+	return b
+}
+
+// clone returns a copy, for which other steps may follow.
+func (w *world) clone() *world {
+	x := *w
+	x.all, x.way, x.fanned, x.log = slices.Clip(w.all), slices.Clip(w.way), slices.Clip(w.fanned), slices.Clip(w.log)
+	x.s.ring, x.s.waiting, x.s.fan = slices.Clone(w.s.ring), slices.Clip(w.s.waiting), x.fan
+	return &x
+}
+
 // steps are all that can happen now.
-func (w *world) steps(appends, cuts, ends int) (all []string) {
+func (w *world) steps(left budget) (all []string) {
 	add := func(ok bool, name string) {
 		if ok {
 			all = append(all, name)
 		}
 	}
-	add(appends > 0, "append")
+	add(left.appends > 0, "append")
 	add(len(w.way) > 0, "deliver")
-	add(cuts > 0 && len(w.way) > 0, "cut")
-	add(ends > 0 && w.kept < len(w.all), "expire")
+	add(left.cuts > 0 && len(w.way) > 0, "cut")
+	add(left.ends > 0 && w.kept < len(w.all), "expire")
 	add(w.s.reading && w.page == nil, "ask")
 	add(w.page != nil, "answer")
 	add(!w.c.member && !w.c.joining && w.s.known, "join")
 	add(w.c.joining && w.c.page == nil, "read")
 	add(w.c.joining, "try")
 	add(w.c.member, "leave")
-	add(cuts > 0 && !w.c.member && !w.c.joining && w.c.got != w.top, "elsewhere")
+	add(left.slows > 0 && w.c.member && w.c.had != w.c.got, "slow")
+	add(left.cuts > 0 && !w.c.member && !w.c.joining && w.c.got != w.top, "elsewhere")
 	return all
 }
 
@@ -159,11 +193,15 @@ func (w *world) step(name string) {
 		w.c.joining, w.c.since, w.c.page, w.c.tries = true, w.c.got, nil, 0
 		w.try()
 	case "read":
-		w.c.page = w.read(broker.Query{Since: &w.c.since, Limit: 1 << 20})
+		if w.c.page = w.read(broker.Query{Since: &w.c.since, Limit: 1 << 20}); w.latest {
+			w.c.page = w.read(broker.Query{Reverse: true, Limit: 1})
+		}
 	case "try":
 		w.try()
 	case "leave":
 		w.c.member = false
+	case "slow": // it is closed with what it has not read
+		w.c.member, w.c.got = false, w.c.had
 	}
 	if w.c.member && w.c.got != w.s.last {
 		panic(fmt.Sprintf("the member has got %v, the stream %v", w.c.got, w.s.last))
@@ -195,12 +233,19 @@ func (w *world) try() {
 	}
 	w.c.page = nil
 	missed, v := w.s.join(w.c.since, page)
+	proven := true
+	if w.latest {
+		missed, proven, v = w.s.newest(w.c.since, page)
+	}
 	switch v {
 	case enter:
 		for _, x := range missed {
 			w.c.take(w, x.p)
 		}
-		w.joined(true)
+		if proven && w.c.got != w.s.last {
+			panic(fmt.Sprintf("the join is proven, but it has got %v of %v", w.c.got, w.s.last))
+		}
+		w.joined(proven)
 	case behind:
 		w.s.interrupted()
 		if w.c.tries++; w.c.tries > 3 {
@@ -217,13 +262,14 @@ func (w *world) joined(recovered bool) {
 		w.refused++
 		w.c.got = w.s.last
 	}
+	w.c.had = w.c.got
 	w.c.joining, w.c.page, w.c.member = false, nil, true
 }
 
 // settle lets everything that is under way end. Then the member has got everything.
 func (w *world) settle() {
 	for range 1000 {
-		switch next := w.steps(0, 0, 0); {
+		switch next := w.steps(budget{}); {
 		case w.s.known && !w.s.reading && len(w.way) == 0 && w.s.last != w.top && w.lost:
 			w.lost = false
 			w.step("interrupt") // nothing else tells that the last ones were cut
@@ -260,51 +306,42 @@ func (w *world) guarded(t *testing.T, f func()) {
 	f()
 }
 
-// TestEveryInterleaving does all that can happen with some publications, a client that joins, comes and goes, a cut
-// and an expiry, in every order of up to so many steps.
+// TestEveryInterleaving does all that can happen with publications of two publishers, a client that joins, comes and goes, and is
+// slow once, a cut and an expiry, in every order of up to so many steps.
 func TestEveryInterleaving(t *testing.T) {
-	depth := 9
-	if testing.Short() {
-		depth = 7
-	}
 	for _, c := range []struct {
-		ring int
-		new  bool // the node has not read yet where the stream is
-	}{{0, false}, {1, false}, {2, false}, {1, true}} {
+		ring   int
+		new    bool // the node has not read yet where the stream is
+		latest bool
+		depth  int
+	}{{0, false, false, 9}, {1, false, false, 9}, {2, false, false, 9}, {1, true, false, 9}, {1, false, true, 8}, {1, true, true, 8}} {
+		depth := c.depth
+		if testing.Short() {
+			depth = 7
+		}
 		ring, runs, proven, refused := c.ring, 0, 0, 0
-		var walk func(path []string)
-		walk = func(path []string) {
-			w := newWorld(ring, 2)
-			w.append() // the client has missed one
-			appends, cuts, ends := 2, 1, 1
-			w.guarded(t, func() {
-				if !c.new {
-					w.step("ask")
-					w.step("answer")
-				}
-				for _, name := range path {
-					w.step(name)
-					switch name {
-					case "append":
-						appends--
-					case "cut", "elsewhere":
-						cuts--
-					case "expire":
-						ends--
-					}
-				}
-			})
-			if len(path) < depth {
-				for _, next := range w.steps(appends, cuts, ends) {
-					walk(append(path, next))
+		var walk func(w *world, depth int, left budget)
+		walk = func(w *world, depth int, left budget) {
+			if depth > 0 {
+				for _, next := range w.steps(left) {
+					x := w.clone()
+					x.guarded(t, func() { x.step(next) })
+					walk(x, depth-1, left.less(next))
 				}
 				return
 			}
 			w.guarded(t, w.settle)
 			runs, proven, refused = runs+1, proven+w.proven, refused+w.refused
 		}
-		walk(nil)
-		t.Logf("ring of %d: %d orders, %d joins recovered, %d not", ring, runs, proven, refused)
+		w := newWorld(ring, 2)
+		w.latest = c.latest
+		w.append() // the client has missed one
+		if !c.new {
+			w.step("ask")
+			w.step("answer")
+		}
+		walk(w, depth, budget{appends: 2, cuts: 1, ends: 1, slows: 1})
+		t.Logf("%+v: %d orders, %d joins recovered, %d not", c, runs, proven, refused)
 		if runs < 1000 || proven < 1000 || refused < 100 {
 			t.Errorf("ring of %d: %d orders, %d joins recovered, %d not: this proves little", ring, runs, proven, refused)
 		}
@@ -319,9 +356,12 @@ func TestStreamSimulation(t *testing.T) {
 	proven, refused := 0, 0
 	for range 300 {
 		w := newWorld(random.IntN(6), 1+random.IntN(6))
+		if w.latest = random.IntN(3) == 0; w.latest {
+			w.s.ringMax = max(w.s.ringMax, 1) // as Options.History says
+		}
 		w.guarded(t, func() {
 			for range 300 {
-				next := w.steps(1, random.IntN(3)/2, random.IntN(4)/3)
+				next := w.steps(budget{1, random.IntN(3) / 2, random.IntN(4) / 3, random.IntN(4) / 3})
 				switch random.IntN(150) {
 				case 0:
 					next = []string{"epoch"}

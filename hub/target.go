@@ -96,7 +96,7 @@ func (h *Hub) order(ctx context.Context, to Target, o order) error {
 	if o.Client = to.Client; o.Client != "" {
 		if c := h.Client(o.Client); c != nil {
 			if !slices.Contains(to.Except, c.id) && (to.User == "" || c.User() == to.User) {
-				c.order(func() { c.obey(&o) })
+				c.take(&o)
 			}
 			return nil
 		}
@@ -123,9 +123,18 @@ func (h *Hub) obey(p *broker.Publication, of []*Client) {
 	}
 	for _, c := range of {
 		if (o.Client == "" || o.Client == c.id) && !slices.Contains(p.Except, c.id) {
-			c.order(func() { c.obey(&o) })
+			c.take(&o)
 		}
 	}
+}
+
+// take has an order carried out.
+func (c *Client) take(o *order) {
+	if o.What == orderKick && c.opening() { // there is nothing that comes before
+		c.obey(o)
+		return
+	}
+	c.order(func() { c.obey(o) })
 }
 
 // obey carries out an order.
@@ -135,7 +144,10 @@ func (c *Client) obey(o *order) {
 		_ = c.conn.Close(o.Code, string(o.Text)) // it may be closed
 	case orderSubscribe:
 		name := string(o.Channel)
-		if err := c.joinFor(c.h.ctx, name, Join{Info: o.Data, Since: o.Since}); err != nil && !errors.Is(err, ErrJoined) && !errors.Is(err, ErrGone) {
+		ctx, end := context.WithCancel(c.conn.Context()) // of the connection, and of the hub
+		defer context.AfterFunc(c.h.ctx, end)()
+		defer end()
+		if err := c.joinFor(ctx, name, Join{Info: o.Data, Since: o.Since}); err != nil && ctx.Err() == nil && c.h.ctx.Err() == nil && !errors.Is(err, ErrJoined) && !errors.Is(err, ErrGone) {
 			c.h.cfg.Logger.Warn("Hub.Subscribe: a client cannot join", zap.String("client", c.id), zap.String("user", c.User()), zap.String("channel", name), zap.Error(err))
 		}
 	case orderUnsubscribe:

@@ -1,0 +1,58 @@
+package hub
+
+// pool carries out what nobody waits for, on a bounded number of goroutines, the first first. Hub.mu guards it.
+type pool struct {
+	h       *Hub
+	max     int // goroutines
+	workers int
+	queue   []func()
+	next    int // of queue
+}
+
+// Bounds of what the hub does by itself.
+const (
+	tasksMax = 256 // clients for which something is done at once: what was ordered for them, or their end
+	readsMax = 64  // channels that read a gap from the history at once
+)
+
+// do has f called. It never blocks. After Close, f is not called.
+func (p *pool) do(f func()) {
+	p.h.mu.Lock()
+	defer p.h.mu.Unlock()
+	p.doLocked(f)
+}
+
+func (p *pool) doLocked(f func()) {
+	if p.h.closed {
+		return
+	}
+	p.queue = append(p.queue, f)
+	if p.workers < p.max {
+		p.workers++
+		p.h.work.Add(1)
+		go p.work()
+	}
+}
+
+func (p *pool) work() {
+	defer p.h.work.Done()
+	p.drain()
+}
+
+// drain carries out what waits. It is called by each worker.
+func (p *pool) drain() {
+	for {
+		p.h.mu.Lock()
+		if p.next == len(p.queue) {
+			p.queue, p.next = nil, 0
+			p.workers--
+			p.h.mu.Unlock()
+			return
+		}
+		f := p.queue[p.next]
+		p.queue[p.next] = nil
+		p.next++
+		p.h.mu.Unlock()
+		f()
+	}
+}
