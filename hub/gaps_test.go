@@ -412,43 +412,6 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// Joins and leaves leave nothing behind.
-func TestJoinsAndLeaves(t *testing.T) {
-	n := start(t, Config{Channel: func(string) (Options, error) { return Options{History: 3, Presence: true}, nil }})
-	stays := n.client("stays")
-	stays.join("room 0", Join{})
-	var all sync.WaitGroup
-	for i := range 4 {
-		c := n.client(fmt.Sprint("user ", i))
-		all.Go(func() {
-			for k := range 500 {
-				name := fmt.Sprint("room ", k%3)
-				c.join(name, Join{})
-				if k%7 == 0 {
-					n.say(name, "x")
-				}
-				must(t, c.Leave(ctx, name))
-			}
-		})
-	}
-	all.Wait()
-	if got := n.Channels(); len(got) != 1 || got["room 0"] != 1 {
-		t.Errorf("left: %v", got)
-	}
-	ch := n.channels["room 0"]
-	ch.mu.Lock()
-	if len(ch.rosters[0].members) != 1 {
-		t.Errorf("%d members are left", len(ch.rosters[0].members))
-	}
-	ch.mu.Unlock()
-	until(t, "one subscriber", func() bool { return n.e.Subscribers(ch.rosters[0].topic) == 1 })
-	for i, want := range []int{1, 0, 0} {
-		if got, err := n.Count(ctx, fmt.Sprint("room ", i)); err != nil || got.Clients != want {
-			t.Errorf("present: %+v %v", got, err)
-		}
-	}
-}
-
 // A broker that fails leaves nothing behind, and the next one to come asks it anew.
 func TestBrokerFails(t *testing.T) {
 	b := newLossy(t)

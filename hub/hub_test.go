@@ -59,9 +59,15 @@ func start(t *testing.T, cfg Config) *node {
 
 func startStrict(t *testing.T, cfg Config) *node {
 	t.Helper()
+	return startWith(t, engine.Config{}, cfg)
+}
+
+func startWith(t *testing.T, ec engine.Config, cfg Config) *node {
+	t.Helper()
+	ec.Addr, ec.Loops = "ws://127.0.0.1:0", 2
 	n := &node{t: t, conns: make(chan *engine.Conn, 100)}
 	var err error
-	n.e, err = engine.New(engine.Config{Addr: "ws://127.0.0.1:0", Loops: 2}, engine.Handler{
+	n.e, err = engine.New(ec, engine.Handler{
 		OnOpen: func(c *engine.Conn) {
 			if !c.Dialled() {
 				n.conns <- c
@@ -112,7 +118,7 @@ func (n *node) dial() (*peerConn, *engine.Conn) {
 	n.t.Helper()
 	n.dialling.Lock()
 	defer n.dialling.Unlock()
-	p := &peerConn{t: n.t, far: make(chan *engine.Conn, 1), got: make(chan string, 10000), over: make(chan *engine.CloseError, 1)}
+	p := &peerConn{t: n.t, far: make(chan *engine.Conn, 1), got: make(chan string, 4096), over: make(chan *engine.CloseError, 1)}
 	err := n.e.Dial(ctx, engine.Dial{URL: "ws://" + n.e.Addr().String(), Handler: &engine.Handler{
 		OnOpen:    func(c *engine.Conn) { p.far <- c },
 		OnMessage: func(_ *engine.Conn, m engine.Message) { p.got <- m.Text() },
@@ -414,6 +420,8 @@ func TestErrors(t *testing.T) {
 		"Encode":               {},
 		"Broker":               {Encode: text, History: &memory.Broker{}},
 		"RingMax is -1":        {Encode: text, RingMax: -1},
+		"Formats is -1":        {Encode: text, Formats: -1},
+		"Formats is 17":        {Encode: text, Formats: 17},
 		"WaitMax":              {Encode: text, WaitMax: -1},
 		"RecoverMax":           {Encode: text, RecoverMax: -1},
 		"ChannelsPerClientMax": {Encode: text, ChannelsPerClientMax: -1},
@@ -562,6 +570,15 @@ func TestLists(t *testing.T) {
 	}
 	if a.Set("k", nil); a.Get("k") != nil {
 		t.Error("the value was not removed")
+	}
+	a.Merge(map[string]any{"k": 1, "l": 2})
+	a.Merge(map[string]any{"k": nil, "m": 3})
+	data := a.Data()
+	if len(data) != 2 || data["l"] != 2 || data["m"] != 3 || len(b.Data()) > 0 {
+		t.Errorf("data %v", data)
+	}
+	if data["n"] = 4; a.Get("n") != nil {
+		t.Error("Data is no copy")
 	}
 	must(t, (<-c.far).Abort())
 	must(t, (<-a.far).Abort())

@@ -128,7 +128,9 @@ var lastTopic atomic.Uint64
 func newTopics(formats int) []string {
 	names := make([]string, formats)
 	for i := range names {
-		names[i] = "\x00hub " + strconv.FormatUint(lastTopic.Add(1), 36)
+		names[i] = topicName(lastTopic.Add(1))
 	}
 	return names
 }
+
+func topicName(number uint64) string { return "\x00hub " + strconv.FormatUint(number, 36) }

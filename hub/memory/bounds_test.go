@@ -287,7 +287,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			b := open(t, x.cfg)
 			for i := range channels {
 				for range x.times {
-					p := broker.Publication{Data: make([]byte, x.bytes), Tags: map[string]string{"a": "b"}, Info: &broker.Info{Client: "c"}}
+					p := broker.Publication{Data: make([]byte, x.bytes), Tags: map[string]string{"a": "b"}, Info: &broker.Info{Client: "c"}, Except: []string{fmt.Sprint("client ", i), fmt.Sprint("another client ", i)}}
 					if _, err := b.Append(ctx, fmt.Sprint("channel ", i), p, broker.Keep{Publications: 100}); err != nil {
 						t.Fatal(err)
 					}
