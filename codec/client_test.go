@@ -273,6 +273,58 @@ func TestRFC6455Section4_1_Response(t *testing.T) {
 	}
 }
 
+// A refusal is shown with what its body says, as much of it as is awaited.
+func TestRFC9112Section6_3_Refusal(t *testing.T) {
+	const no = "the server did not switch protocols"
+	long := strings.Repeat("0123456789", 30)
+	for _, tt := range []struct{ in, want, ended string }{
+		{head("HTTP/1.1 400 Bad Request", "Content-Length: 26") + "this port \t\n speaks\r\nTLS\r\n", no + `: "this port speaks TLS"`, ""},
+		{head("HTTP/1.1 400 Bad Request", "Content-Length: 300") + long, no + `: "` + long[:256] + `"`, ""},
+		{head("HTTP/1.1 400 Bad Request", "Content-Length: 9999999999") + long, no + `: "` + long[:256] + `"`, ""},
+		{head("HTTP/1.1 400 Bad Request", "Content-Length: 2") + "noise", no + `: "no"`, ""},
+		{head("HTTP/1.1 403 No", "Content-Length: 4") + "\xff\x00\"\xc3", no + `: "\x00\""`, ""},
+		{head("HTTP/1.1 403 No", "Content-Length: 6") + "grüß", no + `: "grüß"`, ""},
+		{head("HTTP/1.1 403 No", "Content-Length: 0") + "x", no, ""},
+		{head("HTTP/1.1 403 No", "Content-Length: 3") + " \n ", no, ""},
+		{head("HTTP/1.1 403 No") + "it may be of any length", no, ""},
+		{head("HTTP/1.1 403 No", "Transfer-Encoding: chunked", "Connection: close") + "2\r\nno\r\n0\r\n\r\n", no, ""},
+		{head("HTTP/1.1 204 No Content", "Connection: close") + "x", no, ""},
+		{head("HTTP/1.1 304 Not Modified", "Content-Length: 5"), no, ""},
+		{head("HTTP/1.1 301 Moved", "Location: https://a/b", "Content-Length: 5") + "moved", no + `, it redirects to "https://a/b": "moved"`, ""},
+		{head("HTTP/1.1 103 Early Hints") + head("HTTP/1.1 403 No", "Content-Length: 2") + "no", no + `: "no"`, ""},
+
+		// The stream may end first: see Refusal.
+		{head("HTTP/1.0 400 Bad Request") + "this port speaks TLS\n", "", no + `: "this port speaks TLS"`},
+		{head("HTTP/1.0 400 Bad Request") + long, no + `: "` + long[:256] + `"`, ""},
+		{head("HTTP/1.1 400 Bad Request", "Connection: x, close") + "grü\xc3", "", no + `: "grü"`},
+		{head("HTTP/1.1 400 Bad Request", "Connection: close"), "", no},
+		{head("HTTP/1.1 400 Bad Request", "Content-Length: 10") + "this port", "", no + `: "this port"`},
+		{head("HTTP/1.1 400 Bad"), no, ""},
+		{"HTTP/1.1 400 Bad Request\r\n", "", ""},
+
+		{"\x15\x03\x01\x00\x02\x02\x28", "the server speaks TLS: use wss://", ""},
+		{"SSH-2.0-OpenSSH_9.6\r\n", "the server does not speak HTTP", ""},
+	} {
+		for _, c := range []cut{whole, bytewise, randomly(1), randomly(2)} {
+			x := newSide(t, clientLimits())
+			x.feedCut(tt.in, c)
+			closed, ended := "", ""
+			if x.close != nil {
+				closed = strings.SplitN(x.close.Err.Error(), ": ", 4)[3]
+			}
+			if e := x.s.Refusal(); e != nil {
+				if ended = e.Reason; e.Status != 400 {
+					t.Errorf("%.300q: %d", tt.in, e.Status)
+				}
+			}
+			if closed != tt.want || ended != tt.ended {
+				t.Errorf("%.300q: %s (%s), want %s (%s)", tt.in, closed, ended, tt.want, tt.ended)
+			}
+			x.finish()
+		}
+	}
+}
+
 // A client holds a server to the same rules.
 func TestRFC6455Section5_ServerViolations(t *testing.T) {
 	o := clientLimits()

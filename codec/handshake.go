@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"github.com/sockmill/sockmill/protocol"
@@ -147,6 +149,9 @@ const interimMax = 8
 
 // openClient decodes in the state Opening: the server's answer.
 func (s *Session) openClient(env *Env, in []byte) (Event, int) {
+	if s.part != nil && s.part.refusal != nil {
+		return s.refused(env, in), len(in)
+	}
 	r := &env.Response
 	n, ok, err := s.gatherResponse(env, in)
 	if err == nil && !ok {
@@ -154,7 +159,14 @@ func (s *Session) openClient(env *Env, in []byte) (Event, int) {
 	}
 	env.Shown = true // the program may ask for it
 	if err == nil {
-		err = protocol.CheckResponse(r, s.part.key, s.opts.Subprotocols)
+		if err = protocol.CheckResponse(r, s.part.key, s.opts.Subprotocols); r.Status != 101 && errors.As(err, &s.part.refusal) {
+			s.forgetHead(env)
+			if to := r.Fields.Get("Location"); to != "" {
+				s.part.refusal.Reason += fmt.Sprintf(", it redirects to %.200q", to)
+			}
+			s.part.body = bodyOf(r)
+			return s.refused(env, in[n:]), len(in)
+		}
 	}
 	if err == nil {
 		var answers []protocol.Extension
@@ -189,6 +201,9 @@ func (s *Session) gatherResponse(env *Env, in []byte) (n int, ok bool, err error
 		switch {
 		case !beginsHTTP(seen[:min(len(seen), s.opts.HandshakeBytesMax)]):
 			err = &HandshakeError{Reason: "the server does not speak HTTP"}
+			if seen[0] == 21 { // an alert (RFC 8446 §5.1)
+				err = &HandshakeError{Reason: "the server speaks TLS: use wss://"}
+			}
 		case err != nil:
 		case head == "":
 			return n, false, nil
@@ -205,12 +220,66 @@ func (s *Session) gatherResponse(env *Env, in []byte) (n int, ok bool, err error
 		if errors.As(err, &refusal) {
 			return n, false, &HandshakeError{Status: 502, Reason: refusal.Reason}
 		}
-		if p.head != nil {
-			env.Buffers.Put(p.head)
-			p.head, p.scanned = nil, 0
-		}
+		s.forgetHead(env)
 	}
 	return n, false, nil
+}
+
+// forgetHead gives back the buffer of a head that is over.
+func (s *Session) forgetHead(env *Env) {
+	if p := s.part; p.head != nil {
+		env.Buffers.Put(p.head)
+		p.head, p.scanned = nil, 0
+	}
+}
+
+// refusalBytesMax is how much of the body of a refusal its error shows.
+const refusalBytesMax = 256
+
+// bodyOf is how much of the body of a refusal to wait for: 0 if it has none, or if
+// nothing says where it ends (RFC 9112 §6.3).
+func bodyOf(r *protocol.Response) int {
+	f := r.Fields
+	switch n, err := strconv.ParseInt(f.Get("Content-Length"), 10, 64); {
+	case r.Status == 204 || r.Status == 304 || f.Count("Transfer-Encoding") > 0:
+		return 0
+	case err == nil:
+		return int(min(n, refusalBytesMax))
+	case r.Minor < 1 || f.HasToken("Connection", "close"): // it ends with the stream
+		return refusalBytesMax
+	}
+	return 0
+}
+
+// refused gathers the body of a refusal, which says why: the head may say only that
+// this is no WebSocket. It ends the session when that is there.
+func (s *Session) refused(env *Env, in []byte) Event {
+	p := s.part
+	if in = in[:min(len(in), p.body-len(p.head))]; len(in) > 0 {
+		if p.head == nil {
+			p.head = env.Buffers.Get(len(in))
+		}
+		p.head = append(env.Buffers.Grow(p.head, len(in)), in...)
+	}
+	if len(p.head) < p.body {
+		return Event{}
+	}
+	env.Closed = &CloseError{Code: protocol.CloseAbnormal, Err: s.Refusal()}
+	s.to(env, StateClosed)
+	return Event{Kind: Close}
+}
+
+// Refusal is what the server has said in place of a 101, while the rest of its
+// body is awaited; else nil. The connection of a client may end before that comes.
+func (s *Session) Refusal() *HandshakeError {
+	if s.part == nil || s.part.refusal == nil {
+		return nil
+	}
+	e := *s.part.refusal
+	if text := strings.Join(strings.Fields(strings.ToValidUTF8(string(s.part.head), "")), " "); text != "" {
+		e.Reason += fmt.Sprintf(": %q", text)
+	}
+	return &e
 }
 
 // beginsHTTP reports whether head is, or may become, that of a response. What is

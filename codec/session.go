@@ -96,9 +96,12 @@ type partial struct {
 	scanned int
 
 	// What only a client has: the nonce that it sent, as base64, and how many
-	// interim responses came.
+	// interim responses came. After a refusal, head is the body, as far as it came,
+	// of which body bytes are awaited.
 	key      string
 	interims int
+	refusal  *HandshakeError
+	body     int
 
 	// A frame header of which the first bytes came.
 	header      [protocol.HeaderBytesMax]byte

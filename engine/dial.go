@@ -102,9 +102,9 @@ type DialError struct {
 	Retry   time.Duration // until the next attempt; 0: there is none
 
 	// Err is the cause, for errors.Is and errors.As: a *codec.HandshakeError
-	// with the server's status if it refused, or with 502 if its answer breaks
-	// the RFC or is not HTTP (TLS, say); ErrTimeout; ErrStopped; the context's; or what the system said
-	// (*net.OpError).
+	// with the server's status if it refused, and the first 256 bytes of what it says to that,
+	// or with 502 if its answer breaks the RFC or is not HTTP (TLS, say); ErrTimeout; ErrStopped; the
+	// context's; or what the system said (*net.OpError).
 	Err error
 }
 

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -75,11 +76,25 @@ func (d *dialing) reach(ctx context.Context) (l *line, err error) {
 	}
 	if err == nil && t.tls != nil {
 		l.tls, l.early = stage.Client(nc, l.early, t.tls), nil
-		if err = l.tls.Handshake(ctx); errors.Is(err, io.EOF) {
-			err = fmt.Errorf("the server ended the stream in the TLS handshake, so its port may not speak TLS: %w", err)
+		if err = l.tls.Handshake(ctx); err != nil {
+			err = handshakeError(ctx, err)
 		}
 	}
 	return l, err
+}
+
+// handshakeError says what the error of a TLS handshake may mean.
+func handshakeError(ctx context.Context, err error) error {
+	var head tls.RecordHeaderError
+	switch {
+	case errors.As(err, &head) && (head.RecordHeader[0] < 20 || head.RecordHeader[0] > 23): // no record (RFC 8446 §5.1)
+		return fmt.Errorf("the server does not speak TLS on this port, its answer begins with %q: use a URL without TLS, such as ws://: %w", head.RecordHeader, err)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("the server ended the stream in the TLS handshake, so its port may not speak TLS: %w", err)
+	case ctx.Err() != nil:
+		return fmt.Errorf("in the TLS handshake: %w", err)
+	}
+	return err
 }
 
 // recoverTo is deferred where functions of the program are called: a panic is an error.

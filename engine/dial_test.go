@@ -4,7 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -185,6 +189,20 @@ func reply(text string) func(nc net.Conn) {
 	}
 }
 
+// once is reply, but ends the stream.
+func once(text string) func(nc net.Conn) {
+	return func(nc net.Conn) {
+		_, _ = nc.Read(make([]byte, 4096))
+		_, _ = nc.Write([]byte(text))
+	}
+}
+
+// reset cuts a connection off when something has come.
+func reset(nc net.Conn) {
+	_, _ = nc.Read(make([]byte, 4096))
+	_ = nc.(*net.TCPConn).SetLinger(0)
+}
+
 // unserved is an address where nobody listens, nor will during the test: it is bound.
 func unserved(t *testing.T) string {
 	t.Helper()
@@ -211,19 +229,39 @@ func TestDialFailures(t *testing.T) {
 		}
 	}
 	is := func(want error) func(error) bool { return func(err error) bool { return errors.Is(err, want) } }
+	says := func(text string) func(error) bool {
+		return func(err error) bool { return strings.Contains(err.Error(), text) }
+	}
+	late := func(why func(error) bool) func(error) bool { // after Dial.Timeout
+		return func(err error) bool { return err == ErrTimeout || why(err) } //nolint:errorlint // it asks whether to wait
+	}
 	s := serve(t, Config{}, Handler{OnUpgrade: func(u *Upgrade) error { return Refuse(401, "log in first") }})
+	secure := serveTLS(t, Config{}, Handler{})
+	other := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(other.Close)
+	other.Config.ErrorLog = log.New(io.Discard, "", 0)
 	switching := "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
 	for _, c := range []struct {
 		name string
 		url  string
 		why  func(error) bool
 	}{
-		{"refused", s.url("/"), status(401, "")},
+		{"refused", s.url("/"), status(401, `: "log in first"`)},
+		{"TLS is asked for", "ws://" + secure.Addr().String(), status(400, "this port speaks TLS: use https:// or wss://")},
+		{"TLS is asked for by net/http", "ws" + other.URL[5:], status(400, "Client sent an HTTP request to an HTTPS server.")},
+		{"TLS to a plain port", "wss" + s.url("/")[2:], says("may not speak TLS")},
+		{"TLS to plain HTTP", "wss" + answering(t, reply("HTTP/1.1 400 Bad Request\r\n\r\n"))[2:], says(`does not speak TLS on this port, its answer begins with "HTTP/": use a URL without TLS`)},
+		{"TLS to a port that resets", "wss" + answering(t, reset)[2:], says("may not speak TLS")},
+		{"a broken record", "wss" + answering(t, reply("\x16\x03\x01\xff\xff"))[2:], says("attempt 1: tls: oversized record")},
+		{"TLS without an answer", "wss" + answering(t, reply(""))[2:], late(says("in the TLS handshake"))},
+		{"a body up to the end of the stream", answering(t, once("HTTP/1.0 403 No\r\n\r\ngo away")), status(403, `: "go away"`)},
+		{"half a body", answering(t, once("HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nhalf")), status(403, `: "half"`)},
+		{"half a body in time", answering(t, reply("HTTP/1.1 403 No\r\nContent-Length: 9\r\n\r\nhalf")), late(status(403, `: "half"`))},
 		{"nobody listens", "ws://" + unserved(t), func(err error) bool { var op *net.OpError; return errors.As(err, &op) }},
 		{"wrong key", answering(t, reply(switching+"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")), status(502, "Sec-WebSocket-Accept")},
 		{"no HTTP", answering(t, reply("220 mail\r\n\r\n")), status(502, "does not speak HTTP")},
 		{"no HTTP, and no end of a head", answering(t, reply("SSH-2.0-x\r\n")), status(502, "does not speak HTTP")},
-		{"TLS", answering(t, reply("\x15\x03\x03\x00\x02\x02\x46")), status(502, "does not speak HTTP")},
+		{"TLS", answering(t, reply("\x15\x03\x03\x00\x02\x02\x46")), status(502, "the server speaks TLS: use wss://")},
 		{"a bare LF", answering(t, reply("HTTP/1.1 101 Switching Protocols\n\n")), status(502, "bare LF")},
 		{"a bad status line", answering(t, reply("HTTP/1.1 1e1 x\r\n\r\n")), status(502, "status code")},
 		{"no reason phrase", answering(t, reply("HTTP/1.1 403\r\n\r\n")), status(403, "")},

@@ -70,6 +70,9 @@ func (d *dialing) ended(c *Conn, info *CloseError) {
 	switch {
 	case !c.end.opened:
 		d.failure = failureOf(info)
+		if e := c.ws.Refusal(); e != nil { // the rest of its body did not come
+			d.failure = e
+		}
 		c.cut(nil) // nothing more is to be sent
 	case info.Remote && info.Code == protocol.CloseNormal && (c.extra == nil || c.extra.end.closing == nil):
 		d.over.Store(true)

@@ -15,7 +15,7 @@ func (e *Error) Error() string { return "websocket: " + e.Code.String() + ": " +
 // HandshakeError says why an HTTP head or an opening handshake was refused.
 type HandshakeError struct {
 	Status int     // of the HTTP reply
-	Reason string  // a short sentence in ASCII, safe to show to the peer
+	Reason string  // a short sentence, safe to show to the peer; in ASCII, unless a server or the program said it
 	Fields []Field // what the reply has to carry besides, such as Allow
 }
 
