@@ -42,12 +42,13 @@ func (c *Conn) slow() *CloseError {
 	return &CloseError{Code: c.ep.SlowCode, Reason: "too much is waiting to be sent", Err: ErrBackpressure}
 }
 
-func (c *Conn) goingAway() *CloseError {
+// goingAway closes because of why: ErrStopped or ErrListenerStopped.
+func (c *Conn) goingAway(why error) *CloseError {
 	who := "server"
 	if c.origin == dialled {
 		who = "client"
 	}
-	return &CloseError{Code: protocol.CloseGoingAway, Reason: "the " + who + " is going away", Err: ErrStopped}
+	return &CloseError{Code: protocol.CloseGoingAway, Reason: "the " + who + " is going away", Err: why}
 }
 
 // close begins to close from this side: the codec writes its close frame behind

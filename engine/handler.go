@@ -186,6 +186,9 @@ var (
 	// ErrStopped: the engine was shut down, or Run has not been called.
 	ErrStopped = errors.New("engine: the engine does not run")
 
+	// ErrListenerStopped is found in CloseError.Err after Listener.Shutdown.
+	ErrListenerStopped = errors.New("engine: the listener was shut down")
+
 	// ErrAborted is found in CloseError.Err after Conn.Abort.
 	ErrAborted = errors.New("engine: the connection was aborted")
 

@@ -128,7 +128,7 @@ func (c *Conn) plainHTTP(head []byte) {
 		return
 	}
 	if c.w.drains.begun {
-		_ = c.close(c.goingAway())
+		_ = c.close(c.goingAway(ErrStopped))
 		return
 	}
 	if c.tls != nil { // what crypto/tls has to say goes first

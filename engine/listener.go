@@ -230,10 +230,11 @@ func (l *Listener) forget() {
 
 // Shutdown stops accepting here, and ends the connections of this listener as
 // Engine.Shutdown ends all: WebSocket peers get 1001, what is queued is still
-// written, functions of Conn.Go and HTTP requests are waited for. When ctx ends, what
-// is left is cut, and Shutdown returns a *CutError. When it has returned, OnPacket is
-// not called any more for a packet that came here. The engine goes on. In a callback
-// Shutdown fails, since it would wait for that callback.
+// written, functions of Conn.Go and HTTP requests are waited for. Their
+// CloseError.Err is ErrListenerStopped. When ctx ends, what is left is cut, and
+// Shutdown returns a *CutError. When it has returned, OnPacket is not called any more
+// for a packet that came here. The engine goes on. In a callback Shutdown fails, since
+// it would wait for that callback.
 func (l *Listener) Shutdown(ctx context.Context) error {
 	e := l.ep.e
 	if e.onLoop() {
@@ -248,7 +249,7 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	l.ep.gate.Close()
 	l.leave()
 	l.ep.gate.WaitArrived()
-	l.each(func(c *Conn) { c.goAway(c.goingAway()) })
+	l.each(func(c *Conn) { c.goAway(c.goingAway(ErrListenerStopped)) })
 	if http := l.ep.http; http != nil {
 		l.once.Do(func() { http.drain(ctx) })
 	}

@@ -303,7 +303,8 @@ func TestListenerCloseLeaves(t *testing.T) {
 func TestListenerShutdown(t *testing.T) {
 	loops(t, func(t *testing.T, n int) {
 		s := serve(t, Config{Loops: n}, Handler{OnMessage: echo})
-		l := s.listen(Config{}, nil)
+		causes := make(chan error, 10)
+		l := s.listen(Config{}, &Handler{OnClose: func(_ *Conn, e *CloseError) { causes <- e.Err }})
 		var leave []*client
 		for range 10 {
 			leave = append(leave, s.dialTo(l))
@@ -318,6 +319,11 @@ func TestListenerShutdown(t *testing.T) {
 		}
 		if err := <-done; err != nil {
 			t.Error(err)
+		}
+		for range leave {
+			if err := one(t, causes, "OnClose"); !errors.Is(err, ErrListenerStopped) || errors.Is(err, ErrStopped) {
+				t.Errorf("OnClose: %v", err)
+			}
 		}
 		stay.send(protocol.OpText, "a")
 		stay.expect("a")

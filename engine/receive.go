@@ -61,7 +61,7 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	}
 	w.batch.conn = nil
 	if w.drains.begun {
-		_ = c.close(c.goingAway())
+		_ = c.close(c.goingAway(ErrStopped))
 	}
 	w.endTurn()
 }

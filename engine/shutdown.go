@@ -153,7 +153,7 @@ func (w *worker) drain() {
 		d.finish()
 	}
 	for _, c := range w.conns {
-		c.goAway(c.goingAway())
+		c.goAway(c.goingAway(ErrStopped))
 	}
 }
 
