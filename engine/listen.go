@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -76,13 +77,28 @@ func (c *Config) transport() (transport, *url.URL, error) {
 	}
 	u, err := url.Parse(c.Addr)
 	if err != nil {
-		return transport{}, nil, fmt.Errorf("engine: Config.Addr %q is no URL: write it like ws://127.0.0.1:8090", c.Addr)
+		return transport{}, nil, fmt.Errorf("engine: Config.Addr %q is no URL: write it like %s", c.Addr, c.betterAddr("ws://127.0.0.1:8090"))
 	}
 	t, known := c.transportOf(u.Scheme)
-	if !known {
-		return t, nil, fmt.Errorf("engine: Config.Addr %q has an unknown scheme: it must be %s", c.Addr, c.schemesKnown())
+	switch {
+	case !known:
+		better := c.betterAddr("")
+		if better != "" {
+			better = "write " + better + " if that is meant, else "
+		}
+		return t, nil, fmt.Errorf("engine: Config.Addr %q has an unknown scheme: %sit must be %s", c.Addr, better, c.schemesKnown())
+	case u.Host == "" && !t.unix && !strings.Contains(c.Addr, "://"):
+		return t, nil, fmt.Errorf("engine: Config.Addr %q has no // behind its scheme: write it like %s", c.Addr, c.betterAddr("ws://127.0.0.1:8090"))
 	}
 	return t, u, nil
+}
+
+// betterAddr returns what may be meant by Addr, or else an example.
+func (c *Config) betterAddr(example string) string {
+	return cmp.Or(suggest(c.Addr, c.TLS != nil || c.CertFile != "", func(scheme string) bool {
+		_, known := c.transportOf(scheme)
+		return known
+	}), example)
 }
 
 // settleScheme checks the scheme of Addr.
@@ -94,7 +110,7 @@ func (c *Config) settleScheme() error {
 	}
 	t, _, err := c.transport()
 	if err == nil && t.httpOnly && c.HTTP == nil {
-		err = fmt.Errorf("engine: Config.HTTP is nil: a listener on %s serves nothing else", c.Addr)
+		err = fmt.Errorf("engine: Config.HTTP is nil: a listener on %s serves nothing else; for WebSockets write ws:// or wss://", c.Addr)
 	}
 	if err == nil {
 		err = c.checkTLS(t)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -54,8 +55,11 @@ func withoutUser(url string) string {
 	if i < 0 {
 		return url
 	}
-	scheme, _, _ := strings.Cut(url, "://")
-	return scheme + "://…" + url[i:]
+	_, behind, _ := strings.Cut(url, "://")
+	if behind == "" {
+		return "…" + url[i:]
+	}
+	return strings.TrimSuffix(url, behind) + "…" + url[i:]
 }
 
 // locate takes the URL apart (RFC 6455 §3).
@@ -65,21 +69,31 @@ func (t *target) locate() error {
 		t.url = t.url[:i]
 	}
 	wrong := func(why string) error { return fmt.Errorf("engine: Dial.URL %q %s", t.url, why) }
+	fits := func(scheme string) bool {
+		how, known := (*Config)(t.settings).transportOf(scheme)
+		return known && !how.httpOnly && !how.packets
+	}
+	better := func() string {
+		return cmp.Or(strings.Replace(suggest(t.url, t.given != nil, fits), "//:", "//127.0.0.1:", 1), "ws://127.0.0.1:8090/path")
+	}
 	u, err := url.Parse(t.full)
-	if err != nil || u.User != nil {
+	if err != nil || u.User != nil || u.Opaque != "" {
 		t.url = withoutUser(t.url)
 	}
 	switch {
 	case err != nil:
-		return wrong("is no URL: write it like ws://127.0.0.1:8090/path")
+		return wrong("is no URL: write it like " + better())
 	case u.User != nil:
 		return wrong("has user information: put it into Dial.Header, as Authorization")
 	case strings.Contains(t.full, "#"):
 		return wrong("has a fragment: a WebSocket has none, write # as %23")
 	}
-	how, known := (*Config)(t.settings).transportOf(u.Scheme)
-	if !known || how.httpOnly || how.packets {
-		return wrong("must begin with ws://, wss://, tcp://, tls://, unix://, text://, frame://, or a scheme of Config.Schemes")
+	how, _ := (*Config)(t.settings).transportOf(u.Scheme)
+	switch {
+	case !fits(u.Scheme):
+		return wrong("must begin with ws://, wss://, tcp://, tls://, unix://, text://, frame://, or a scheme of Config.Schemes: write it like " + better())
+	case u.Host == "" && !how.unix && !strings.Contains(t.url, "://"):
+		return wrong("has no // behind its scheme: write it like " + better())
 	}
 	if err := t.speak(how); err != nil {
 		return err

@@ -76,6 +76,7 @@ func TestDialTargets(t *testing.T) {
 		"ws://a":                        "tcp a:80 a /",
 		"WS://a:80?":                    "tcp a:80 a /?",
 		"ws://a:/x":                     "tcp a:80 a /x",
+		"ws+unix:/s@x":                  "unix /s@x localhost /",
 		"ws://A.b:81/x%2Fy?z=%20#":      "",
 		"ws://A.b:81/x%2Fy?z=%20":       "tcp A.b:81 A.b:81 /x%2Fy?z=%20",
 		"ws://[::1]:81":                 "tcp [::1]:81 [::1]:81 /",
@@ -127,7 +128,7 @@ func TestDialShares(t *testing.T) {
 func FuzzDialURL(f *testing.F) {
 	for _, url := range []string{
 		"ws://a", "ws://[::1]:81/x?y=z", "ws://[fe80::1%25eth0]/", "ws+unix:///s:/x?y", "ws://u:p@a/", "ws://u:p@[", "ws://a/%2f%0d%0a?\r\n", "wss://a",
-		"ws://a\r\nX: y/", "ws://a/ HTTP/1.1\r\n", "ws:a", "ws:///", "ws://a:80:81", "ws://\x00", "//a", "ws://a/é ü?é", "ws+unix:////:x",
+		"ws://a\r\nX: y/", "ws://a/ HTTP/1.1\r\n", "ws:a", "ws:///", "ws://a:80:81", "ws://\x00", "//a", "ws://a/é ü?é", "ws+unix:////:x", "ws+unix:///a@b",
 	} {
 		f.Add(url)
 	}
