@@ -3,6 +3,9 @@
 //
 //	go run ./examples/gateway -listen ws://127.0.0.1:8092 -upstream ws://127.0.0.1:8091 [-upstream …]
 //
+// With -listen wss://127.0.0.1:8443 -cert cert.pem -key key.pem the clients speak TLS, and
+// the servers do not need to.
+//
 // The server gets the path, query, subprotocols, cookies and Authorization of the
 // client, and its address in X-Forwarded-For. It gets no Origin, since Host is its own
 // here: the gateway checks that. A server that cannot be reached is tried again
@@ -30,7 +33,10 @@ import (
 )
 
 func main() {
-	listen := flag.String("listen", "ws://127.0.0.1:8092", "where to listen: ws://host:port or ws+unix:///path")
+	var cfg engine.Config
+	flag.StringVar(&cfg.Addr, "listen", "ws://127.0.0.1:8092", "where to listen: ws://host:port, wss://host:port or ws+unix:///path")
+	flag.StringVar(&cfg.CertFile, "cert", "", "file with the certificate for wss://, in PEM; read again when it changes")
+	flag.StringVar(&cfg.KeyFile, "key", "", "file with its key")
 	var upstreams []string
 	flag.Func("upstream", "a server, such as ws://127.0.0.1:8091; may be given several times", func(s string) error {
 		upstreams = append(upstreams, s)
@@ -39,25 +45,25 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *listen, upstreams, os.Stdout); err != nil {
+	if err := run(ctx, cfg, upstreams, os.Stdout); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "gateway:", err)
 		os.Exit(1)
 	}
 }
 
 // run serves until ctx ends and prints the address to out.
-func run(ctx context.Context, listen string, upstreams []string, out io.Writer) error {
+func run(ctx context.Context, cfg engine.Config, upstreams []string, out io.Writer) error {
 	if len(upstreams) == 0 {
 		return fmt.Errorf("name at least one server with -upstream ws://host:port")
 	}
-	log := zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel)))
-	g := &gateway{log: log, pool: newPool(upstreams)}
+	cfg.Logger = zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel)))
+	g := &gateway{log: cfg.Logger, pool: newPool(upstreams)}
 	g.toServer = &engine.Handler{OnOpen: serverOpened, OnClose: g.serverClosed}
 	var err error
-	if g.e, err = engine.New(engine.Config{Addr: listen, Logger: log}, engine.Handler{OnUpgrade: g.onUpgrade, OnOpen: clientOpened}); err != nil {
+	if g.e, err = engine.New(cfg, engine.Handler{OnUpgrade: g.onUpgrade, OnOpen: clientOpened}); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(out, "gateway: ws://%s\n", g.e.Addr())
+	_, _ = fmt.Fprintln(out, "gateway:", g.e.Listeners()[0])
 	return g.e.Run(ctx)
 }
 
@@ -155,8 +161,7 @@ const restart = "the server has gone, connect again"
 func (g *gateway) serverClosed(c *engine.Conn, e *engine.CloseError) {
 	l := c.State().(*link)
 	g.pool.give(l.up)
-	client := l.client.Load()
-	if client != nil && (e.Code == protocol.CloseAbnormal || e.Remote && e.Code == protocol.CloseGoingAway) {
+	if client := l.client.Load(); client != nil && (e.Code == protocol.CloseAbnormal || e.Remote && e.Code == protocol.CloseGoingAway) {
 		_ = client.Close(protocol.CloseServiceRestart, restart)
 	}
 }

@@ -3,9 +3,14 @@ package main
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +26,8 @@ const patience = time.Minute
 // and what it was asked for.
 type server struct {
 	*engine.Engine
-	name string
+	name   string
+	trusts *tls.Config // when it dials
 }
 
 func (s *server) url() string { return "ws://" + s.Addr().String() }
@@ -59,17 +65,22 @@ func start(t *testing.T, name string, cfg engine.Config, h engine.Handler) *serv
 			t.Log(err)
 		}
 	})
-	return &server{e, name}
+	return &server{Engine: e, name: name}
 }
 
 // gate runs the program on a free port.
 func gate(t *testing.T, upstreams ...string) (url string) {
 	t.Helper()
+	return gateAt(t, engine.Config{Addr: "ws://127.0.0.1:0"}, upstreams...)
+}
+
+func gateAt(t *testing.T, cfg engine.Config, upstreams ...string) (url string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := run(ctx, "ws://127.0.0.1:0", upstreams, w)
+		err := run(ctx, cfg, upstreams, w)
 		_ = w.CloseWithError(err)
 		done <- err
 	}()
@@ -100,7 +111,7 @@ func connect(t *testing.T, from *server, url string) (*client, error) {
 	t.Helper()
 	c := &client{t: t, got: make(chan string, 10), closed: make(chan *engine.CloseError, 1), failed: make(chan error, 1)}
 	err := from.Dial(t.Context(), engine.Dial{
-		URL: url, Subprotocols: []string{"v1", "v2"}, Header: []protocol.Field{{Name: "Cookie", Value: "who=Ada"}}, Timeout: patience,
+		URL: url, TLS: from.trusts, Subprotocols: []string{"v1", "v2"}, Header: []protocol.Field{{Name: "Cookie", Value: "who=Ada"}}, Timeout: patience,
 		OnFailure: func(e *engine.DialError) { c.failed <- e },
 		Handler: &engine.Handler{
 			OnOpen:    func(conn *engine.Conn) { c.conn = conn; c.failed <- nil },
@@ -173,6 +184,34 @@ func TestWhatIsPassedOn(t *testing.T) {
 	}
 }
 
+// TestTLS: with a certificate, the clients speak TLS.
+func TestTLS(t *testing.T) {
+	cert, err := engine.SelfSigned()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, from := t.TempDir(), start(t, "", engine.Config{}, engine.Handler{})
+	cfg := engine.Config{Addr: "wss://127.0.0.1:0", CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
+	for file, b := range map[string]*pem.Block{cfg.CertFile: {Type: "CERTIFICATE", Bytes: cert.Certificate[0]}, cfg.KeyFile: {Type: "PRIVATE KEY", Bytes: key}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(b), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	from.trusts = &tls.Config{RootCAs: x509.NewCertPool()}
+	from.trusts.RootCAs.AddCert(cert.Leaf)
+	url := gateAt(t, cfg, serve(t, "a").url())
+	if !strings.HasPrefix(url, "wss://127.0.0.1:") {
+		t.Fatal(url)
+	}
+	if got := open(t, from, url+"/room").ask("hello"); got != "a /room 127.0.0.1 Ada hello" {
+		t.Errorf("received %q", got)
+	}
+}
+
 // TestAServerDies: its clients are told to come back, and the other server has them.
 func TestAServerDies(t *testing.T) {
 	for how, kill := range map[string]func(s *server){
@@ -232,7 +271,7 @@ func TestNoServer(t *testing.T) {
 			got = status(err)
 		}
 	}
-	if err := run(t.Context(), "ws://127.0.0.1:0", nil, io.Discard); err == nil {
+	if err := run(t.Context(), engine.Config{Addr: "ws://127.0.0.1:0"}, nil, io.Discard); err == nil {
 		t.Error("it runs without a server")
 	}
 }
