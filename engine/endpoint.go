@@ -3,6 +3,7 @@ package engine
 import (
 	"crypto/tls"
 	"slices"
+	"time"
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/admit"
@@ -29,6 +30,7 @@ type endpoint struct {
 	http     *httpServer  // nil without Config.HTTP
 	tls      *tls.Config  // nil without TLS
 	certs    *certs.Files // nil without Config.CertFile
+	expires  time.Time    // of Config.TLS.Certificates, the first; zero without them
 }
 
 // newEndpoint makes an endpoint of accepted connections.

@@ -157,7 +157,7 @@ type ListenerStats struct {
 	Refused     uint64 // connections that were turned away by a limit, of this listener or of the engine
 
 	TLSFailed          uint64    // TLS handshakes that failed, or were not done within HandshakeTimeout
-	CertificateExpires time.Time // of Config.CertFile, as it is served now; zero without one
+	CertificateExpires time.Time // of Config.CertFile, as it is served now, or the first of Config.TLS.Certificates; zero if a function of Config.TLS chooses, or without TLS
 
 	Packets        uint64 // received, and given to OnPacket
 	PacketsTooLong uint64 // received, longer than PacketBytesMax, and dropped
@@ -168,7 +168,7 @@ type ListenerStats struct {
 // file, once a second at most.
 func (l *Listener) Stats() ListenerStats {
 	n := l.ep.gate.Counts()
-	s := ListenerStats{Connections: n.Inside, HalfOpen: n.Half, Accepted: n.Entered, Refused: n.Refused, TLSFailed: l.tlsFailed.Load()}
+	s := ListenerStats{Connections: n.Inside, HalfOpen: n.Half, Accepted: n.Entered, Refused: n.Refused, TLSFailed: l.tlsFailed.Load(), CertificateExpires: l.ep.expires}
 	if l.ep.certs != nil {
 		_, _ = l.ep.certs.Get(nil) // looks at the files: nobody may have come for long
 		s.CertificateExpires = l.ep.certs.Expiry()

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -52,7 +53,7 @@ func (c *Config) checkTLS(t transport) error {
 	case c.TLS.ClientAuth >= tls.VerifyClientCertIfGiven && c.TLS.ClientCAs == nil && c.TLS.GetConfigForClient == nil:
 		return errors.New("engine: Config.TLS has no ClientCAs, so certificates of clients would be verified by the roots of this machine: set it, to x509.SystemCertPool if that is meant")
 	case slices.Contains(c.TLS.NextProtos, "h2") && c.HTTP == nil:
-		return errors.New("engine: Config.TLS offers h2 in NextProtos, and Config.HTTP is nil: nothing else serves HTTP/2")
+		return errors.New("engine: Config.TLS offers h2 in NextProtos, and Config.HTTP is nil: nothing else serves HTTP/2: take it out, or set Config.HTTP")
 	}
 	return nil
 }
@@ -102,6 +103,30 @@ func (ep *endpoint) prepareTLS() (err error) {
 		cfg.GetCertificate = ep.certs.Get
 	}
 	ep.tls = cfg
+	return ep.noteExpiry()
+}
+
+// noteExpiry finds out when the first of Config.TLS.Certificates expires, if those are
+// what is served.
+func (ep *endpoint) noteExpiry() error {
+	if ep.tls.GetCertificate != nil || ep.tls.GetConfigForClient != nil {
+		return nil
+	}
+	for i, cert := range ep.tls.Certificates {
+		leaf := cert.Leaf
+		if leaf == nil {
+			if len(cert.Certificate) == 0 {
+				return fmt.Errorf("engine: Config.TLS.Certificates[%d] is empty: make it with tls.LoadX509KeyPair or SelfSigned", i)
+			}
+			var err error
+			if leaf, err = x509.ParseCertificate(cert.Certificate[0]); err != nil {
+				return fmt.Errorf("engine: Config.TLS.Certificates[%d]: %w", i, err)
+			}
+		}
+		if ep.expires.IsZero() || leaf.NotAfter.Before(ep.expires) {
+			ep.expires = leaf.NotAfter
+		}
+	}
 	return nil
 }
 

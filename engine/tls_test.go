@@ -434,6 +434,8 @@ func TestTLSErrors(t *testing.T) {
 		"Config.CertFile is set, and Config.TLS has Certificates, ":    {Addr: "wss://127.0.0.1:0", TLS: with, CertFile: certFile, KeyFile: keyFile},
 		"Config.CertFile is set, but ws://127.0.0.1:0 does not use it": {Addr: "ws://127.0.0.1:0", CertFile: certFile, KeyFile: keyFile},
 		"Config.TLS has no ClientCAs":                                  {Addr: "wss://127.0.0.1:0", TLS: &tls.Config{Certificates: with.Certificates, ClientAuth: tls.RequireAndVerifyClientCert}},
+		"Config.TLS.Certificates[0] is empty":                          {Addr: "wss://127.0.0.1:0", TLS: &tls.Config{Certificates: make([]tls.Certificate, 1)}},
+		"Config.TLS.Certificates[1]: x509: ":                           {Addr: "wss://127.0.0.1:0", TLS: &tls.Config{Certificates: []tls.Certificate{ca.Server("a"), {Certificate: [][]byte{{1}}}}}},
 		"Config.TLS offers h2":                                         {Addr: "wss://127.0.0.1:0", TLS: &tls.Config{Certificates: with.Certificates, NextProtos: []string{"h2"}}},
 		"Config.Listener ends TLS by itself":                           {Listener: TLSListener(failing{}, with)},
 		"Config.Listener ends TLS by itself, so":                       {Listener: tls.NewListener(failing{}, with)},
@@ -445,6 +447,31 @@ func TestTLSErrors(t *testing.T) {
 	} {
 		if e, err := New(cfg, Handler{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, error %v, want %s", e, err, want)
+		}
+	}
+}
+
+// TestTLSExpiry: the operator sees when the first certificate expires.
+func TestTLSExpiry(t *testing.T) {
+	ca := certstest.New(t)
+	good, old := ca.Server("a"), ca.Expired("a")
+	get := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return &good, nil }
+	choose := func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil }
+	s := serve(t, Config{}, Handler{})
+	bare := tls.Certificate{Certificate: old.Certificate, PrivateKey: old.PrivateKey}
+	for _, c := range []struct {
+		cfg  *tls.Config
+		want time.Time
+	}{
+		{&tls.Config{Certificates: []tls.Certificate{good}}, good.Leaf.NotAfter},
+		{&tls.Config{Certificates: []tls.Certificate{good, old}}, old.Leaf.NotAfter},
+		{&tls.Config{Certificates: []tls.Certificate{bare, good}}, old.Leaf.NotAfter},
+		{&tls.Config{GetCertificate: get, Certificates: []tls.Certificate{good}}, time.Time{}},
+		{&tls.Config{GetConfigForClient: choose, Certificates: []tls.Certificate{good}}, time.Time{}},
+	} {
+		l := s.listen(Config{Addr: "wss://127.0.0.1:0", TLS: c.cfg}, nil)
+		if got := l.Stats().CertificateExpires; !got.Equal(c.want) {
+			t.Errorf("%v, want %v", got, c.want)
 		}
 	}
 }

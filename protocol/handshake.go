@@ -42,7 +42,7 @@ func CheckUpgrade(r *Request) error {
 	case r.Minor < 1:
 		return refuse(505, "the handshake needs HTTP/1.1")
 	case !r.Upgrade():
-		return upgradeRequired("Upgrade does not name websocket")
+		return upgradeRequired("this is a WebSocket, and the Upgrade of the request does not name websocket")
 	case !f.HasToken("Connection", "Upgrade"):
 		return refuse(400, "Connection does not name Upgrade")
 	case f.Count("Sec-WebSocket-Version") > 1:

@@ -113,6 +113,10 @@ func TestRFC6455Section4_2_1_CheckUpgrade(t *testing.T) {
 		}
 		wantFields(t, err)
 	}
+	err := protocol.CheckUpgrade(parse(t, handshake("Upgrade")))
+	if !strings.Contains(err.Error(), "this is a WebSocket") { // what a browser shows
+		t.Error(err)
+	}
 }
 
 // wantFields checks what RFC 9110 §15.5.6 and §15.5.22 and RFC 6455 §4.4 want in
@@ -146,6 +150,10 @@ func TestRFC6455Section4_2_1_MethodAndVersion(t *testing.T) {
 			t.Fatal(tt.line)
 		}
 		wantFields(t, err)
+	}
+	err := protocol.CheckUpgrade(parse(t, handshake("Upgrade")))
+	if !strings.Contains(err.Error(), "this is a WebSocket") { // what a browser shows
+		t.Error(err)
 	}
 }
 
