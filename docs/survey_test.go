@@ -21,7 +21,7 @@ var foreign = words(`
 	taskset depguard Forwarded sys_ case_ sockmill_debug
 	macOS KiB MiB GiB D7FF xDB WebSocket WebSockets GitHub JavaScript ClientHello KeyUpdate LimitNOFILE TcpExtListenOverflows
 	fs.nr_open GatewayWorker SugaredLogger OnTraffic Bun.serve
-	StripPrefix c.Writer http.ResponseController http.ProxyURL ClientCAs RootCAs tls.Listener time.Sleep ReadMessage NextReader PreparedMessage NewWriterWindow ServerExecutor ParallelEnabled CheckUtf8Enabled IOModNonBlocking`)
+	StripPrefix c.Writer http.ResponseController http.ProxyURL http.Redirect http.StatusPermanentRedirect trusted.AppendCertsFromPEM clients.AppendCertsFromPEM ClientCAs RootCAs tls.Listener time.Sleep ReadMessage NextReader PreparedMessage NewWriterWindow ServerExecutor ParallelEnabled CheckUtf8Enabled IOModNonBlocking`)
 
 // receivers are the types that a short variable of the documents stands for.
 var receivers = map[string][]string{

@@ -3,8 +3,8 @@
 //
 //	go run ./examples/gateway -listen ws://127.0.0.1:8092 -upstream ws://127.0.0.1:8091 [-upstream …]
 //
-// With -listen wss://127.0.0.1:8443 -cert cert.pem -key key.pem the clients speak TLS, and
-// the servers do not need to.
+// With -listen wss://127.0.0.1:8443 and the files of -cert and -key the clients speak TLS,
+// and the servers do not need to.
 //
 // The server gets the path, query, subprotocols, cookies and Authorization of the
 // client, and its address in X-Forwarded-For. It gets no Origin, since Host is its own
