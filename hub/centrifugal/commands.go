@@ -21,22 +21,8 @@ type batch struct {
 // work carries out the commands of a frame, one after the other. Their answers go in one frame, but for those that must be sent
 // before something else is. If one of them is malformed, none is carried out.
 func (x *session) work(ctx context.Context, m engine.Message) {
-	x.begin()
-	defer x.end()
-	commands, err := x.format.decode(m.Data, x.s.cfg.CommandsPerFrameMax)
-	if err != nil {
-		x.close(DisconnectBadRequest)
-		return
-	}
 	b := batch{x: x, s: x.s}
-	for i, c := range commands {
-		if i > 0 && x.over() {
-			return
-		}
-		if err = b.carryOut(ctx, c); err != nil {
-			break
-		}
-	}
+	err := b.carryOutAll(ctx, m.Data)
 	if b.flush() != nil {
 		return
 	}
@@ -44,6 +30,25 @@ func (x *session) work(ctx context.Context, m engine.Message) {
 	if errors.As(err, &d) {
 		x.close(d)
 	}
+}
+
+func (b *batch) carryOutAll(ctx context.Context, frame []byte) error {
+	x := b.x
+	x.begin()
+	defer x.end()
+	commands, err := x.format.decode(frame, b.s.cfg.CommandsPerFrameMax)
+	if err != nil {
+		return DisconnectBadRequest
+	}
+	for i, c := range commands {
+		if i > 0 && x.over() {
+			return errGone
+		}
+		if err := b.carryOut(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // carryOut carries out a command and answers it. If it fails, the commands behind it are not carried out: with a Disconnect

@@ -33,16 +33,47 @@ func (x *session) started() {
 	x.start = nil
 }
 
-// asked makes a hook of the program tell what it has decided.
+// asked makes a hook of the program tell what it has decided. What it sends in Begin comes before the answer.
 func asked(hook func(context.Context, *engine.Conn, *hub.Connect) error) func(context.Context, *engine.Conn, *hub.Connect) error {
 	return func(ctx context.Context, conn *engine.Conn, as *hub.Connect) error {
-		said := as.Data
-		err := hook(ctx, conn, as)
-		if x := sessionOf(conn); x != nil && x.start != nil {
-			x.start.as = *as
-			x.start.as.Data = changed(said, as.Data)
+		x := sessionOf(conn)
+		if x == nil || x.start == nil { // it is not for a command
+			return hook(ctx, conn, as)
 		}
+		ours := *as
+		as.Begin = nil
+		err := hook(ctx, conn, as)
+		x.start.as = *as
+		x.start.as.Data = changed(ours.Data, as.Data)
+		as.Format, as.Begin = ours.Format, inTurn(as.Begin, ours.Begin)
 		return err
+	}
+}
+
+// askedToJoin does the same for Hooks.Join.
+func askedToJoin(hook func(context.Context, *hub.Client, string, *hub.Join) error) func(context.Context, *hub.Client, string, *hub.Join) error {
+	return func(ctx context.Context, c *hub.Client, channel string, j *hub.Join) error {
+		ours := j.Begin
+		j.Begin = nil
+		err := hook(ctx, c, channel, j)
+		j.Begin = inTurn(j.Begin, ours)
+		return err
+	}
+}
+
+// inTurn calls both of two functions that may be nil.
+func inTurn[T any](first, second func(T) error) func(T) error {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(v T) error {
+		if err := first(v); err != nil {
+			return err
+		}
+		return second(v)
 	}
 }
 
@@ -79,9 +110,15 @@ func (b *batch) connect(c *cf.Command) error {
 	case errors.Is(err, hub.ErrLimit):
 		return DisconnectChannelLimit
 	case err != nil && st.told:
-		if err = s.answer(x, err); !errors.As(err, new(Disconnect)) && !errors.Is(err, errGone) {
-			err = DisconnectServerError // an answer cannot be taken back
-		}
+		return b.tooLate(err)
+	}
+	return err
+}
+
+// tooLate is the error of a command that failed after it was answered: an answer cannot be taken back.
+func (b *batch) tooLate(err error) error {
+	if err = b.s.answer(b.x, err); errors.As(err, new(Error)) {
+		return DisconnectServerError
 	}
 	return err
 }
@@ -136,13 +173,11 @@ func (b *batch) welcome(id uint32, client *hub.Client) error {
 		result.Ping = seconds(cfg.PingInterval)
 		result.Pong = cfg.PongTimeout > 0
 	}
-	st.told = true
-	b.reply(&cf.Reply{Id: id, Connect: result})
-	if err := b.flush(); err != nil {
-		return err
-	}
 	x.connected(client, s.deadline(expire))
-	return nil
+	b.reply(&cf.Reply{Id: id, Connect: result})
+	err := b.flush()
+	st.told = err == nil
+	return err
 }
 
 // version is what the answer to a connect command says of the server.

@@ -33,7 +33,7 @@ func (f format) publication(p *broker.Publication) *cf.Publication {
 }
 
 func (f format) publications(all []broker.Publication) []*cf.Publication {
-	var out []*cf.Publication
+	out := make([]*cf.Publication, 0, len(all)) // clients of JSON do not expect null
 	for i := range all {
 		out = append(out, f.publication(&all[i]))
 	}

@@ -87,8 +87,7 @@ func (x *session) renewSub(channel string, expire time.Time) {
 	x.mu.Lock()
 	u := x.subs[channel]
 	x.mu.Unlock()
-	u.expire = x.s.deadline(expire)
-	x.setSub(channel, u)
+	x.setSub(channel, sub{server: u.server, expire: x.s.deadline(expire)})
 }
 
 // commandRefresh is the name of the hub.Hub.Command that sets when connections expire; a renewal in JSON is its data.

@@ -39,6 +39,9 @@ func New(e *engine.Engine, cfg Config) (*Server, error) {
 	if hook := h.Hooks.Connect; hook != nil {
 		h.Hooks.Connect = asked(hook)
 	}
+	if hook := h.Hooks.Join; hook != nil {
+		h.Hooks.Join = askedToJoin(hook)
+	}
 	var err error
 	s.hub, err = hub.New(e, h)
 	if err != nil {

@@ -14,7 +14,6 @@ import (
 
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub"
-	"github.com/sockmill/sockmill/protocol"
 )
 
 // patience is how long an event may take before a test gives up on it.
@@ -35,13 +34,13 @@ type node struct {
 	url  string
 	stop func()
 
-	mu   sync.Mutex
-	over time.Duration // by which the clock is ahead
+	mu  sync.Mutex
+	now time.Time // on the clock of the Server, which only advance moves
 }
 
 func serve(t *testing.T, cfg Config, more ...engine.Config) *node {
 	t.Helper()
-	n := &node{t: t}
+	n := &node{t: t, now: time.Now().Truncate(time.Second)}
 	var err error
 	if n.e, err = engine.New(engine.Config{Loops: 2}, engine.Handler{}); err != nil {
 		t.Fatal(err)
@@ -85,7 +84,39 @@ func serve(t *testing.T, cfg Config, more ...engine.Config) *node {
 func (n *node) clock() time.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return time.Now().Add(n.over)
+	return n.now
+}
+
+// advance moves the clock on, and has every session do what is due.
+func (n *node) advance(d time.Duration) {
+	n.t.Helper()
+	n.move(d)
+	n.tick()
+}
+
+// move moves the clock on.
+func (n *node) move(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.now = n.now.Add(d)
+}
+
+// tick has every session do what is due.
+func (n *node) tick() {
+	n.t.Helper()
+	done, posted := make(chan struct{}, 1000), 0
+	for c := range n.e.Conns() {
+		if x := sessionOf(c); x != nil {
+			must(n.t, c.Loop().Post(func() {
+				x.tick()
+				done <- struct{}{}
+			}))
+			posted++
+		}
+	}
+	for range posted {
+		wait(n.t, done, "the timers")
+	}
 }
 
 // peer is a client that speaks the protocol.
@@ -320,5 +351,3 @@ func both(t *testing.T, f func(t *testing.T, f format)) {
 	t.Run("json", func(t *testing.T) { f(t, formatJSON) })
 	t.Run("protobuf", func(t *testing.T) { f(t, formatProtobuf) })
 }
-
-var _ protocol.CloseCode

@@ -37,6 +37,7 @@ type session struct {
 // sub is a subscription that the program made, or that expires.
 type sub struct {
 	server bool
+	lapsed bool  // it has expired, and is about to be ended
 	expire int64 // 0: never
 }
 
@@ -185,7 +186,7 @@ func (x *session) takeExpired(now int64) (expired []string) {
 	for name, u := range x.subs {
 		if u.expire > 0 && now >= u.expire+int64(x.s.cfg.ExpiryGrace) {
 			expired = append(expired, name)
-			u.expire = 0
+			u.expire, u.lapsed = 0, true
 			x.subs[name] = u
 		}
 	}
@@ -227,6 +228,17 @@ func (x *session) setSub(channel string, u sub) {
 	if u.expire > 0 {
 		x.rearm()
 	}
+}
+
+// lapsed removes what is known of a subscription that has expired. It reports false if that was refreshed meanwhile, or
+// is another one.
+func (x *session) lapsed(channel string) (u sub, ok bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if u = x.subs[channel]; u.lapsed {
+		delete(x.subs, channel)
+	}
+	return u, u.lapsed
 }
 
 // forget removes what is known of a subscription that has ended.

@@ -50,13 +50,14 @@ func (b *batch) subscribe(c *cf.Command) error {
 			return ErrExpired
 		}
 		x.setSub(r.Channel, sub{expire: s.deadline(request.Expire)})
-		told = true
 		b.reply(&cf.Reply{Id: c.Id, Subscribe: result})
-		return b.flush()
+		err := b.flush()
+		told = err == nil
+		return err
 	}
 	if err = join(request.in(b.ctx), r.Channel, j); err != nil && told {
-		s.log.Error("a subscription failed after it was told to the client, which is closed with 3004", zap.String("channel", r.Channel), zap.Error(err))
-		return DisconnectServerError
+		x.forget(r.Channel)
+		return b.tooLate(err)
 	}
 	return err
 }
@@ -144,8 +145,13 @@ func (x *session) endExpired(ctx context.Context, expired []string) {
 	defer x.end()
 	b := batch{x: x, s: x.s, ctx: ctx}
 	for _, channel := range expired {
-		x.forget(channel)
-		if b.leave(channel) == nil {
+		u, ok := x.lapsed(channel)
+		switch {
+		case !ok:
+		case u.server:
+			x.close(DisconnectSubExpired)
+			return
+		case b.leave(channel) == nil:
 			_ = x.push(unsubscribePush(channel, UnsubscribeExpired, "subscription expired"))
 		}
 	}
