@@ -28,7 +28,7 @@ race: ## all Go tests under the race detector; needs a C compiler
 	@$(call each,CGO_ENABLED=1 go test -race ./...)
 
 debug: ## all Go tests with released memory poisoned (build tag sockmill_debug)
-	go test -tags sockmill_debug ./... ./examples/...
+	go test -tags sockmill_debug ./... ./examples/... ./hub/...
 
 lint: ## gofmt, vet, go.mod tidiness, the build for darwin, golangci-lint
 	@files=$$(gofmt -l .); test -z "$$files" || { echo "run gofmt on: $$files" >&2; exit 1; }
@@ -43,7 +43,7 @@ lint: ## gofmt, vet, go.mod tidiness, the build for darwin, golangci-lint
 # in testdata by then and fails at once.
 fuzz: ## every fuzz target for FUZZTIME (30s) each
 	@log=$$(mktemp); trap 'rm -f "$$log"' EXIT; \
-	go test -list '^Fuzz' ./... ./examples/... | awk '/^Fuzz/{f[n++]=$$1} /^ok/{for(i=0;i<n;i++)print $$2,f[i]; n=0}' | \
+	go test -list '^Fuzz' ./... ./examples/... ./hub/... | awk '/^Fuzz/{f[n++]=$$1} /^ok/{for(i=0;i<n;i++)print $$2,f[i]; n=0}' | \
 	while read -r pkg f; do \
 		echo "fuzz $$pkg $$f $(FUZZTIME)"; \
 		one() { go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 50x "$$pkg" </dev/null 2>&1 | tee "$$log"; }; \

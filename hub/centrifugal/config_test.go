@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,8 +132,18 @@ func TestUpgrade(t *testing.T) {
 // A hook may say how its client is answered.
 func TestHookErrors(t *testing.T) {
 	both(t, func(t *testing.T, f format) {
+		var mu sync.Mutex
 		var failure error
-		no := func() error { return failure }
+		no := func() error {
+			mu.Lock()
+			defer mu.Unlock()
+			return failure
+		}
+		fail := func(err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			failure = err
+		}
 		n := serve(t, Config{
 			OnSend: func(context.Context, *hub.Client, []byte) error { return no() },
 			Hub: hub.Config{Channel: everybodyMay, Hooks: hub.Hooks{
@@ -150,9 +161,9 @@ func TestHookErrors(t *testing.T) {
 			err  error
 			code uint32
 		}{{Error{Code: 400, Message: "mine"}, 400}, {hub.ErrDenied, 103}, {errors.New("broken"), 100}, {context.DeadlineExceeded, 100}, {broker.ErrTooLarge, 106}, {broker.ErrUnavailable, 100}} {
-			failure = nil
+			fail(nil)
 			p := n.client(f)
-			failure = c.err
+			fail(c.err)
 			for _, cmd := range commands {
 				if r := p.ask(cmd); r.Error.GetCode() != c.code {
 					t.Errorf("%v, %s: %s", c.err, show(cmd), show(r))
@@ -167,9 +178,9 @@ func TestHookErrors(t *testing.T) {
 		}
 		mine := Disconnect{4444, "mine"}
 		for _, cmd := range append(commands, &cf.Command{Send: &cf.SendRequest{}}) {
-			failure = nil
+			fail(nil)
 			p := n.client(f)
-			failure = errors.Join(errors.New("wrapped"), mine)
+			fail(errors.Join(errors.New("wrapped"), mine))
 			p.send(cmd, &cf.Command{Ping: &cf.PingRequest{}})
 			p.over(mine)
 		}

@@ -203,7 +203,7 @@ func TestStaleWhileConnecting(t *testing.T) {
 	until(t, "nobody is left", func() bool { return n.e.Stats().Open == 0 && len(n.hub.Clients()) == 0 })
 }
 
-func until(t *testing.T, what string, ok func() bool) {
+func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	look, give := time.NewTicker(time.Millisecond), time.After(patience)
 	defer look.Stop()

@@ -29,7 +29,7 @@ func open() hub.Options {
 // node is an engine with a Server, and clients that dial it.
 type node struct {
 	*Server
-	t    *testing.T
+	t    testing.TB
 	e    *engine.Engine
 	url  string
 	stop func()
@@ -38,7 +38,7 @@ type node struct {
 	now time.Time // on the clock of the Server, which only advance moves
 }
 
-func serve(t *testing.T, cfg Config, more ...engine.Config) *node {
+func serve(t testing.TB, cfg Config, more ...engine.Config) *node {
 	t.Helper()
 	n := &node{t: t, now: time.Now().Truncate(time.Second)}
 	var err error
@@ -121,7 +121,7 @@ func (n *node) tick() {
 
 // peer is a client that speaks the protocol.
 type peer struct {
-	t      *testing.T
+	t      testing.TB
 	n      *node
 	f      format
 	conn   *engine.Conn // its own end
@@ -159,7 +159,7 @@ func (n *node) client(f format) *peer {
 	return p
 }
 
-func wait[T any](t *testing.T, c <-chan T, what string) (v T) {
+func wait[T any](t testing.TB, c <-chan T, what string) (v T) {
 	t.Helper()
 	select {
 	case v = <-c:
@@ -169,7 +169,7 @@ func wait[T any](t *testing.T, c <-chan T, what string) (v T) {
 	return v
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +233,7 @@ func (p *peer) next() *cf.Reply {
 	return r
 }
 
-func (f format) replies(t *testing.T, frame []byte) (all []*cf.Reply) {
+func (f format) replies(t testing.TB, frame []byte) (all []*cf.Reply) {
 	t.Helper()
 	var d cf.ReplyDecoder = cf.NewJSONReplyDecoder(frame)
 	if f == formatProtobuf {

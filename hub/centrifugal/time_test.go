@@ -19,14 +19,15 @@ import (
 var secret = []byte("a secret of the tests")
 
 // sign makes a token.
-func sign(t *testing.T, claims jwt.MapClaims) string {
-	t.Helper()
+func sign(claims jwt.MapClaims) string {
 	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, claims).SignedString(secret)
-	must(t, err)
+	if err != nil {
+		panic(err)
+	}
 	return s
 }
 
-func tokens(t *testing.T) *token.Verifier {
+func tokens(t testing.TB) *token.Verifier {
 	t.Helper()
 	v, err := token.New(token.Config{Secret: secret})
 	must(t, err)
@@ -149,11 +150,11 @@ func TestConnectToken(t *testing.T) {
 	must(t, err)
 	none, err := jwt.NewWithClaims(jwt.SigningMethodNone, jwt.MapClaims{"sub": "7"}).SignedString(jwt.UnsafeAllowNoneSignatureType)
 	must(t, err)
-	good := sign(t, jwt.MapClaims{"sub": "7"})
+	good := sign(jwt.MapClaims{"sub": "7"})
 	both(t, func(t *testing.T, f format) {
 		n := serve(t, Config{Tokens: tokens(t)})
 		for name, bad := range map[string]string{"none": none, "another key": other, "forged": good[:len(good)-4] + "AAAA", "garbage": "x",
-			"cut short": good[:20], "a subscription token": sign(t, jwt.MapClaims{"sub": "7", "channel": "a"})} {
+			"cut short": good[:20], "a subscription token": sign(jwt.MapClaims{"sub": "7", "channel": "a"})} {
 			t.Run(name, func(t *testing.T) {
 				p := n.dial(f)
 				p.t = t
@@ -161,7 +162,7 @@ func TestConnectToken(t *testing.T) {
 				p.over(DisconnectInvalidToken)
 			})
 		}
-		for code, r := range map[uint32]*cf.ConnectRequest{101: {}, 109: {Token: sign(t, jwt.MapClaims{"sub": "7", "exp": n.at(-time.Hour)})}} {
+		for code, r := range map[uint32]*cf.ConnectRequest{101: {}, 109: {Token: sign(jwt.MapClaims{"sub": "7", "exp": n.at(-time.Hour)})}} {
 			p := n.dial(f)
 			p.send(&cf.Command{Connect: r}, &cf.Command{Publish: pubRoom.Publish})
 			if got := p.next(); got.Error.GetCode() != code {
@@ -174,7 +175,7 @@ func TestConnectToken(t *testing.T) {
 			t.Error("a client was let in")
 		}
 		p := n.dial(f)
-		r := p.connect(&cf.ConnectRequest{Token: sign(t, jwt.MapClaims{"sub": "7", "exp": n.at(time.Hour), "info": map[string]int{"a": 1}, "meta": 5,
+		r := p.connect(&cf.ConnectRequest{Token: sign(jwt.MapClaims{"sub": "7", "exp": n.at(time.Hour), "info": map[string]int{"a": 1}, "meta": 5,
 			"channels": []string{"a"}, "subs": map[string]any{"b": map[string]any{"data": "hello", "info": 3}}})})
 		if !r.Expires || r.Ttl != 3600 || len(r.Subs) != 2 || string(r.Subs["b"].Data) != `"hello"` || r.Subs["a"].Data != nil && string(r.Subs["a"].Data) != "null" {
 			t.Error(show(r))
@@ -195,12 +196,12 @@ func TestConnectionExpiry(t *testing.T) {
 		n := serve(t, Config{Tokens: tokens(t), PingInterval: engine.NoLimit})
 		connect := func() *peer {
 			p := n.dial(f)
-			p.connect(&cf.ConnectRequest{Token: sign(t, jwt.MapClaims{"sub": "7", "exp": n.at(time.Hour)})})
+			p.connect(&cf.ConnectRequest{Token: sign(jwt.MapClaims{"sub": "7", "exp": n.at(time.Hour)})})
 			return p
 		}
 		refresh := func(p *peer, claims jwt.MapClaims) *cf.RefreshResult {
 			t.Helper()
-			return p.good(&cf.Command{Refresh: &cf.RefreshRequest{Token: sign(t, claims)}}).Refresh
+			return p.good(&cf.Command{Refresh: &cf.RefreshRequest{Token: sign(claims)}}).Refresh
 		}
 		late, renewed, forever, pushed := connect(), connect(), connect(), connect()
 		n.advance(time.Hour)
@@ -243,12 +244,12 @@ func TestBadRefresh(t *testing.T) {
 		}{
 			{"", DisconnectBadRequest},
 			{"x", DisconnectInvalidToken},
-			{sign(t, jwt.MapClaims{"sub": "8"}), DisconnectInvalidToken},
-			{sign(t, jwt.MapClaims{"sub": "7", "channel": "a"}), DisconnectInvalidToken},
-			{sign(t, jwt.MapClaims{"sub": "7", "exp": n.at(-time.Hour)}), DisconnectExpired},
+			{sign(jwt.MapClaims{"sub": "8"}), DisconnectInvalidToken},
+			{sign(jwt.MapClaims{"sub": "7", "channel": "a"}), DisconnectInvalidToken},
+			{sign(jwt.MapClaims{"sub": "7", "exp": n.at(-time.Hour)}), DisconnectExpired},
 		} {
 			p := n.dial(f)
-			p.connect(&cf.ConnectRequest{Token: sign(t, jwt.MapClaims{"sub": "7"})})
+			p.connect(&cf.ConnectRequest{Token: sign(jwt.MapClaims{"sub": "7"})})
 			p.send(&cf.Command{Refresh: &cf.RefreshRequest{Token: c.token}}, &cf.Command{Publish: pubRoom.Publish})
 			p.over(c.want)
 		}
@@ -263,12 +264,12 @@ func TestSubscriptionToken(t *testing.T) {
 		}})
 		connect := func() *peer {
 			p := n.dial(f)
-			p.connect(&cf.ConnectRequest{Token: sign(t, jwt.MapClaims{"sub": "7"})})
+			p.connect(&cf.ConnectRequest{Token: sign(jwt.MapClaims{"sub": "7"})})
 			return p
 		}
 		p := connect()
 		for _, channel := range []string{"$room", "room", "room#8"} { // a token is enough
-			r := p.subscribe(&cf.SubscribeRequest{Channel: channel, Token: sign(t, jwt.MapClaims{"sub": "7", "channel": channel, "client": p.client, "exp": n.at(time.Hour), "info": 4})})
+			r := p.subscribe(&cf.SubscribeRequest{Channel: channel, Token: sign(jwt.MapClaims{"sub": "7", "channel": channel, "client": p.client, "exp": n.at(time.Hour), "info": 4})})
 			if !r.Expires || r.Ttl != 3600 {
 				t.Error(show(r))
 			}
@@ -283,8 +284,8 @@ func TestSubscriptionToken(t *testing.T) {
 			code           uint32
 		}{
 			{"$a", "", 103}, {"b", "", 103}, {"b#77", "", 103}, {"b#", "", 103}, {"$b#7", "", 103},
-			{"$a", "x", 103}, {"$a", sign(t, jwt.MapClaims{"sub": "7"}), 103},
-			{"$a", sign(t, jwt.MapClaims{"sub": "7", "channel": "$a", "exp": n.at(-time.Hour)}), 109},
+			{"$a", "x", 103}, {"$a", sign(jwt.MapClaims{"sub": "7"}), 103},
+			{"$a", sign(jwt.MapClaims{"sub": "7", "channel": "$a", "exp": n.at(-time.Hour)}), 109},
 		} {
 			if r := p.ask(&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: c.channel, Token: c.token}}); r.Error.GetCode() != c.code {
 				t.Errorf("%s %s: %s, want error %d", c.channel, c.token, show(r), c.code)
@@ -292,7 +293,7 @@ func TestSubscriptionToken(t *testing.T) {
 		}
 		for _, claims := range []jwt.MapClaims{{"sub": "7", "channel": "$b"}, {"sub": "8", "channel": "$a"}, {"channel": "$a"}, {"sub": "7", "channel": "$a", "client": "x"}} {
 			q := connect()
-			q.send(&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "$a", Token: sign(t, claims)}})
+			q.send(&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "$a", Token: sign(claims)}})
 			q.over(DisconnectInvalidToken)
 		}
 		if got := n.hub.Channels(); len(got) != 4 {
@@ -308,7 +309,7 @@ func TestSubscriptionExpiry(t *testing.T) {
 			Channel: func(string) (hub.Options, error) { return hub.Options{History: 10}, nil }}})
 		p := n.client(f)
 		fresh := func() string {
-			return sign(t, jwt.MapClaims{"channel": "$room", "exp": n.at(time.Hour)})
+			return sign(jwt.MapClaims{"channel": "$room", "exp": n.at(time.Hour)})
 		}
 		at := p.subscribe(&cf.SubscribeRequest{Channel: "$room", Token: fresh()})
 		n.advance(time.Hour)
@@ -348,7 +349,7 @@ func TestRefreshedWhileExpiring(t *testing.T) {
 		}},
 	}})
 	p := n.client(formatJSON)
-	token := func() string { return sign(t, jwt.MapClaims{"channel": "$room", "exp": n.at(time.Hour)}) }
+	token := func() string { return sign(jwt.MapClaims{"channel": "$room", "exp": n.at(time.Hour)}) }
 	p.subscribe(&cf.SubscribeRequest{Channel: "$room", Token: token()})
 	p.send(&cf.Command{Rpc: &cf.RPCRequest{}}, &cf.Command{SubRefresh: &cf.SubRefreshRequest{Channel: "$room", Token: token()}})
 	wait(t, called, "the call")
@@ -367,15 +368,15 @@ func TestRefreshedWhileExpiring(t *testing.T) {
 func TestBadSubRefresh(t *testing.T) {
 	both(t, func(t *testing.T, f format) {
 		n := serve(t, Config{Tokens: tokens(t), Anonymous: true})
-		good := sign(t, jwt.MapClaims{"channel": "$a"})
+		good := sign(jwt.MapClaims{"channel": "$a"})
 		for _, c := range []struct {
 			token string
 			want  Disconnect
 		}{
 			{"x", DisconnectInvalidToken},
-			{sign(t, jwt.MapClaims{"channel": "$b"}), DisconnectInvalidToken},
-			{sign(t, jwt.MapClaims{"channel": "$a", "sub": "8"}), DisconnectInvalidToken},
-			{sign(t, jwt.MapClaims{"channel": "$a", "exp": n.at(-time.Hour)}), DisconnectSubExpired},
+			{sign(jwt.MapClaims{"channel": "$b"}), DisconnectInvalidToken},
+			{sign(jwt.MapClaims{"channel": "$a", "sub": "8"}), DisconnectInvalidToken},
+			{sign(jwt.MapClaims{"channel": "$a", "exp": n.at(-time.Hour)}), DisconnectSubExpired},
 		} {
 			p := n.client(f)
 			p.subscribe(&cf.SubscribeRequest{Channel: "$a", Token: good})
