@@ -102,8 +102,11 @@ func (b *batch) history(c *cf.Command) error {
 		}
 	}
 	page, err := client.History(b.ctx, r.Channel, q)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case q.Since != nil && q.Since.Epoch != page.Top.Epoch:
+		return ErrUnrecoverable
 	}
 	for n := len(page.Publications); n > 1 && bytesOf(page.Publications) > b.s.cfg.ReplyBytesMax; {
 		n = (n + 1) / 2

@@ -206,7 +206,7 @@ func TestErrors(t *testing.T) {
 		&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "open", Type: 1}}, &cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "open", Type: 4}},
 		&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "open", Tf: &cf.FilterNode{Key: "a", Cmp: "ex"}}},
 		&cf.Command{Publish: &cf.PublishRequest{Channel: "public", Type: 1, Data: cf.Raw("1")}})
-	add(112, at(1, "other", false), at(1000, "", false),
+	add(112, at(1, "other", false), at(1, "other", true), at(1000, "", false),
 		&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "public1", Recover: true, Epoch: "other", Flag: flagRejectUnrecovered}})
 	both(t, func(t *testing.T, f format) {
 		n := serve(t, Config{Anonymous: true, Hub: hub.Config{Channel: options, ChannelsPerClientMax: 3}})

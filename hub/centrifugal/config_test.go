@@ -3,6 +3,7 @@ package centrifugal
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -160,7 +161,7 @@ func TestHookErrors(t *testing.T) {
 		for _, c := range []struct {
 			err  error
 			code uint32
-		}{{Error{Code: 400, Message: "mine"}, 400}, {hub.ErrDenied, 103}, {errors.New("broken"), 100}, {context.DeadlineExceeded, 100}, {broker.ErrTooLarge, 106}, {broker.ErrUnavailable, 100}} {
+		}{{Error{Code: 400, Message: "mine"}, 400}, {Error{Message: "no code"}, 100}, {hub.ErrDenied, 103}, {errors.New("broken"), 100}, {context.DeadlineExceeded, 100}, {broker.ErrTooLarge, 106}, {broker.ErrUnavailable, 100}} {
 			fail(nil)
 			p := n.client(f)
 			fail(c.err)
@@ -187,7 +188,32 @@ func TestHookErrors(t *testing.T) {
 		q := n.dial(f)
 		q.send(&cf.Command{Connect: &cf.ConnectRequest{}})
 		q.over(mine)
+		fail(Disconnect{1005, "may not be sent"})
+		q = n.dial(f)
+		q.send(&cf.Command{Connect: &cf.ConnectRequest{}})
+		q.over(DisconnectServerError)
 	})
+}
+
+// A client that the program connects itself, by a protocol of its own, is none of the Server's.
+func TestForeignClient(t *testing.T) {
+	n := serve(t, Config{Anonymous: true})
+	conns := make(chan *engine.Conn, 1)
+	l, err := n.e.Listen(engine.Config{Addr: "text://127.0.0.1:0"}, &engine.Handler{OnOpen: func(c *engine.Conn) { conns <- c }})
+	must(t, err)
+	lines := make(chan string, 10)
+	must(t, n.e.Dial(ctx, engine.Dial{URL: "text://" + l.Addr().String(), Handler: &engine.Handler{OnMessage: func(_ *engine.Conn, m engine.Message) { lines <- m.Text() }}}))
+	c, err := n.hub.Connect(ctx, wait(t, conns, "the connection"), hub.Connect{Channels: []string{"a"}})
+	must(t, err)
+	to := hub.Target{Client: c.ID()}
+	must(t, n.hub.Subscribe(ctx, to, "b", hub.Join{}))
+	must(t, n.hub.Command(ctx, to, commandRefresh, []byte("{}")))
+	must(t, n.hub.Unsubscribe(ctx, to, "a", UnsubscribeServer, ""))
+	until(t, "all is done", func() bool { return slices.Equal(c.Channels(), []string{"b"}) })
+	n.say("b", "1")
+	if got := wait(t, lines, "the publication"); !strings.Contains(got, `"data":1`) {
+		t.Error(got)
+	}
 }
 
 // What hooks set in Begin comes before the answer, which they cannot suppress.

@@ -255,6 +255,9 @@ func (b *batch) position(r *cf.SubscribeResult, joined *hub.Joined, since uint64
 // joining is hub.Config.Joining: what the client is told of a subscription that the program makes.
 func (s *Server) joining(c *hub.Client, channel string, j *hub.Join) {
 	x := sessionOf(c.Conn())
+	if x == nil { // the program has connected it
+		return
+	}
 	x.mu.Lock()
 	st := x.start
 	x.mu.Unlock()

@@ -98,14 +98,15 @@ var known = []struct {
 	{broker.ErrTooLarge, ErrLimit},
 }
 
-// answer says what becomes of a command that failed: the client is told an error, or its connection is closed.
+// answer says what becomes of a command that failed: it returns the Error that the client is told, the Disconnect that closes its
+// connection, or errGone.
 func (s *Server) answer(x *session, err error) error {
 	var e Error
 	var d Disconnect
 	switch {
 	case errors.As(err, &d):
 		return d
-	case errors.As(err, &e):
+	case errors.As(err, &e) && e.Code > 0:
 		return e
 	case errors.Is(err, hub.ErrGone), errors.Is(err, engine.ErrClosed), errors.Is(err, engine.ErrBackpressure), errors.Is(err, engine.ErrStopped):
 		return errGone

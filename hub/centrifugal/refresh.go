@@ -103,7 +103,7 @@ func (s *Server) onCommand(c *hub.Client, name string, data []byte) {
 	x := sessionOf(c.Conn())
 	var r renewal
 	switch err := json.Unmarshal(data, &r); {
-	case name != commandRefresh, err != nil:
+	case x == nil, name != commandRefresh, err != nil:
 		s.log.Error("a command for a client cannot be carried out", zap.String("name", name), zap.Error(err))
 		return
 	case r.Expired:

@@ -2,13 +2,17 @@ package centrifugal
 
 import (
 	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub"
+	"github.com/sockmill/sockmill/protocol"
 )
 
 // session is a connection of the protocol. There is one for each, so it is small: its times are in nanoseconds since 1970, 0 is none.
@@ -79,7 +83,11 @@ func (x *session) pong() bool {
 
 // close closes the connection. Any goroutine may call it.
 func (x *session) close(d Disconnect) {
-	_ = x.conn.Close(d.Code, d.Reason) // fails if it is closed
+	var bad *protocol.Error
+	if err := x.conn.Close(d.Code, d.Reason); errors.As(err, &bad) { // a hook has made it up
+		x.s.log.Error("a hook returned a Disconnect with a code that may not be sent", zap.Error(d))
+		_ = x.conn.Close(DisconnectServerError.Code, DisconnectServerError.Reason)
+	} // else it fails if the connection is closed
 }
 
 // send sends a frame.

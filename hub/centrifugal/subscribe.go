@@ -160,6 +160,9 @@ func (x *session) endExpired(ctx context.Context, expired []string) {
 // onLeft is hub.Config.OnLeft.
 func (s *Server) onLeft(c *hub.Client, channel string, code protocol.CloseCode, reason string) {
 	x := sessionOf(c.Conn())
+	if x == nil { // the program has connected it
+		return
+	}
 	if u := x.forget(channel); u.server && code >= UnsubscribeInsufficient {
 		x.close(DisconnectInsufficientState) // clients subscribe again only where they have subscribed themselves
 		return
