@@ -31,7 +31,9 @@ type channel struct {
 // roster is the members of a channel that speak one format.
 type roster struct {
 	topic   string        // of the engine; those of each channel value are its own
+	events  string        // the topic of those who get KindJoin and KindLeave; empty without Options.JoinLeave
 	members []*membership // each knows its place
+	hearing int           // how many get KindJoin and KindLeave
 }
 
 // channel returns the channel of a name, which is used until release.
@@ -75,8 +77,11 @@ func (ch *channel) subscribe() (err error) {
 	ch.mu.Lock()
 	tracks := ch.opts.History > 0
 	ch.out = outlet{h: ch.h, channel: ch.name, policy: ch.opts.Policy, tracks: tracks}
-	for _, topic := range newTopics(ch.h.cfg.Formats) {
-		ch.rosters = append(ch.rosters, roster{topic: topic})
+	ch.rosters = make([]roster, ch.h.cfg.Formats)
+	for i := range ch.rosters {
+		if ch.rosters[i].topic = newTopic(); ch.opts.JoinLeave {
+			ch.rosters[i].events = newTopic()
+		}
 	}
 	ch.s = stream{fan: ch.fan, tracks: tracks, ringMax: min(ch.opts.History, ch.h.cfg.RingMax), waitMax: ch.h.cfg.WaitMax}
 	reads := ch.s.interrupted()
@@ -206,25 +211,35 @@ func (ch *channel) settle(ctx context.Context) error {
 // fan sends a publication to the members. It is called with the lock. A failure means that some member
 // does not get it.
 func (ch *channel) fan(x *sent) error {
+	event := x.p.Kind == KindJoin || x.p.Kind == KindLeave
 	for f := range ch.rosters {
 		r := &ch.rosters[f]
-		if len(r.members) == 0 {
+		topic, n := r.topic, len(r.members)
+		if event {
+			topic, n = r.events, r.hearing
+		}
+		if n == 0 {
 			continue
 		}
-		but := ch.h.excluded(&x.p, f, func(c *Client) bool { return ch.has(c.listed(ch.name)) })
-		if len(but) == len(r.members) {
+		but := ch.h.excluded(&x.p, f, func(c *Client) bool { return ch.gets(c.listed(ch.name), event) })
+		if n == len(but) {
 			continue
 		}
-		if ch.s.ringMax > 0 && len(but) != 1 {
+		if ch.s.ringMax > 0 && x.p.Offset > 0 && len(but) != 1 { // it is needed again
 			if _, err := ch.out.prepare(x, f); err != nil {
 				return err
 			}
 		}
-		if err := ch.out.spread(x, f, r.topic, but, r.others(but)); err != nil {
+		if err := ch.out.spread(x, f, topic, but, r.others(but, event)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// gets reports whether m is a member, who gets a publication, or an event. It is called with the lock.
+func (ch *channel) gets(m *membership, event bool) bool {
+	return ch.has(m) && (!event || !m.quiet)
 }
 
 // has reports whether m is a member. It is called with the lock.
@@ -236,11 +251,11 @@ func (ch *channel) has(m *membership) bool {
 	return int(m.at) < len(members) && members[m.at] == m
 }
 
-// others are the members of a roster but some.
-func (r *roster) others(but []*Client) iter.Seq[*Client] {
+// others are the members who get a publication, or an event, but some.
+func (r *roster) others(but []*Client, event bool) iter.Seq[*Client] {
 	return func(yield func(*Client) bool) {
 		for _, m := range r.members {
-			if !slices.Contains(but, m.c) && !yield(m.c) {
+			if (!event || !m.quiet) && !slices.Contains(but, m.c) && !yield(m.c) {
 				return
 			}
 		}
@@ -255,7 +270,15 @@ func (ch *channel) enter(m *membership) error {
 	}
 	m.at = int32(len(r.members))
 	r.members = append(r.members, m)
-	return nil
+	if m.quiet = m.quiet || r.events == ""; m.quiet {
+		return nil
+	}
+	r.hearing++
+	err := m.c.conn.Subscribe(r.events)
+	if err != nil {
+		ch.leave(m)
+	}
+	return err
 }
 
 // leave takes a member out. It is called with the lock. A connection that cannot be told apart from a member any
@@ -267,7 +290,12 @@ func (ch *channel) leave(m *membership) {
 	r.members[m.at], moved.at = moved, m.at
 	r.members[last] = nil
 	r.members = r.members[:last]
-	if err := m.c.conn.Unsubscribe(r.topic); errors.Is(err, engine.ErrBackpressure) {
+	err := m.c.conn.Unsubscribe(r.topic)
+	if !m.quiet {
+		r.hearing--
+		err = errors.Join(err, m.c.conn.Unsubscribe(r.events))
+	}
+	if errors.Is(err, engine.ErrBackpressure) {
 		m.c.closeInsufficient()
 	}
 }

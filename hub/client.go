@@ -20,33 +20,53 @@ const reasonInsufficient = "insufficient state"
 
 // Client is a connection that the hub knows. A user may have several.
 type Client struct {
-	h      *Hub
-	id     string
-	user   *user // nil: nobody in particular
-	info   []byte
-	conn   *engine.Conn
+	h    *Hub
+	id   string
+	user string
+	next *Client // of the same user; guarded by Hub.mu
+	info []byte
+	conn *engine.Conn
+
 	format uint8
 	seated bool // guarded by everybody.mu
 
-	mu      sync.Mutex // guards what follows
+	// What follows is guarded by mu.
 	gone    bool
-	begun   bool          // it has been told what it has to be told first
-	working bool          // a task does what was ordered
+	begun   bool // it has been told what it has to be told first
+	working bool // a task does what was ordered
+	follows bool // its user, by followUser
+	mu      sync.Mutex
 	in      []*membership // in no order
-	data    map[string]any
-	waiting *waiting // nil: nothing waits
+	more    *more         // nil: nothing
+}
+
+// more is what few clients have.
+type more struct {
+	data   map[string]any
+	early  []*engine.Prepared // was published before the client had begun
+	orders []func()           // are carried out one after the other, when it has begun
+}
+
+// needMore is called with the lock.
+func (c *Client) needMore() *more {
+	if c.more == nil {
+		c.more = &more{}
+	}
+	return c.more
+}
+
+// trimMore is called with the lock when something has become nil.
+func (c *Client) trimMore() {
+	if m := c.more; m.data == nil && m.early == nil && m.orders == nil {
+		c.more = nil
+	}
 }
 
 // ID is the client's name, which no other has on any node. It says nothing of the machine.
 func (c *Client) ID() string { return c.id }
 
 // User is whose connection it is; empty: nobody's in particular.
-func (c *Client) User() string {
-	if c.user == nil {
-		return ""
-	}
-	return c.user.name[len(userPrefix):]
-}
+func (c *Client) User() string { return c.user }
 
 // Info is what Connect.Info said. It must not be changed.
 func (c *Client) Info() []byte { return c.info }
@@ -61,7 +81,10 @@ func (c *Client) Format() int { return int(c.format) }
 func (c *Client) Get(key string) any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.data[key]
+	if c.more == nil {
+		return nil
+	}
+	return c.more.data[key]
 }
 
 // Set keeps a value with the client, as long as that is connected; nil removes it.
@@ -69,6 +92,7 @@ func (c *Client) Set(key string, value any) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.set(key, value)
+	c.trimMore()
 }
 
 // Merge is Set for several keys at once.
@@ -78,24 +102,31 @@ func (c *Client) Merge(values map[string]any) {
 	for key, value := range values {
 		c.set(key, value)
 	}
+	if c.more != nil {
+		c.trimMore()
+	}
 }
 
 // Data returns a copy of all that is kept with the client.
 func (c *Client) Data() map[string]any {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return maps.Clone(c.data)
+	if c.more == nil {
+		return nil
+	}
+	return maps.Clone(c.more.data)
 }
 
 func (c *Client) set(key string, value any) {
-	if value == nil {
-		delete(c.data, key)
-		return
+	m := c.needMore()
+	if value != nil {
+		if m.data == nil {
+			m.data = map[string]any{}
+		}
+		m.data[key] = value
+	} else if delete(m.data, key); len(m.data) == 0 {
+		m.data = nil
 	}
-	if c.data == nil {
-		c.data = map[string]any{}
-	}
-	c.data[key] = value
 }
 
 // Channels returns the channels that the client is in, or is joining, sorted. Any goroutine may call it, on a loop
@@ -140,7 +171,7 @@ func (c *Client) member(channel string) *membership {
 
 // seen is what others see of the client, in a channel.
 func (c *Client) seen(channel []byte) *broker.Info {
-	return &broker.Info{Client: c.id, User: c.User(), Conn: c.info, Channel: channel}
+	return &broker.Info{Client: c.id, User: c.user, Conn: c.info, Channel: channel}
 }
 
 func (c *Client) closeNow(code protocol.CloseCode, reason string) {

@@ -46,9 +46,9 @@ func (h *Hub) Connect(ctx context.Context, conn *engine.Conn, as Connect) (*Clie
 	if err := h.check(&as); err != nil {
 		return nil, err
 	}
-	c := &Client{h: h, id: rand.Text(), info: as.Info, conn: conn, format: uint8(as.Format)}
+	c := &Client{h: h, id: rand.Text(), user: as.User, info: as.Info, conn: conn, format: uint8(as.Format)}
 	h.all.opens(c)
-	if err := h.add(c, as.User); err != nil {
+	if err := h.add(c); err != nil {
 		h.all.leave(c)
 		return nil, err
 	}
@@ -87,10 +87,8 @@ func (c *Client) begin(ctx context.Context, as *Connect) error {
 	if err := c.h.all.ask(ctx); err != nil {
 		return err
 	}
-	if c.user != nil {
-		if err := c.user.ask(ctx); err != nil {
-			return err
-		}
+	if err := c.followUser(ctx); err != nil {
+		return err
 	}
 	if as.Begin != nil {
 		if err := as.Begin(c); err != nil {
@@ -144,7 +142,7 @@ func sendError(err error) error {
 	return err
 }
 
-func (h *Hub) add(c *Client, user string) error {
+func (h *Hub) add(c *Client) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	switch {
@@ -154,9 +152,9 @@ func (h *Hub) add(c *Client, user string) error {
 		return ErrConnected
 	}
 	h.conns[c.conn], h.clients[c.id] = c, c
-	if user != "" {
-		c.user = h.userOf(user)
-		c.user.add(c)
+	if c.user != "" {
+		c.next = h.users[c.user]
+		h.users[c.user] = c
 	}
 	return nil
 }
@@ -174,9 +172,26 @@ func (h *Hub) removeLocked(c *Client) {
 	}
 	delete(h.conns, c.conn)
 	delete(h.clients, c.id)
-	if c.user != nil {
-		c.user.remove(c)
+	if c.user != "" {
+		h.unlink(c)
 	}
+}
+
+// unlink takes a client out of those of its user.
+func (h *Hub) unlink(c *Client) {
+	first := h.users[c.user]
+	switch {
+	case first != c:
+		for first.next != c {
+			first = first.next
+		}
+		first.next = c.next
+	case c.next != nil:
+		h.users[c.user] = c.next
+	default:
+		delete(h.users, c.user)
+	}
+	c.next = nil
 }
 
 // follower is a Client as its connection knows it.
@@ -197,6 +212,8 @@ func (c *Client) finish() {
 	c.mu.Lock()
 	first := !c.gone
 	c.gone = true
+	follows := c.follows
+	c.follows = false
 	of := slices.Clone(c.in)
 	c.mu.Unlock()
 	ctx := context.WithoutCancel(c.h.ctx)
@@ -205,8 +222,8 @@ func (c *Client) finish() {
 	}
 	if first {
 		c.h.all.leave(c)
-		if c.user != nil {
-			c.user.release(ctx)
-		}
+	}
+	if follows {
+		c.h.unfollowUser(c.user)
 	}
 }

@@ -31,10 +31,10 @@ func TestConnectBegin(t *testing.T) {
 		}
 		for i := range 3 {
 			must(t, n.PublishUsers(ctx, []string{"anna"}, Publication{Data: fmt.Append(nil, "user ", i)}))
-			must(t, n.PublishAll(ctx, Publication{Data: fmt.Append(nil, "all ", i)}))
+			must(t, n.PublishTo(ctx, everyone, Publication{Data: fmt.Append(nil, "all ", i)}))
 		}
 		must(t, n.PublishUsers(ctx, []string{"anna"}, Publication{Data: []byte("not for it"), Except: []string{c.ID()}}))
-		must(t, n.PublishAll(ctx, Publication{Data: []byte("not for it"), Except: []string{c.ID()}}))
+		must(t, n.PublishTo(ctx, everyone, Publication{Data: []byte("not for it"), Except: []string{c.ID()}}))
 		must(t, n.Command(ctx, Target{User: "anna"}, "command", nil))
 		must(t, n.Subscribe(ctx, Target{Client: c.ID()}, "z", Join{}))
 		if got := wait(t, commands, "that of the other"); len(commands) > 0 {
@@ -53,7 +53,7 @@ func TestConnectBegin(t *testing.T) {
 	if got := wait(t, commands, "its command"); got != "command" {
 		t.Error(got)
 	}
-	must(t, n.PublishAll(ctx, Publication{Data: []byte("later")}))
+	must(t, n.PublishTo(ctx, everyone, Publication{Data: []byte("later")}))
 	p.expect(": later")
 	other.expect(": user 0", ": all 0", ": user 1", ": all 1", ": user 2", ": all 2", ": not for it", ": not for it", ": later")
 }
@@ -201,6 +201,6 @@ func TestUserIsRefused(t *testing.T) {
 	must(t, n.PublishUsers(ctx, []string{"anna", "stays"}, Publication{Data: []byte("hello")}))
 	a.expect(": hello")
 	stays.expect(": hello")
-	must(t, n.PublishAll(ctx, Publication{Data: []byte("all")}))
+	must(t, n.PublishTo(ctx, everyone, Publication{Data: []byte("all")}))
 	a.expect(": all")
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/sockmill/sockmill/hub/broker"
 )
 
-// everybody are all clients of this node. It is the receiver of the broker for what is published to all, from the first
-// client on.
+// everybody are all clients of this node. It is the receiver of the broker for what is published to all. It subscribes with the first
+// client, and to what is published to users too, if the broker has broker.Prefixes.
 type everybody struct {
 	h     *Hub
 	asked *result // of asking the broker; nil: it was not asked, or has refused. Guarded by Hub.mu
@@ -22,10 +22,13 @@ type everybody struct {
 }
 
 func (a *everybody) init(h *Hub) {
-	a.h, a.topics, a.seated, a.opening = h, newTopics(h.cfg.Formats), make([]int, h.cfg.Formats), map[*Client]struct{}{}
+	a.h, a.seated, a.opening = h, make([]int, h.cfg.Formats), map[*Client]struct{}{}
+	for range h.cfg.Formats {
+		a.topics = append(a.topics, newTopic())
+	}
 }
 
-// ask subscribes this node, unless it is.
+// ask subscribes this node, unless it has.
 func (a *everybody) ask(ctx context.Context) error {
 	h := a.h
 	h.mu.Lock()
@@ -45,7 +48,7 @@ func (a *everybody) ask(ctx context.Context) error {
 
 func (a *everybody) begin(asked *result) {
 	defer a.h.work.Done()
-	if asked.err = a.h.cfg.Broker.Subscribe(a.h.ctx, everybodyName, a); asked.err != nil {
+	if asked.err = a.subscribe(); asked.err != nil {
 		a.h.mu.Lock()
 		a.asked = nil
 		a.h.mu.Unlock()
@@ -53,9 +56,23 @@ func (a *everybody) begin(asked *result) {
 	close(asked.done)
 }
 
-// end is called once, when all clients have finished.
+func (a *everybody) subscribe() error {
+	h := a.h
+	if b, ok := h.cfg.Broker.(broker.Prefixes); ok {
+		if err := b.SubscribePrefix(h.ctx, userPrefix, (*users)(h)); err != nil {
+			return err
+		}
+	}
+	return h.cfg.Broker.Subscribe(h.ctx, everybodyName, a)
+}
+
+// end is called once, when all clients have finished. The broker may be closed.
 func (a *everybody) end() {
-	_ = a.h.cfg.Broker.Unsubscribe(context.WithoutCancel(a.h.ctx), everybodyName, a) // it may be closed
+	ctx := context.WithoutCancel(a.h.ctx)
+	if b, ok := a.h.cfg.Broker.(broker.Prefixes); ok {
+		_ = b.UnsubscribePrefix(ctx, userPrefix, (*users)(a.h))
+	}
+	_ = a.h.cfg.Broker.Unsubscribe(ctx, everybodyName, a)
 }
 
 // opens is called with each client before it is known.
@@ -93,8 +110,12 @@ func (a *everybody) leave(c *Client) {
 
 // Deliver implements broker.Receiver.
 func (a *everybody) Deliver(_ string, p broker.Publication) {
-	if p.Kind == kindOrder {
+	switch p.Kind {
+	case kindOrder:
 		a.h.obey(&p, nil)
+		return
+	case kindDirect:
+		a.h.giveOne(&p, nil)
 		return
 	}
 	a.mu.Lock()
@@ -113,7 +134,7 @@ func (a *everybody) Deliver(_ string, p broker.Publication) {
 	}
 	for c := range a.opening {
 		if !slices.Contains(p.Except, c.id) {
-			_ = out.give(x, c)
+			out.give(x, c)
 		}
 	}
 }

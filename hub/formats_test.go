@@ -63,7 +63,7 @@ func TestFormats(t *testing.T) {
 			{"plain", 5, func() error { _, err := n.Publish(ctx, "plain", p); return err }},
 			{"kept", 5, func() error { _, err := n.Publish(ctx, "kept", p); return err }},
 			{"", 5, func() error { return n.PublishUsers(ctx, []string{"anna", "nobody", "anna"}, p) }},
-			{"", 6, func() error { return n.PublishAll(ctx, p) }},
+			{"", 6, func() error { return n.PublishTo(ctx, everyone, p) }},
 		} {
 			must(t, x.publish())
 			var encoded []string

@@ -38,8 +38,11 @@ func newLossyOf(b *memory.Broker) *lossy {
 }
 
 func (b *lossy) config() Config {
-	return Config{Broker: b, History: b, Presence: b, Channel: func(string) (Options, error) { return Options{History: 1000}, nil }}
+	return Config{Broker: plain{b}, History: b, Presence: b, Channel: func(string) (Options, error) { return Options{History: 1000}, nil }}
 }
+
+// plain is a Broker that is nothing else.
+type plain struct{ broker.Broker }
 
 type lossyReceiver struct {
 	broker.Receiver

@@ -67,7 +67,8 @@ const (
 	KindPublication uint8 = iota
 	KindJoin              // Publication.Info has joined
 	KindLeave             // Publication.Info has left
-	kindOrder             // of the hub itself; never encoded
+	kindOrder             // of the hub itself, never encoded: what some clients' nodes have to do
+	kindDirect            // of the hub itself: a KindPublication for one client, whose ID stands in front of Data
 )
 
 // Hub is the hub of one engine.
@@ -86,7 +87,8 @@ type Hub struct {
 	closed   bool
 	clients  map[string]*Client
 	conns    map[*engine.Conn]*Client
-	users    map[string]*user
+	users    map[string]*Client // one of each user; the others follow by Client.next
+	followed map[string]*user   // if the broker has no broker.Prefixes
 	channels map[string]*channel
 	tasks    pool // for clients
 	reads    pool // of channels; what a task waits for may be one of these
@@ -97,7 +99,7 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
-	h := &Hub{e: e, loops: e.Loops(), clients: map[string]*Client{}, conns: map[*engine.Conn]*Client{}, users: map[string]*user{}, channels: map[string]*channel{}}
+	h := &Hub{e: e, loops: e.Loops(), clients: map[string]*Client{}, conns: map[*engine.Conn]*Client{}, users: map[string]*Client{}, followed: map[string]*user{}, channels: map[string]*channel{}}
 	if cfg.Broker == nil && cfg.History == nil && cfg.Presence == nil {
 		own, err := memory.New(memory.Config{})
 		if err != nil {

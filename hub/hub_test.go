@@ -146,6 +146,8 @@ func (n *node) connect(as Connect) *peerConn {
 	return p
 }
 
+var everyone = Target{All: true}
+
 // joins is a hook that lets everybody join.
 func joins(context.Context, *Client, string, *Join) error { return nil }
 
@@ -247,8 +249,8 @@ func TestPublish(t *testing.T) {
 	must(t, n.PublishUsers(ctx, []string{"bob"}, Publication{Data: []byte("for bob")}))
 	must(t, n.PublishUsers(ctx, []string{"bob"}, Publication{Data: []byte("for one bob"), Except: []string{b.ID()}}))
 	must(t, n.PublishUsers(ctx, []string{"carol"}, Publication{Data: []byte("for nobody")}))
-	must(t, n.PublishAll(ctx, Publication{Data: []byte("for all")}))
-	must(t, n.PublishAll(ctx, Publication{Data: []byte("for bobs"), Except: []string{a.ID()}}))
+	must(t, n.PublishTo(ctx, everyone, Publication{Data: []byte("for all")}))
+	must(t, n.PublishTo(ctx, everyone, Publication{Data: []byte("for bobs"), Except: []string{a.ID()}}))
 	a.expect("room: one", "room: two", ": for all")
 	b.expect("room: one", ": for bob", ": for all", ": for bobs")
 	c.expect("room: one", "room: two", "room: three", ": for bob", ": for one bob", ": for all", ": for bobs")
@@ -404,7 +406,7 @@ func TestErrors(t *testing.T) {
 		errs <- join(ctx, a, "three")
 		errs <- publish(ctx, "one")
 		errs <- a.Leave(ctx, "one")
-		errs <- n.PublishAll(ctx, Publication{})
+		errs <- n.PublishTo(ctx, everyone, Publication{})
 		errs <- connect(a.Conn(), "x")
 		errs <- n.Close(ctx)
 		close(errs)
@@ -441,7 +443,7 @@ func TestPresence(t *testing.T) {
 	a, b := n.client("anna"), n.client("bob")
 	a.join("room", Join{Info: []byte("chair")})
 	b.join("room", Join{})
-	a.expect("room: bob joins")
+	a.expect("room: anna joins", "room: bob joins")
 	c := n.client("bob")
 	c.join("room", Join{})
 	all, err := n.Present(ctx, "room")
@@ -457,7 +459,58 @@ func TestPresence(t *testing.T) {
 	must(t, (<-b.far).Abort()) // nobody says that it leaves
 	a.expect("room: bob joins", "room: bob leaves", "room: bob leaves")
 	until(t, "one", func() bool { got, _ := n.Count(ctx, "room"); return got.Clients == 1 })
+	c.expect("room: bob joins") // its own
 	c.nothing()
+}
+
+// Joins and leaves come to those members who want them, in each format; to who joins behind its Begin; and never to others.
+func TestJoinLeave(t *testing.T) {
+	for _, o := range []Options{{JoinLeave: true}, {JoinLeave: true, History: 10}} {
+		n := start(t, Config{Formats: 2, Channel: all(o)})
+		var loud, quiet []*peerConn
+		for i := range 4 {
+			loud = append(loud, n.connect(Connect{User: fmt.Sprint("loud ", i), Format: i % 2}))
+			quiet = append(quiet, n.connect(Connect{User: fmt.Sprint("quiet ", i), Format: i % 2}))
+			quiet[i].join("room", Join{NoJoinLeave: true})
+		}
+		prefix := []string{"room: ", "1|room: "}
+		for i, c := range loud {
+			c.join("room", Join{Begin: func(Joined) error { return c.Conn().SendText("begin") }})
+			c.expect("begin")
+			for _, x := range loud[:i+1] {
+				x.expect(prefix[x.Format()] + fmt.Sprint("loud ", i, " joins"))
+			}
+		}
+		must(t, quiet[0].Leave(ctx, "room"))
+		loud[0].expect("room: quiet 0 leaves")
+		must(t, loud[0].Leave(ctx, "room"))
+		_, err := n.Publish(ctx, "room", Publication{Data: []byte("to all"), Except: []string{loud[1].ID(), quiet[1].ID(), quiet[3].ID()}})
+		must(t, err)
+		data := "to all"
+		if o.History > 0 {
+			data = "1 " + data
+		}
+		for _, x := range loud[1:] {
+			x.expect(prefix[x.Format()]+"quiet 0 leaves", prefix[x.Format()]+"loud 0 leaves")
+		}
+		for _, x := range []*peerConn{loud[2], loud[3], quiet[2]} {
+			x.expect(prefix[x.Format()] + data)
+		}
+		loud[0].join("room", Join{NoJoinLeave: true})
+		must(t, loud[0].Leave(ctx, "room"))
+		for _, x := range loud[1:] {
+			x.expect(prefix[x.Format()]+"loud 0 joins", prefix[x.Format()]+"loud 0 leaves")
+		}
+		for _, x := range append(loud, quiet...) {
+			x.nothing()
+		}
+		for _, x := range append(loud, quiet...) {
+			if len(x.Channels()) > 0 {
+				must(t, x.Leave(ctx, "room"))
+			}
+		}
+		until(t, "the end of all subscriptions", func() bool { return n.subscribers() == len(loud)+len(quiet) })
+	}
 }
 
 // What is present is renewed, and stays no longer than its lifetime otherwise.
@@ -515,6 +568,17 @@ func TestKey(t *testing.T) {
 		t.Errorf("positions %v", all)
 	}
 	a.expect("room: 1 k", "room: 2 l")
+	at, err := n.Publish(ctx, "room", Publication{Data: []byte("not kept"), NoHistory: true})
+	if must(t, err); at != (broker.Position{}) {
+		t.Errorf("it has the position %v", at)
+	}
+	n.say("room", "three")
+	a.expect("room: not kept", "room: 3 three")
+	must(t, a.Leave(ctx, "room"))
+	if j := a.join("room", Join{Since: &all[0]}); !j.Recovered || len(j.Missed) != 2 {
+		t.Errorf("joined %+v", j)
+	}
+	a.expect("room: 2 l", "room: 3 three")
 }
 
 // A Broker alone is enough for channels without history and presence.
@@ -527,7 +591,7 @@ func TestBrokerAlone(t *testing.T) {
 		t.Error("recovered without a history")
 	}
 	n.say("room", "one")
-	a.expect("room: one")
+	a.expect("room: anna joins", "room: one")
 	if _, err := n.Present(ctx, "room"); !errors.Is(err, broker.ErrUnavailable) {
 		t.Errorf("present: %v", err)
 	}
@@ -604,7 +668,7 @@ func TestKick(t *testing.T) {
 		}
 	}
 	must(t, other.Kick(ctx, Target{Client: "nobody"}, 3502, ""))
-	must(t, other.PublishAll(ctx, Publication{Data: []byte("still there")}))
+	must(t, other.PublishTo(ctx, everyone, Publication{Data: []byte("still there")}))
 	a.expect(": still there")
 	must(t, other.Kick(ctx, Target{Client: a.ID()}, 3502, ""))
 	if e := wait(t, a.over, "the end"); e.Code != 3502 {

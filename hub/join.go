@@ -16,12 +16,16 @@ type Join struct {
 	Since *broker.Position
 
 	Info []byte // of the program; others see it as broker.Info.Channel
+	Data []byte // of the program, for Config.Joining; Hub.Subscribe takes it there. The hub does not use it
+
+	// NoJoinLeave says that this client gets no KindJoin and KindLeave of the channel.
+	NoJoinLeave bool
 
 	// Begin, if set, is called in place of sending what was missed: before anything of the channel is sent to the
 	// connection, and behind it comes whatever follows Joined.Position. It sends what
 	// the client has to be told, such as an answer with Joined.Missed, by Conn.Send. It runs while the channel waits, so
 	// it must not block nor call the Hub. If it fails, so does the join, and the client has not joined.
-	Begin func(Joined) error
+	Begin func(Joined) error `json:"-"`
 }
 
 // Joined is the result of joining.
@@ -44,6 +48,7 @@ type membership struct {
 	ch      *channel // nil: not a member
 	entered bool     // in Presence
 
+	quiet  bool  // Join.NoJoinLeave
 	joined bool  // guarded by Client.mu
 	at     int32 // its place in the roster; guarded by channel.mu
 }
@@ -61,7 +66,7 @@ func (h *Hub) Join(ctx context.Context, c *Client, channel string, j Join) (Join
 }
 
 func (c *Client) join(ctx context.Context, channel string, j Join) (Joined, error) {
-	m := &membership{c: c, name: channel, info: j.Info}
+	m := &membership{c: c, name: channel, info: j.Info, quiet: j.NoJoinLeave}
 	m.turn.Lock()
 	defer m.turn.Unlock()
 	if err := c.list(ctx, m); err != nil {

@@ -22,7 +22,8 @@ func (h *Hub) ClientOf(c *engine.Conn) *Client {
 	return h.conns[c]
 }
 
-// Clients returns the clients of this node, or those of some users, in no order.
+// Clients returns the clients of this node, or those of some users, in no order. On all nodes, those of a channel with
+// Options.Presence are known: see Present.
 func (h *Hub) Clients(users ...string) (all []*Client) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -30,24 +31,18 @@ func (h *Hub) Clients(users ...string) (all []*Client) {
 		return slices.Collect(maps.Values(h.clients))
 	}
 	for _, name := range users {
-		if u := h.users[name]; u != nil {
-			all = append(all, u.clients...)
+		for c := h.users[name]; c != nil; c = c.next {
+			all = append(all, c)
 		}
 	}
 	return all
 }
 
 // Users returns the users that have clients on this node, sorted.
-func (h *Hub) Users() (names []string) {
+func (h *Hub) Users() []string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for name, u := range h.users {
-		if len(u.clients) > 0 {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
+	return slices.Sorted(maps.Keys(h.users))
 }
 
 // Channels returns the channels that clients of this node are in, with the number of these clients; those

@@ -62,13 +62,15 @@ func (o *outlet) prepare(x *sent, format int) (f *form, err error) {
 	return f, err
 }
 
-// give sends x to one client, which may not have begun.
-func (o *outlet) give(x *sent, c *Client) error {
+// give sends x to one client, which may not have begun. It is closed if that fails.
+func (o *outlet) give(x *sent, c *Client) {
 	f, err := o.prepare(x, int(c.format))
-	if err != nil {
-		return err
+	if err == nil {
+		err = f.failure(c.receive(f.prepared))
 	}
-	return f.failure(c.receive(f.prepared))
+	if err != nil {
+		c.closeInsufficient()
+	}
 }
 
 // failure is what is left of an error of sending: that somebody does not get what he must not miss.
@@ -124,13 +126,7 @@ func (h *Hub) excluded(p *broker.Publication, format int, in func(*Client) bool)
 // lastTopic counts the topics of all hubs, which may share an engine.
 var lastTopic atomic.Uint64
 
-// newTopics makes names of topics of the engine, by format, that no others have.
-func newTopics(formats int) []string {
-	names := make([]string, formats)
-	for i := range names {
-		names[i] = topicName(lastTopic.Add(1))
-	}
-	return names
-}
+// newTopic makes the name of a topic of the engine that no other has.
+func newTopic() string { return topicName(lastTopic.Add(1)) }
 
 func topicName(number uint64) string { return "\x00hub " + strconv.FormatUint(number, 36) }

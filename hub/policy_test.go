@@ -54,7 +54,7 @@ func TestReplaceByKey(t *testing.T) {
 				case "user":
 					err = n.PublishUsers(ctx, []string{"anna", "reader"}, p)
 				case "all":
-					err = n.PublishAll(ctx, p)
+					err = n.PublishTo(ctx, everyone, p)
 				default:
 					_, err = n.Publish(ctx, channel, p)
 				}

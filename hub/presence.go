@@ -38,9 +38,13 @@ func (m *membership) denounce(ctx context.Context) (err error) {
 	return err
 }
 
-// event is not sent to the client itself.
+// event is KindJoin, which the client itself gets too, or KindLeave, which it does not, even if it is there again.
 func (m *membership) event(kind uint8) broker.Publication {
-	return broker.Publication{Kind: kind, Info: m.c.seen(m.info), Except: []string{m.c.id}}
+	p := broker.Publication{Kind: kind, Info: m.c.seen(m.info)}
+	if kind == KindLeave {
+		p.Except = []string{m.c.id}
+	}
+	return p
 }
 
 // renew renews the presence of all clients of this node, until the hub ends.

@@ -16,6 +16,8 @@ type Publication struct {
 
 	Except []string // clients, by their ID, that do not get it, now and by recovery. Who reads the history sees it
 	Key    string   // tells repeated calls from new ones in a channel with a history, as broker.Keep.Key
+
+	NoHistory bool // it is not kept in a channel with a history, has no position, and may overtake what is kept
 }
 
 func (p *Publication) forBroker() broker.Publication {
@@ -34,14 +36,13 @@ func (h *Hub) Publish(ctx context.Context, channel string, p Publication) (broke
 }
 
 func (h *Hub) publishTo(ctx context.Context, channel string, o *Options, p *Publication) (broker.Position, error) {
-	if o.History > 0 {
+	if o.History > 0 && !p.NoHistory {
 		return h.cfg.History.Append(ctx, channel, p.forBroker(), broker.Keep{Publications: o.History, Lifetime: o.Lifetime, Key: p.Key})
 	}
 	return broker.Position{}, h.cfg.Broker.Publish(ctx, channel, p.forBroker())
 }
 
-// PublishUsers publishes to all connections of some users, once to each. It is not kept, and Publication.Key means nothing.
-// The channel that Config.Encode gets is empty. If it fails for some of the users, the others get it.
+// PublishUsers is PublishTo for several users: each gets it once, whether named twice or not. If it fails for some, the others get it.
 func (h *Hub) PublishUsers(ctx context.Context, users []string, p Publication) (err error) {
 	if err := h.ask(ctx); err != nil {
 		return err
@@ -59,14 +60,6 @@ func (h *Hub) PublishUsers(ctx context.Context, users []string, p Publication) (
 		}
 	}
 	return err
-}
-
-// PublishAll publishes to all clients, as PublishUsers does to those of some users.
-func (h *Hub) PublishAll(ctx context.Context, p Publication) error {
-	if err := h.ask(ctx); err != nil {
-		return err
-	}
-	return h.cfg.Broker.Publish(ctx, everybodyName, p.forBroker())
 }
 
 // History reads publications of a channel, as broker.History does. It fails with ErrName, ErrClosed and the

@@ -2,24 +2,11 @@ package hub
 
 import "github.com/sockmill/sockmill/engine"
 
-// waiting is what waits for a client.
-type waiting struct {
-	early  []*engine.Prepared // was published before the client had begun
-	orders []func()           // are carried out one after the other, when it has begun
-}
-
+// Bounds of what waits for a client; one more closes it with 3010.
 const (
-	earlyMax  = 256  // publications to a client that has not begun; one more closes it with 3010
-	ordersMax = 1024 // orders of one client; one more closes it with 3010
+	earlyMax  = 256  // publications to one that has not begun
+	ordersMax = 1024 // orders
 )
-
-// backlog returns what waits. It is called with the lock.
-func (c *Client) backlog() *waiting {
-	if c.waiting == nil {
-		c.waiting = &waiting{}
-	}
-	return c.waiting
-}
 
 // order has f called on a goroutine of the hub, in the order of the calls. It never blocks.
 func (c *Client) order(f func()) {
@@ -28,18 +15,18 @@ func (c *Client) order(f func()) {
 	if c.gone {
 		return
 	}
-	w := c.backlog()
-	if len(w.orders) == ordersMax {
+	m := c.needMore()
+	if len(m.orders) == ordersMax {
 		c.closeInsufficient()
 		return
 	}
-	w.orders = append(w.orders, f)
+	m.orders = append(m.orders, f)
 	c.goWork()
 }
 
 // goWork has what was ordered carried out. It is called with the lock.
 func (c *Client) goWork() {
-	if c.begun && !c.working && c.waiting != nil {
+	if c.begun && !c.working && c.more != nil && c.more.orders != nil {
 		c.working = true
 		c.h.tasks.do(c.carryOut)
 	}
@@ -48,14 +35,16 @@ func (c *Client) goWork() {
 func (c *Client) carryOut() {
 	for {
 		c.mu.Lock()
-		if c.gone || len(c.waiting.orders) == 0 {
-			c.working, c.waiting = false, nil
+		m := c.more
+		if c.gone || len(m.orders) == 0 {
+			m.orders, c.working = nil, false
+			c.trimMore()
 			c.mu.Unlock()
 			return
 		}
-		f := c.waiting.orders[0]
-		c.waiting.orders[0] = nil
-		c.waiting.orders = c.waiting.orders[1:]
+		f := m.orders[0]
+		m.orders[0] = nil
+		m.orders = m.orders[1:]
 		c.mu.Unlock()
 		f()
 	}
@@ -65,18 +54,18 @@ func (c *Client) carryOut() {
 func (c *Client) receive(p *engine.Prepared) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.begun {
+	switch {
+	case c.begun:
 		return p.Send(c.conn)
-	}
-	if c.gone {
+	case c.gone:
 		return nil
 	}
-	w := c.backlog()
-	if len(w.early) == earlyMax {
+	m := c.needMore()
+	if len(m.early) == earlyMax {
 		c.closeInsufficient()
 		return nil
 	}
-	w.early = append(w.early, p)
+	m.early = append(m.early, p)
 	return nil
 }
 
@@ -87,15 +76,14 @@ func (c *Client) start(f func() error) error {
 	if c.gone {
 		return ErrGone
 	}
-	if w := c.waiting; w != nil {
-		for _, p := range w.early {
+	if m := c.more; m != nil {
+		for _, p := range m.early {
 			if err := p.Send(c.conn); err != nil {
 				return err
 			}
 		}
-		if w.early = nil; len(w.orders) == 0 {
-			c.waiting = nil
-		}
+		m.early = nil
+		c.trimMore()
 	}
 	if err := f(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -92,6 +93,9 @@ func TestTargets(t *testing.T) {
 		{Target{Client: id(3), Except: []string{id(3)}}, nil},
 		{Target{User: "nobody"}, nil},
 		{Target{Client: "nobody"}, nil},
+		{Target{Client: strings.Repeat("x", 300)}, nil},
+		{Target{All: true}, []int{0, 1, 2, 3, 4}},
+		{Target{All: true, Except: []string{id(0), id(2), id(4)}}, []int{1, 3}},
 	} {
 		for _, from := range nodes {
 			check := func(err error, want ...string) {
@@ -119,6 +123,15 @@ func TestTargets(t *testing.T) {
 			check(from.Unsubscribe(ctx, x.to, "room\xff", 2000, "go"))
 			check(from.Subscribe(ctx, x.to, "a", Join{}), " joins a")
 			check(from.Unsubscribe(ctx, x.to, "", 2000, ""), " left a2000", " left b2000")
+
+			data := fmt.Sprint("published ", len(log.take()))
+			must(t, from.PublishTo(ctx, x.to, Publication{Data: []byte(data), Except: []string{id(1)}}))
+			for i, c := range clients {
+				if slices.Contains(x.want, i) && i != 1 {
+					c.expect(": " + data)
+				}
+				c.nothing()
+			}
 		}
 	}
 	for _, c := range clients {
@@ -152,6 +165,9 @@ func TestTargetErrors(t *testing.T) {
 		"Subscribe":        n.Subscribe(ctx, none, "x", Join{}),
 		"Unsubscribe":      n.Unsubscribe(ctx, none, "x", 2000, ""),
 		"Command":          n.Command(ctx, none, "x", nil),
+		"PublishTo":        n.PublishTo(ctx, none, Publication{}),
+		"all and a user":   n.Command(ctx, Target{All: true, User: "anna"}, "x", nil),
+		"all and a client": n.PublishTo(ctx, Target{All: true, Client: a.ID()}, Publication{}),
 		"a long user":      n.Command(ctx, Target{User: string(make([]byte, 254))}, "x", nil),
 		"no channel":       n.Subscribe(ctx, to, "", Join{}),
 		"another channel":  n.Unsubscribe(ctx, to, "\x00", 2000, ""),
@@ -405,25 +421,33 @@ func TestSubscribeFails(t *testing.T) {
 	}
 	must(t, n.cfg.Broker.Publish(ctx, userPrefix+"anna", broker.Publication{Kind: kindOrder, Data: []byte("{")}))
 	must(t, n.cfg.Broker.Publish(ctx, everybodyName, broker.Publication{Kind: kindOrder, Data: []byte(`{"what":"unknown","client":"` + a.ID() + `"}`)}))
+	for _, data := range []string{"", "\x05", "\x05four", "\x01x"} {
+		must(t, n.cfg.Broker.Publish(ctx, userPrefix+"anna", broker.Publication{Kind: kindDirect, Data: []byte(data)}))
+		must(t, n.cfg.Broker.Publish(ctx, everybodyName, broker.Publication{Kind: kindDirect, Data: []byte(data)}))
+	}
 	a.nothing()
-	if logs.Len() != 1 {
+	if logs.Len() != 1+2*3 {
 		t.Errorf("logged %v", logs.All())
 	}
 	n.say("room", "x")
 	a.expect("room: x")
 }
 
-// Subscribe takes a position to the node of the client.
+// Subscribe takes all of Join to the node of the client.
 func TestSubscribeSince(t *testing.T) {
 	b, err := memory.New(memory.Config{})
 	must(t, err)
-	cfg := Config{Broker: b, History: b, Channel: kept}
+	var joining Join
+	cfg := Config{Broker: b, History: b, Channel: all(Options{History: 10, JoinLeave: true}), Joining: func(_ *Client, _ string, j *Join) { joining = *j }}
 	n, other := start(t, cfg), start(t, cfg)
 	a := n.client("anna")
 	at := n.say("room", "one")
 	n.say("room", "two")
-	must(t, other.Subscribe(ctx, Target{User: "anna"}, "room", Join{Since: &at}))
+	must(t, other.Subscribe(ctx, Target{User: "anna"}, "room", Join{Since: &at, Data: []byte("data"), Info: []byte("info"), NoJoinLeave: true}))
 	a.settled()
 	n.say("room", "three")
 	a.expect("room: 2 two", "room: 3 three")
+	if string(joining.Data) != "data" || string(joining.Info) != "info" || !joining.NoJoinLeave {
+		t.Errorf("joined with %+v", joining)
+	}
 }

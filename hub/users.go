@@ -7,113 +7,126 @@ import (
 	"github.com/sockmill/sockmill/hub/broker"
 )
 
-// user is one who has clients on this node. It is the receiver of the broker for what is published to him. When the last
-// client has gone, or the broker has refused, it is removed from Hub.users; who comes then makes another one.
+// users is a Hub as the receiver of what is published to users, if the broker has broker.Prefixes: then they are one subscription.
+type users Hub
+
+// Deliver implements broker.Receiver.
+func (u *users) Deliver(channel string, p broker.Publication) {
+	(*Hub)(u).deliverUser(channel[len(userPrefix):], p)
+}
+
+// Interrupted implements broker.Receiver.
+func (u *users) Interrupted(string) {}
+
+// user is the subscription of a user, if the broker has no broker.Prefixes. When the last client has gone, or the broker has
+// refused, it is removed from Hub.followed; who comes then makes another one.
 type user struct {
-	h       *Hub
-	name    string    // of his channel at the broker
-	clients []*Client // guarded by Hub.mu, as what follows is; replaced, never changed
-	uses    int       // clients that have not finished
-	asked   *result   // of asking the broker; nil: it has accepted
+	h     *Hub
+	name  string
+	uses  int     // clients that follow it; guarded by Hub.mu
+	asked *result // of asking the broker
 }
 
-// userOf returns the user of a name. It is called with the lock of the hub.
-func (h *Hub) userOf(name string) *user {
-	u := h.users[name]
-	if u == nil {
-		u = &user{h: h, name: userPrefix + name, asked: newResult()}
-		h.users[u.name[len(userPrefix):]] = u
-		h.work.Add(1)
-		go u.begin(u.asked)
+// Deliver implements broker.Receiver.
+func (u *user) Deliver(_ string, p broker.Publication) { u.h.deliverUser(u.name, p) }
+
+// Interrupted implements broker.Receiver.
+func (u *user) Interrupted(string) {}
+
+// deliverUser delivers what is for the clients of a user.
+func (h *Hub) deliverUser(name string, p broker.Publication) {
+	clients := h.Clients(name)
+	switch {
+	case len(clients) == 0: // also so that nil means everybody
+	case p.Kind == kindOrder:
+		h.obey(&p, clients)
+	case p.Kind == kindDirect:
+		h.giveOne(&p, clients)
+	default:
+		h.give(&p, clients)
 	}
-	return u
 }
 
-// begin subscribes this node.
-func (u *user) begin(asked *result) {
-	h := u.h
-	defer h.work.Done()
-	asked.err = h.cfg.Broker.Subscribe(h.ctx, u.name, u)
+// give sends a publication to clients, but those that it excepts.
+func (h *Hub) give(p *broker.Publication, to []*Client) {
+	x, out := &sent{p: *p}, outlet{h: h}
+	for _, c := range to {
+		if !slices.Contains(p.Except, c.id) {
+			out.give(x, c)
+		}
+	}
+}
+
+// followUser has this node get what is published to the client's user.
+func (c *Client) followUser(ctx context.Context) error {
+	h := c.h
+	if _, ok := h.cfg.Broker.(broker.Prefixes); ok || c.user == "" {
+		return nil // everybody.ask has
+	}
 	h.mu.Lock()
-	if asked.err == nil {
-		u.asked = nil
-	} else {
-		u.forget()
+	if h.closed {
+		h.mu.Unlock()
+		return ErrClosed
 	}
-	h.mu.Unlock()
-	close(asked.done)
-}
-
-// ask waits for the broker.
-func (u *user) ask(ctx context.Context) error {
-	u.h.mu.Lock()
-	asked := u.asked
-	u.h.mu.Unlock()
-	if asked == nil {
-		return nil
+	u := h.followed[c.user]
+	if u == nil {
+		u = &user{h: h, name: c.user, asked: newResult()}
+		h.followed[c.user] = u
+		h.work.Add(1)
+		go u.begin()
 	}
-	return asked.wait(ctx)
-}
-
-// forget has who comes next make another user. It is called with the lock of the hub.
-func (u *user) forget() {
-	if name := u.name[len(userPrefix):]; u.h.users[name] == u {
-		delete(u.h.users, name)
-	}
-}
-
-// add is called with the lock of the hub, as remove is.
-func (u *user) add(c *Client) {
 	u.uses++
-	u.clients = append(u.clients[:len(u.clients):len(u.clients)], c)
+	h.mu.Unlock()
+	if err := u.asked.wait(ctx); err != nil {
+		u.release()
+		return err
+	}
+	c.mu.Lock()
+	c.follows = !c.gone
+	gone := c.gone
+	c.mu.Unlock()
+	if gone { // it has finished, and did not know
+		u.release()
+		return ErrGone
+	}
+	return nil
 }
 
-func (u *user) remove(c *Client) {
-	u.clients = slices.DeleteFunc(slices.Clone(u.clients), func(x *Client) bool { return x == c })
+func (u *user) begin() {
+	defer u.h.work.Done()
+	if u.asked.err = u.h.cfg.Broker.Subscribe(u.h.ctx, userPrefix+u.name, u); u.asked.err != nil {
+		u.h.mu.Lock()
+		u.forget()
+		u.h.mu.Unlock()
+	}
+	close(u.asked.done)
 }
 
-// release is called once for each client, when it has been removed.
-func (u *user) release(ctx context.Context) {
+// forget has who comes next make another one. It is called with the lock of the hub.
+func (u *user) forget() {
+	if u.h.followed[u.name] == u {
+		delete(u.h.followed, u.name)
+	}
+}
+
+// unfollowUser ends what followUser began, if that has succeeded: then it is in Hub.followed still.
+func (h *Hub) unfollowUser(name string) {
+	h.mu.Lock()
+	u := h.followed[name]
+	h.mu.Unlock()
+	u.release()
+}
+
+func (u *user) release() {
 	u.h.mu.Lock()
 	u.uses--
-	last, asked := u.uses == 0, u.asked
+	last := u.uses == 0
 	if last {
 		u.forget()
 	}
 	u.h.mu.Unlock()
-	if !last {
-		return
-	}
-	if asked != nil {
-		<-asked.done // at the latest with the hub
-	}
-	_ = u.h.cfg.Broker.Unsubscribe(ctx, u.name, u) // it may be closed
-}
-
-// of returns the clients of the user.
-func (u *user) of() []*Client {
-	u.h.mu.Lock()
-	defer u.h.mu.Unlock()
-	return u.clients
-}
-
-// Deliver implements broker.Receiver.
-func (u *user) Deliver(_ string, p broker.Publication) {
-	clients := u.of()
-	if p.Kind == kindOrder {
-		u.h.obey(&p, clients)
-		return
-	}
-	x, out := &sent{p: p}, outlet{h: u.h}
-	for _, c := range clients {
-		if slices.Contains(p.Except, c.id) {
-			continue
-		}
-		if err := out.give(x, c); err != nil {
-			c.closeInsufficient()
-		}
+	if last {
+		<-u.asked.done                                                                       // at the latest with the hub
+		_ = u.h.cfg.Broker.Unsubscribe(context.WithoutCancel(u.h.ctx), userPrefix+u.name, u) // it may be closed
 	}
 }
-
-// Interrupted implements broker.Receiver.
-func (u *user) Interrupted(string) {}

@@ -111,6 +111,18 @@ type Broker interface {
 	Unsubscribe(ctx context.Context, channel string, r Receiver) error
 }
 
+// Prefixes is what a Broker may have too: one subscription for all channels whose names begin alike, also for
+// those that nobody else follows. It is for brokers that do not care how much they deliver to this node, but how many
+// subscriptions they have.
+type Prefixes interface {
+	// SubscribePrefix is Broker.Subscribe for all channels whose name begins with prefix, which has 1 to
+	// ChannelBytesMax bytes. A receiver that has subscribed to a channel as well gets what is published there twice.
+	SubscribePrefix(ctx context.Context, prefix string, r Receiver) error
+
+	// UnsubscribePrefix ends a subscription as Broker.Unsubscribe does.
+	UnsubscribePrefix(ctx context.Context, prefix string, r Receiver) error
+}
+
 // Receiver is the node's side of a Broker. Both methods may be called on any goroutine, also on
 // that of a publisher. They must not block and must not call the implementation.
 type Receiver interface {

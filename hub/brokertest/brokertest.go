@@ -35,7 +35,7 @@ type Backend struct {
 	Close func() error
 }
 
-// Node is one node of a Backend. What is nil is not tested.
+// Node is one node of a Backend. What is nil is not tested. A Broker that has broker.Prefixes is tested for that too.
 type Node struct {
 	broker.Broker
 	broker.History
@@ -46,12 +46,14 @@ type Node struct {
 // function registers that with the testing.T.
 func Run(t *testing.T, backend func(t *testing.T) Backend) {
 	first := backend(t).Nodes[0]
+	_, prefixes := first.Broker.(broker.Prefixes)
 	for _, group := range []struct {
 		has   bool
 		tests []test
 	}{
 		{first.Broker != nil, brokerTests},
 		{first.Broker != nil && first.History != nil, historyTests},
+		{prefixes, prefixesTests},
 		{first.Presence != nil, presenceTests},
 	} {
 		for _, x := range group.tests {
@@ -143,11 +145,12 @@ func count(prefix string, from, to int) (all []string) {
 // receiver keeps what is delivered of one channel.
 type receiver struct {
 	s       *suite
-	channel string
+	channel string // empty: several
 
 	serial sync.Mutex // held by Deliver
 	mu     sync.Mutex // guards what follows
 	got    []broker.Publication
+	from   []string      // their channels
 	more   chan struct{} // got has grown
 	over   bool          // nothing may come any more
 	read   int           // of got, by next
@@ -167,7 +170,7 @@ func (r *receiver) Deliver(channel string, p broker.Publication) {
 	}
 	defer r.serial.Unlock()
 	runtime.Gosched() // whoever is not held back comes in between
-	if channel != r.channel {
+	if r.channel != "" && channel != r.channel {
 		r.s.Errorf("%q was delivered to channel %q, the receiver is that of %q", p.Data, channel, r.channel)
 	}
 	r.mu.Lock()
@@ -175,7 +178,7 @@ func (r *receiver) Deliver(channel string, p broker.Publication) {
 	if r.over {
 		r.s.Errorf("%q was delivered, but the subscription is over", p.Data)
 	}
-	r.got = append(r.got, p)
+	r.got, r.from = append(r.got, p), append(r.from, channel)
 	select {
 	case r.more <- struct{}{}:
 	default:

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type Broker struct {
 
 	mu        sync.Mutex                   // guards what follows; not held while receivers are called
 	receivers map[string][]broker.Receiver // the slices are replaced, never changed
+	prefixes  []prefixed                   // few
 	histories histories
 	keys      keys
 
@@ -53,11 +55,16 @@ func New(cfg Config) (*Broker, error) {
 // Close ends all: see package broker. It never fails.
 func (b *Broker) Close() error {
 	b.closed.Store(true)
-	for i := range b.turns { // whoever is delivering
+	b.wait()
+	return nil
+}
+
+// wait waits for whoever is delivering.
+func (b *Broker) wait() {
+	for i := range b.turns {
 		b.turns[i].Lock()
 		b.turns[i].Unlock() //nolint:staticcheck // only waited for
 	}
-	return nil
 }
 
 func (b *Broker) share(channel string) int { return int(maphash.String(b.seed, channel) % shares) }
@@ -97,7 +104,7 @@ func (b *Broker) Publish(ctx context.Context, channel string, p broker.Publicati
 	}
 	defer turn.Unlock()
 	b.mu.Lock()
-	to := b.receivers[channel]
+	to := b.to(channel)
 	b.mu.Unlock()
 	p.Position, p.Prev = broker.Position{}, 0
 	deliver(to, channel, p)
@@ -143,7 +150,24 @@ func (b *Broker) keep(channel string, p *broker.Publication, keep broker.Keep) (
 	if keep.Key != "" {
 		b.keys.add(key, p.Position, now)
 	}
-	return b.receivers[channel], nil
+	return b.to(channel), nil
+}
+
+// prefixed is a subscription to all channels that begin alike.
+type prefixed struct {
+	prefix string
+	r      broker.Receiver
+}
+
+// to returns the receivers of a channel. It is called with mu.
+func (b *Broker) to(channel string) []broker.Receiver {
+	all := b.receivers[channel]
+	for _, x := range b.prefixes {
+		if strings.HasPrefix(channel, x.prefix) {
+			all = append(slices.Clip(all), x.r)
+		}
+	}
+	return all
 }
 
 func deliver(to []broker.Receiver, channel string, p broker.Publication) {
@@ -186,6 +210,31 @@ func (b *Broker) follow(ctx context.Context, channel string, change func([]broke
 	} else {
 		delete(b.receivers, channel)
 	}
+	return nil
+}
+
+// SubscribePrefix implements broker.Prefixes.
+func (b *Broker) SubscribePrefix(ctx context.Context, prefix string, r broker.Receiver) error {
+	if err := b.check(ctx, prefix); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if x := (prefixed{prefix, r}); !slices.Contains(b.prefixes, x) {
+		b.prefixes = append(b.prefixes, x)
+	}
+	return nil
+}
+
+// UnsubscribePrefix implements broker.Prefixes.
+func (b *Broker) UnsubscribePrefix(ctx context.Context, prefix string, r broker.Receiver) error {
+	if err := b.check(ctx, prefix); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	b.prefixes = slices.DeleteFunc(b.prefixes, func(x prefixed) bool { return x == prefixed{prefix, r} })
+	b.mu.Unlock()
+	b.wait()
 	return nil
 }
 
