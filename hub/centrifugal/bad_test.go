@@ -253,3 +253,14 @@ func TestIDs(t *testing.T) {
 		}
 	})
 }
+
+// A name that is no UTF-8 would reach clients of JSON, in a message that their WebSocket does not take.
+func TestNamesAreUTF8(t *testing.T) {
+	n := serve(t, Config{Anonymous: true})
+	for _, name := range []string{"\xff", "a\xc0\x80", "\xed\xa0\x80"} {
+		p := n.client(formatProtobuf)
+		p.send(&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: name}})
+		p.over(DisconnectBadRequest)
+	}
+	n.client(formatProtobuf).subscribe(&cf.SubscribeRequest{Channel: "комната 1 ☺"})
+}

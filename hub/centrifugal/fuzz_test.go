@@ -54,7 +54,7 @@ func fuzz(f *testing.F, of format) {
 		p.last(t)
 		by.publishAmong(t, "room", `"still there"`)
 		_ = p.conn.Abort()
-		wait(t, p.closed, "the end")
+		_ = wait(t, p.closed, "the end")
 	})
 }
 

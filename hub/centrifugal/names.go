@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/sockmill/sockmill/hub"
 )
@@ -48,14 +47,14 @@ func limited(channel, user string) (is, may bool) {
 	return true, user != "" && slices.Contains(strings.Split(channel[i+1:], userMark), user)
 }
 
-// checkChannel looks at the name of a channel that a client sent.
+// checkChannel looks at the name of a channel that a client sent. It is in UTF-8, or the command would be malformed.
 func (s *Server) checkChannel(name string) error {
 	switch {
 	case name == "":
 		return DisconnectBadRequest
 	case len(name) > s.cfg.ChannelNameMax:
 		return fmt.Errorf("%w: a name of %d bytes", ErrBadRequest, len(name))
-	case !utf8.ValidString(name), strings.ContainsFunc(name, control):
+	case strings.ContainsFunc(name, control):
 		return ErrBadRequest
 	}
 	return nil

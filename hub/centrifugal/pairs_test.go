@@ -154,7 +154,7 @@ func TestJoiningAndLeaving(t *testing.T) {
 		p.send(&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "slow"}})
 		wait(t, g.waits, "the join")
 		_ = p.conn.Abort()
-		wait(t, p.closed, "the end")
+		_ = wait(t, p.closed, "the end")
 		g.passes <- struct{}{}
 		until(t, "the client has gone", func() bool { return n.hub.Client(p.client) == nil && len(n.hub.Channels()) == 0 })
 		if all, err := n.hub.Present(ctx, "slow"); err != nil || len(all) > 0 {
@@ -177,7 +177,7 @@ func TestConnectingAndLeaving(t *testing.T) {
 		p.send(&cf.Command{Connect: &cf.ConnectRequest{}}, &cf.Command{Publish: pubRoom.Publish})
 		wait(t, asked, "the hook")
 		_ = p.conn.Abort()
-		wait(t, p.closed, "the end")
+		_ = wait(t, p.closed, "the end")
 		close(answer)
 		until(t, "nobody is left", func() bool { return n.e.Stats().Open == 0 && len(n.hub.Clients()) == 0 && len(n.hub.Channels()) == 0 })
 		if len(n.hub.Users()) > 0 {
@@ -366,5 +366,40 @@ func TestBatch(t *testing.T) {
 		if got := strings.Join(order, ""); got != "abcde" {
 			t.Errorf("order %s", got)
 		}
+	})
+}
+
+// broken is a Presence that cannot be reached.
+type broken struct{ *gate }
+
+func (broken) Enter(context.Context, string, broker.Info, time.Duration) error {
+	return broker.ErrUnavailable
+}
+
+// A subscription that fails when the client has been told that it is there: the client has to connect again.
+func TestFailsTooLate(t *testing.T) {
+	both(t, func(t *testing.T, f format) {
+		g := newGate(t, "")
+		cfg := g.config()
+		cfg.Presence = broken{g}
+		cfg.Hooks.Connect = func(ctx context.Context, _ *engine.Conn, as *hub.Connect) error {
+			if RequestOf(ctx).Name != "" {
+				as.Channels = []string{"a"}
+			}
+			return nil
+		}
+		n := serve(t, Config{Hub: cfg})
+		p := n.client(f)
+		p.send(&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "a"}}, &cf.Command{Publish: &cf.PublishRequest{Channel: "b", Data: cf.Raw("1")}})
+		if r := p.next(); r.Subscribe == nil {
+			t.Fatal(show(r))
+		}
+		p.over(DisconnectServerError)
+		q := n.dial(f)
+		q.send(&cf.Command{Connect: &cf.ConnectRequest{Name: "x"}})
+		if r := q.next(); r.Connect == nil {
+			t.Fatal(show(r))
+		}
+		q.over(DisconnectServerError)
 	})
 }

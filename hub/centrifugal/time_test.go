@@ -394,3 +394,17 @@ func TestBadSubRefresh(t *testing.T) {
 		}
 	})
 }
+
+// A subscription of the server that has expired cannot be made again by the client alone.
+func TestServerSubscriptionExpiry(t *testing.T) {
+	n := serve(t, Config{Tokens: tokens(t), Anonymous: true, PingInterval: engine.NoLimit})
+	p := n.client(formatJSON)
+	must(t, n.hub.Subscribe(ctx, hub.Target{Client: p.client}, "a", hub.Join{}))
+	p.expect("a: subscribe true 0")
+	until(t, "it is in", func() bool { return len(n.hub.Client(p.client).Channels()) == 1 })
+	p.good(&cf.Command{SubRefresh: &cf.SubRefreshRequest{Channel: "a", Token: sign(jwt.MapClaims{"channel": "a", "exp": n.at(time.Hour)})}})
+	n.advance(time.Hour + 25*time.Second - 1)
+	p.quiet()
+	n.advance(1)
+	p.over(DisconnectSubExpired)
+}
