@@ -121,7 +121,7 @@ func TestPushes(t *testing.T) {
 		me := hub.Target{Client: p.client}
 		n.say("room", `{"a":1}`)
 		p.expect(`room: 1 {"a":1}`)
-		must(t, n.hub.PublishAll(ctx, hub.Publication{Data: []byte(`"all"`)}))
+		must(t, n.hub.PublishTo(ctx, hub.Target{All: true}, hub.Publication{Data: []byte(`"all"`)}))
 		p.expect(`message "all"`)
 		other := n.client(1 - f)
 		other.subscribe(&cf.SubscribeRequest{Channel: "room"})
