@@ -26,7 +26,7 @@ var foreign = words(`
 // receivers are the types that a short variable of the documents stands for.
 var receivers = map[string][]string{
 	"c": {"Conn"}, "e": {"Engine", "CloseError", "DialError"}, "m": {"Message"}, "u": {"Upgrade"},
-	"l": {"Loop"}, "t": {"Timer", "Tick"}, "sessions": {"Store"}, "world": {"Loop"}, "anna": {"Client"},
+	"l": {"Loop"}, "t": {"Timer", "Tick"}, "sessions": {"Store"}, "world": {"Loop"}, "anna": {"Client"}, "client": {"Client", "Conn"},
 }
 
 // house is what there is to be named.

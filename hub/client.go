@@ -33,7 +33,7 @@ type Client struct {
 	// What follows is guarded by mu.
 	gone    bool
 	begun   bool // it has been told what it has to be told first
-	working bool // a task does what was ordered
+	working bool // what was ordered is being carried out, or waits for its turn
 	follows bool // its user, by followUser
 	mu      sync.Mutex
 	in      []*membership // in no order

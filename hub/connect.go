@@ -203,7 +203,7 @@ func (f *follower) Closed(*engine.Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.removeLocked(c)
-	h.tasks.doLocked(c.finish)
+	h.ends.doLocked(c.finish)
 }
 
 // finish takes the client out of everything. It may be called twice.

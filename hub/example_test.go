@@ -21,7 +21,7 @@ func Example() {
 			_ = c.Go(m, func(ctx context.Context, m engine.Message) { // the hub asks a broker
 				client := h.ClientOf(c)
 				if client != nil {
-					_, _ = h.Publish(ctx, "room", hub.Publication{Data: m.Data, Except: []string{client.ID()}})
+					_, _ = client.Publish(ctx, "room", hub.Publication{Data: m.Data})
 					return
 				}
 				client, err := h.Connect(ctx, c, hub.Connect{User: m.Text()})
@@ -43,9 +43,9 @@ func Example() {
 		Encode: func(format int, channel string, p *broker.Publication) engine.Message {
 			return engine.Message{Type: engine.Text, Data: fmt.Appendf(nil, "%s %d: %s", channel, p.Offset, p.Data)}
 		},
-		Channel: func(string) (hub.Options, error) {
-			return hub.Options{History: 100, Presence: true, Join: hub.Everybody}, nil
-		},
+		Channel: hub.ByPattern(hub.Pattern{Match: "room*", Options: hub.Options{
+			History: 100, Presence: true, Join: hub.Everybody, Publish: hub.Members, NotOwn: true,
+		}}),
 	})
 	if err != nil {
 		log.Fatal(err)

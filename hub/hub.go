@@ -90,8 +90,9 @@ type Hub struct {
 	users    map[string]*Client // one of each user; the others follow by Client.next
 	followed map[string]*user   // if the broker has no broker.Prefixes
 	channels map[string]*channel
-	tasks    pool // for clients
-	reads    pool // of channels; what a task waits for may be one of these
+	orders   pool
+	ends     pool
+	reads    pool
 }
 
 // New makes a Hub. It ends with the engine, or by Close.
@@ -109,7 +110,7 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 	}
 	h.cfg = cfg
 	h.all.init(h)
-	h.tasks, h.reads = pool{h: h, max: tasksMax}, pool{h: h, max: readsMax}
+	h.orders, h.ends, h.reads = pool{h: h, max: ordersAtOnce}, pool{h: h, max: endsAtOnce}, pool{h: h, max: readsAtOnce}
 	h.ctx, h.end = context.WithCancel(context.Background())
 	if err := e.AtEnd(h.end); err != nil {
 		h.end()

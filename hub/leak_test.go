@@ -130,7 +130,7 @@ func TestConnectsLeaveNothing(t *testing.T) {
 			defer n.all.mu.Unlock()
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			return len(n.users) == 0 && len(n.all.opening) == 0 && n.all.seated[0]+n.all.seated[1] == 0 && n.tasks.workers == 0
+			return len(n.users) == 0 && len(n.all.opening) == 0 && n.all.seated[0]+n.all.seated[1] == 0 && n.orders.workers+n.ends.workers == 0
 		})
 		if left := n.subscribers(); left > 0 {
 			t.Errorf("%d are subscribed", left)

@@ -9,10 +9,11 @@ type pool struct {
 	next    int // of queue
 }
 
-// Bounds of what the hub does by itself.
+// How much the hub does by itself at once. A pool for each, since what waits for an order or an end may be a read.
 const (
-	tasksMax = 256 // clients for which something is done at once: what was ordered for them, or their end
-	readsMax = 64  // channels that read a gap from the history at once
+	ordersAtOnce = 256 // clients for which what was ordered is carried out
+	endsAtOnce   = 64  // clients that have disconnected, and are taken out of their channels
+	readsAtOnce  = 64  // channels that read a gap from the history
 )
 
 // do has f called. It never blocks. After Close, f is not called.

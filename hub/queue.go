@@ -28,7 +28,7 @@ func (c *Client) order(f func()) {
 func (c *Client) goWork() {
 	if c.begun && !c.working && c.more != nil && c.more.orders != nil {
 		c.working = true
-		c.h.tasks.do(c.carryOut)
+		c.h.orders.do(c.carryOut)
 	}
 }
 

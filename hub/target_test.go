@@ -221,7 +221,7 @@ func TestOrdersAreBounded(t *testing.T) {
 	gate, began := make(chan struct{}), make(chan *Client, 100)
 	n := start(t, Config{OnCommand: func(c *Client, _ string, _ []byte) { began <- c; <-gate }})
 	n.mu.Lock()
-	n.tasks.max = 2
+	n.orders.max = 2
 	n.mu.Unlock()
 	a, other, third := n.client("anna"), n.client("other"), n.client("third")
 	order := func(user string) { must(t, n.Command(ctx, Target{User: user}, "x", nil)) }
@@ -244,8 +244,8 @@ func TestOrdersAreBounded(t *testing.T) {
 	order("third")
 	third.nothing()
 	n.mu.Lock()
-	if len(began) > 0 || n.tasks.workers != 2 || len(n.tasks.queue)-n.tasks.next < 1 {
-		t.Errorf("%d goroutines, %d wait", n.tasks.workers, len(n.tasks.queue)-n.tasks.next)
+	if len(began) > 0 || n.orders.workers != 2 || len(n.orders.queue)-n.orders.next < 1 {
+		t.Errorf("%d goroutines, %d wait", n.orders.workers, len(n.orders.queue)-n.orders.next)
 	}
 	n.mu.Unlock()
 	close(gate)
@@ -253,7 +253,7 @@ func TestOrdersAreBounded(t *testing.T) {
 		t.Error("another")
 	}
 	other.nothing()
-	until(t, "no goroutine", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return n.tasks.workers == 0 && n.tasks.queue == nil })
+	until(t, "no goroutine", func() bool { n.mu.Lock(); defer n.mu.Unlock(); return n.orders.workers == 0 && n.orders.queue == nil })
 }
 
 // holding has a join read from the history until goOn is closed. reading tells when.
