@@ -117,7 +117,8 @@ func TestPushes(t *testing.T) {
 	both(t, func(t *testing.T, f format) {
 		n := serve(t, Config{Anonymous: true})
 		p := n.client(f)
-		p.subscribe(&cf.SubscribeRequest{Channel: "room"})
+		p.subscribe(&cf.SubscribeRequest{Channel: "room", JoinLeave: true})
+		p.expect("room: join") // its own
 		me := hub.Target{Client: p.client}
 		n.say("room", `{"a":1}`)
 		p.expect(`room: 1 {"a":1}`)
@@ -209,15 +210,19 @@ func TestErrors(t *testing.T) {
 	add(112, at(1, "other", false), at(1, "other", true), at(1000, "", false),
 		&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "public1", Recover: true, Epoch: "other", Flag: flagRejectUnrecovered}})
 	both(t, func(t *testing.T, f format) {
-		n := serve(t, Config{Anonymous: true, Hub: hub.Config{Channel: options, ChannelsPerClientMax: 3}})
+		n := serve(t, Config{Anonymous: true, Hub: hub.Config{Channel: options, ChannelsPerClientMax: 4}})
 		witness, p := n.client(formatJSON), n.client(f)
 		witness.subscribe(&cf.SubscribeRequest{Channel: "public"})
 		for _, c := range []string{"public", "open1", "open2"} {
 			p.subscribe(&cf.SubscribeRequest{Channel: c})
 		}
 		for i, c := range all {
+			if codes[i] == 106 {
+				p.subscribe(&cf.SubscribeRequest{Channel: "open4"})
+			}
 			if i > 0 && codes[i] == 107 && codes[i-1] == 106 {
 				p.good(&cf.Command{Unsubscribe: &cf.UnsubscribeRequest{Channel: "open2"}})
+				p.good(&cf.Command{Unsubscribe: &cf.UnsubscribeRequest{Channel: "open4"}})
 			}
 			id := c.Id
 			r := p.ask(c)

@@ -258,6 +258,7 @@ func (s *Server) joining(c *hub.Client, channel string, j *hub.Join) {
 	if x == nil { // the program has connected it
 		return
 	}
+	j.NoJoinLeave = true // nobody has asked for them
 	x.mu.Lock()
 	st := x.start
 	x.mu.Unlock()

@@ -31,7 +31,7 @@ func (b *batch) subscribe(c *cf.Command) error {
 	}
 	client := x.known()
 	request := &Request{Data: r.Data}
-	var j hub.Join
+	j := hub.Join{NoJoinLeave: !r.JoinLeave}
 	if r.Recover {
 		j.Since = &broker.Position{Offset: r.Offset, Epoch: r.Epoch}
 	}
