@@ -40,7 +40,8 @@ func ExampleSelfSigned() {
 		OnFailure: func(e *engine.DialError) { answers <- e.Error() },
 	})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Println(<-answers)
 	// Output: hello
