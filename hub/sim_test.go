@@ -36,7 +36,7 @@ func TestSimulation(t *testing.T) {
 	s.complete()
 	t.Logf("%v", s.counts)
 	for what, least := range map[string]int{"recovered": steps / 40, "refused": steps / 60, "latest": steps / 50, "insufficient": steps / 120, "slow": steps / 600, "got": steps} {
-		if s.counts[what] < least {
+		if s.counts[what] < least && !testing.Short() {
 			t.Errorf("%d times %q: this proves little", s.counts[what], what)
 		}
 	}

@@ -218,7 +218,7 @@ func TestOrdersInOrder(t *testing.T) {
 
 // What is ordered for a client has a bound, and so have the goroutines.
 func TestOrdersAreBounded(t *testing.T) {
-	gate, began := make(chan struct{}), make(chan *Client, 100)
+	gate, began := make(chan struct{}), make(chan *Client, 2*ordersMax)
 	n := start(t, Config{OnCommand: func(c *Client, _ string, _ []byte) { began <- c; <-gate }})
 	n.mu.Lock()
 	n.orders.max = 2
@@ -237,6 +237,7 @@ func TestOrdersAreBounded(t *testing.T) {
 	if e := wait(t, a.over, "the end"); e.Code != 3010 {
 		t.Errorf("closed with %v", e)
 	}
+	until(t, "its end", func() bool { return errors.Is(a.room("x"), ErrGone) })
 	order("other")
 	if wait(t, began, "the second") != other.Client {
 		t.Error("another")
