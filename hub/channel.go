@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/sockmill/sockmill/engine"
@@ -45,8 +46,8 @@ func (h *Hub) channel(ctx context.Context, name string) (*channel, error) {
 	}
 	ch := h.channels[name]
 	if ch == nil {
-		ch = &channel{h: h, name: name, asked: newResult()}
-		h.channels[name] = ch
+		ch = &channel{h: h, name: strings.Clone(name), asked: newResult()} // it may be a piece of something large
+		h.channels[ch.name] = ch
 		h.work.Add(1)
 		go ch.begin()
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sockmill/sockmill/engine"
 )
@@ -46,7 +47,7 @@ func (h *Hub) Connect(ctx context.Context, conn *engine.Conn, as Connect) (*Clie
 	if err := h.check(&as); err != nil {
 		return nil, err
 	}
-	c := &Client{h: h, id: rand.Text(), user: as.User, info: as.Info, conn: conn, format: uint8(as.Format)}
+	c := &Client{h: h, id: rand.Text(), user: strings.Clone(as.User), info: as.Info, conn: conn, format: uint8(as.Format)}
 	h.all.opens(c)
 	if err := h.add(c); err != nil {
 		h.all.leave(c)

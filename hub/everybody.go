@@ -134,7 +134,7 @@ func (a *everybody) Deliver(_ string, p broker.Publication) {
 	}
 	for c := range a.opening {
 		if !slices.Contains(p.Except, c.id) {
-			out.give(x, c)
+			out.give(x, c, false)
 		}
 	}
 }

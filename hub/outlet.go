@@ -62,13 +62,20 @@ func (o *outlet) prepare(x *sent, format int) (f *form, err error) {
 	return f, err
 }
 
-// give sends x to one client, which may not have begun. It is closed if that fails.
-func (o *outlet) give(x *sent, c *Client) {
-	f, err := o.prepare(x, int(c.format))
-	if err == nil {
-		err = f.failure(c.receive(f.prepared))
+// give sends x to one client, which may not have begun, alone or beside others. It is closed if that fails.
+func (o *outlet) give(x *sent, c *Client, alone bool) {
+	f := o.form(x, int(c.format))
+	var begun bool
+	var err error
+	if alone {
+		begun, err = c.sendNow(f.message)
 	}
-	if err != nil {
+	if !begun {
+		if f, err = o.prepare(x, int(c.format)); err == nil {
+			err = c.receive(f.prepared)
+		}
+	}
+	if f.failure(err) != nil {
 		c.closeInsufficient()
 	}
 }

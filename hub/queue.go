@@ -50,6 +50,16 @@ func (c *Client) carryOut() {
 	}
 }
 
+// sendNow sends to a client that has begun; otherwise it reports false.
+func (c *Client) sendNow(m engine.Message) (begun bool, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.begun {
+		err = c.conn.Send(m)
+	}
+	return c.begun, err
+}
+
 // receive sends what was published to a client, or keeps it until the client has begun.
 func (c *Client) receive(p *engine.Prepared) error {
 	c.mu.Lock()

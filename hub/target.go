@@ -30,7 +30,7 @@ type order struct {
 	Code    protocol.CloseCode `json:"code,omitempty"`
 	Text    []byte             `json:"text,omitempty"` // the reason, or the name
 	Data    []byte             `json:"data,omitempty"`
-	Join    *Join              `json:"join,omitempty"`
+	Join    Join               `json:"join"`
 }
 
 // What an order says.
@@ -60,7 +60,7 @@ func (h *Hub) Subscribe(ctx context.Context, to Target, channel string, j Join) 
 	if j.Begin != nil {
 		return errors.New("hub: Join.Begin does not go to other nodes: let Config.Joining set it")
 	}
-	return h.order(ctx, to, order{What: orderSubscribe, Channel: []byte(channel), Join: &j})
+	return h.order(ctx, to, order{What: orderSubscribe, Channel: []byte(channel), Join: j})
 }
 
 // Unsubscribe takes clients out of a channel, or of all if it is empty; for each of them that was in it Config.OnLeft is called. It fails as
@@ -214,7 +214,7 @@ func (c *Client) obey(o *order) {
 		ctx, end := context.WithCancel(c.conn.Context()) // of the connection, and of the hub
 		defer context.AfterFunc(c.h.ctx, end)()
 		defer end()
-		if err := c.joinFor(ctx, name, *o.Join); err != nil && ctx.Err() == nil && c.h.ctx.Err() == nil && !errors.Is(err, ErrJoined) && !errors.Is(err, ErrGone) {
+		if err := c.joinFor(ctx, name, o.Join); err != nil && ctx.Err() == nil && c.h.ctx.Err() == nil && !errors.Is(err, ErrJoined) && !errors.Is(err, ErrGone) {
 			c.h.cfg.Logger.Warn("Hub.Subscribe: a client cannot join", zap.String("client", c.id), zap.String("user", c.user), zap.String("channel", name), zap.Error(err))
 		}
 	case orderUnsubscribe:

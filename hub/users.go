@@ -52,7 +52,7 @@ func (h *Hub) give(p *broker.Publication, to []*Client) {
 	x, out := &sent{p: *p}, outlet{h: h}
 	for _, c := range to {
 		if !slices.Contains(p.Except, c.id) {
-			out.give(x, c)
+			out.give(x, c, len(to) == 1)
 		}
 	}
 }
