@@ -231,7 +231,7 @@ func (ch *channel) fan(x *sent) error {
 				return err
 			}
 		}
-		if err := ch.out.spread(x, f, topic, but, r.others(but, event)); err != nil {
+		if err := ch.out.spread(x, f, topic, but, r.others(but)); err != nil {
 			return err
 		}
 	}
@@ -252,11 +252,11 @@ func (ch *channel) has(m *membership) bool {
 	return int(m.at) < len(members) && members[m.at] == m
 }
 
-// others are the members who get a publication, or an event, but some.
-func (r *roster) others(but []*Client, event bool) iter.Seq[*Client] {
+// others are the members but some. An event has at most one exception, so that nobody asks for those who get it.
+func (r *roster) others(but []*Client) iter.Seq[*Client] {
 	return func(yield func(*Client) bool) {
 		for _, m := range r.members {
-			if (!event || !m.quiet) && !slices.Contains(but, m.c) && !yield(m.c) {
+			if !slices.Contains(but, m.c) && !yield(m.c) {
 				return
 			}
 		}

@@ -24,6 +24,7 @@ type lossy struct {
 	receivers map[broker.Receiver]*lossyReceiver
 	lose      func(p broker.Publication) bool
 	reading   func(channel string) error // before each Read
+	hanging   chan string                // each Read says its channel, and waits for the end of its context; nil: it does not
 	refusing  func(channel string) error // before each Subscribe
 }
 
@@ -84,8 +85,13 @@ func (b *lossy) Unsubscribe(ctx context.Context, channel string, r broker.Receiv
 
 func (b *lossy) Read(ctx context.Context, channel string, q broker.Query) (broker.Page, error) {
 	b.mu.Lock()
-	reading := b.reading
+	reading, hanging := b.reading, b.hanging
 	b.mu.Unlock()
+	if hanging != nil {
+		hanging <- channel
+		<-ctx.Done()
+		return broker.Page{}, ctx.Err()
+	}
 	if reading != nil {
 		if err := reading(channel); err != nil {
 			return broker.Page{}, err

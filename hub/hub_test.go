@@ -466,7 +466,8 @@ func TestPresence(t *testing.T) {
 // Joins and leaves come to those members who want them, in each format; to who joins behind its Begin; and never to others.
 func TestJoinLeave(t *testing.T) {
 	for _, o := range []Options{{JoinLeave: true}, {JoinLeave: true, History: 10}} {
-		n := start(t, Config{Formats: 2, Channel: all(o)})
+		var r recorder
+		n := start(t, Config{Formats: 2, Channel: all(o), Encode: r.encode})
 		var loud, quiet []*peerConn
 		for i := range 4 {
 			loud = append(loud, n.connect(Connect{User: fmt.Sprint("loud ", i), Format: i % 2}))
@@ -504,13 +505,50 @@ func TestJoinLeave(t *testing.T) {
 		for _, x := range append(loud, quiet...) {
 			x.nothing()
 		}
-		for _, x := range append(loud, quiet...) {
-			if len(x.Channels()) > 0 {
-				must(t, x.Leave(ctx, "room"))
-			}
+		for _, x := range loud[1:] {
+			must(t, x.Leave(ctx, "room"))
+		}
+		r.take()
+		quiet[0].join("room", Join{NoJoinLeave: true})
+		for _, x := range quiet {
+			must(t, x.Leave(ctx, "room"))
+		}
+		if all := r.take(); len(all) > 0 {
+			t.Errorf("encoded for nobody: %q", all)
 		}
 		until(t, "the end of all subscriptions", func() bool { return n.subscribers() == len(loud)+len(quiet) })
 	}
+}
+
+// Who has left and is there again does not get that it left, however late that comes.
+func TestOwnLeaveIsLate(t *testing.T) {
+	b := newLossy(t)
+	cfg := b.config()
+	cfg.Channel = all(Options{JoinLeave: true})
+	n := start(t, cfg)
+	a, other := n.client("anna"), n.client("bob")
+	a.join("room", Join{})
+	other.join("room", Join{})
+	a.expect("room: anna joins", "room: bob joins")
+	other.expect("room: bob joins")
+	var late broker.Publication
+	b.set(func(p broker.Publication) bool {
+		if p.Kind != KindLeave {
+			return false
+		}
+		late = p
+		return true
+	}, nil)
+	must(t, a.Leave(ctx, "room"))
+	a.join("room", Join{})
+	b.set(nil, nil)
+	n.mu.Lock()
+	ch := n.channels["room"]
+	n.mu.Unlock()
+	ch.Deliver("room", late)
+	other.expect("room: anna joins", "room: anna leaves")
+	a.expect("room: anna joins")
+	a.nothing()
 }
 
 // What is present is renewed, and stays no longer than its lifetime otherwise.

@@ -343,32 +343,36 @@ func TestKickWhileJoining(t *testing.T) {
 	until(t, "no channel", func() bool { return len(n.Channels()) == 0 })
 }
 
-// Hub.Subscribe that hangs ends with the connection, and with the hub.
+// Hub.Subscribe that hangs, because the node or the client has to read, ends with the connection, and with the hub.
 func TestSubscribeHangs(t *testing.T) {
-	for _, end := range []string{"connection", "hub"} {
-		b := newLossy(t)
-		cfg := b.config()
-		core, logs := observer.New(zap.WarnLevel)
-		cfg.Logger = zap.New(core)
-		n := start(t, cfg)
-		a := n.client("anna")
-		reading, goOn := holding(b)
-		must(t, n.Subscribe(ctx, Target{User: "anna"}, "room", Join{}))
-		wait(t, reading, "the read")
-		closed := make(chan error, 1)
-		if end == "hub" {
-			go func() { closed <- n.Close(ctx) }()
-			<-n.ctx.Done()
-		} else {
-			must(t, (<-a.far).Abort())
-			until(t, "no member", func() bool { return len(n.Channels()) == 0 })
-			closed <- nil
-		}
-		b.set(nil, nil)
-		close(goOn)
-		must(t, wait(t, closed, "Close"))
-		if logs.Len() > 0 {
-			t.Errorf("%s: logged %v", end, logs.All())
+	for _, node := range []bool{false, true} {
+		for _, end := range []string{"connection", "hub"} {
+			b := newLossy(t)
+			cfg := b.config()
+			core, logs := observer.New(zap.WarnLevel)
+			cfg.Logger = zap.New(core)
+			n := start(t, cfg)
+			a, stays := n.client("anna"), n.client("stays")
+			at := n.say("room", "one")
+			n.say("room", "two")
+			if !node {
+				stays.join("room", Join{})
+			}
+			b.mu.Lock()
+			b.hanging = make(chan string)
+			b.mu.Unlock()
+			must(t, n.Subscribe(ctx, Target{User: "anna"}, "room", Join{Since: &at}))
+			wait(t, b.hanging, "the read")
+			if end == "hub" {
+				must(t, n.Close(ctx))
+			} else {
+				must(t, (<-a.far).Abort())
+				until(t, "no member", func() bool { return len(n.Channels()) == 0 || n.Channels()["room"] == 1 && !node })
+			}
+			if logs.Len() > 0 {
+				t.Errorf("%s: logged %v", end, logs.All())
+			}
+			n.stop()
 		}
 	}
 }

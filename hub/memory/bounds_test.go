@@ -120,6 +120,9 @@ func TestPublicationsMax(t *testing.T) {
 func TestTooLarge(t *testing.T) {
 	b := open(t, memory.Config{BytesMax: 64 << 10})
 	_, _ = add(b, "a", "a", 1)
+	if _, err := b.Append(ctx, "b", broker.Publication{Except: []string{strings.Repeat("x", 64<<10)}}, broker.Keep{Publications: 1}); !errors.Is(err, broker.ErrTooLarge) {
+		t.Errorf("with much in Except: %v", err)
+	}
 	if at, err := add(b, "b", strings.Repeat("x", 64<<10), 1); !errors.Is(err, broker.ErrTooLarge) || at != (broker.Position{}) {
 		t.Errorf("%+v %v", at, err)
 	}
