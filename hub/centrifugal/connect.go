@@ -266,15 +266,31 @@ func (s *Server) joining(c *hub.Client, channel string, j *hub.Join) {
 		st.goOn(x, channel, j)
 		return
 	}
+	since, data := j.Since, j.Data
 	j.Begin = func(joined hub.Joined) error {
 		x.setSub(channel, sub{server: true})
-		push := &cf.Subscribe{}
+		push := &cf.Subscribe{Data: x.format.raw(data)}
 		if joined.Options.History > 0 {
 			push.Recoverable, push.Positioned = true, true
 			push.Epoch, push.Offset = joined.Position.Epoch, joined.Position.Offset
+			if len(joined.Missed) > 0 {
+				push.Offset = since.Offset // each publication moves the client on
+			}
 		}
-		return x.push(&cf.Push{Channel: channel, Subscribe: push})
+		if err := x.push(&cf.Push{Channel: channel, Subscribe: push}); err != nil {
+			return err
+		}
+		return x.pushMissed(channel, &joined)
 	}
+}
+
+func (x *session) pushMissed(channel string, joined *hub.Joined) error {
+	for i := range joined.Missed {
+		if err := x.push(&cf.Push{Channel: channel, Pub: x.format.publication(&joined.Missed[i])}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // goOn has a join of the hub go on where the client was told that it is.
@@ -294,12 +310,7 @@ func (st *start) goOn(x *session, channel string, j *hub.Join) {
 		if !joined.Recovered {
 			return DisconnectInsufficientState
 		}
-		for i := range joined.Missed {
-			if err := x.push(&cf.Push{Channel: channel, Pub: x.format.publication(&joined.Missed[i])}); err != nil {
-				return err
-			}
-		}
-		return nil
+		return x.pushMissed(channel, &joined)
 	}
 }
 
