@@ -83,34 +83,14 @@ func (b *batch) history(c *cf.Command) error {
 		return err
 	case o.History == 0:
 		return ErrNotAvailable
-	case r.Reverse && r.Since != nil && r.Since.Offset == 0:
-		return ErrBadRequest
 	}
-	client, most := b.x.known(), b.s.cfg.HistoryMax
-	q := broker.Query{Limit: int(r.Limit), Reverse: r.Reverse}
-	if q.Limit < 0 || q.Limit > most {
-		q.Limit = most
-	}
+	p := &historyParams{Channel: r.Channel, Limit: int(r.Limit), Reverse: r.Reverse}
 	if r.Since != nil {
-		q.Since = &broker.Position{Offset: r.Since.Offset, Epoch: r.Since.Epoch}
-		if q.Since.Epoch == "" { // the client does not know it
-			page, err := client.History(b.ctx, r.Channel, broker.Query{})
-			if err != nil {
-				return err
-			}
-			q.Since.Epoch = page.Top.Epoch
-		}
+		p.Since = &broker.Position{Offset: r.Since.Offset, Epoch: r.Since.Epoch}
 	}
-	page, err := client.History(b.ctx, r.Channel, q)
-	switch {
-	case err != nil:
+	page, err := b.s.read(b.ctx, b.x.known().History, p)
+	if err != nil {
 		return err
-	case q.Since != nil && q.Since.Epoch != page.Top.Epoch:
-		return ErrUnrecoverable
-	}
-	for n := len(page.Publications); n > 1 && bytesOf(page.Publications) > b.s.cfg.ReplyBytesMax; {
-		n = (n + 1) / 2
-		page.Publications = page.Publications[:n]
 	}
 	b.reply(&cf.Reply{Id: c.Id, History: &cf.HistoryResult{
 		Publications: b.x.format.publications(page.Publications), Epoch: page.Top.Epoch, Offset: page.Top.Offset}})
