@@ -82,13 +82,18 @@ func takeover(payloads [][]byte, inFlight int) *script {
 	}, reach, inFlight)
 }
 
-// masked is the frame in which a client sends payload; its key is by the number n.
+// masked is the frame of text in which a client sends payload; its key is by the number n.
 func masked(payload []byte, rsv byte, n int) []byte {
+	return appendMasked(nil, protocol.OpText, payload, rsv, n)
+}
+
+// appendMasked appends a frame like that of masked to b.
+func appendMasked(b []byte, op protocol.Opcode, payload []byte, rsv byte, n int) []byte {
 	h := protocol.Header{
-		Fin: true, Rsv: rsv, Opcode: protocol.OpText, Masked: true,
+		Fin: true, Rsv: rsv, Opcode: op, Masked: true,
 		Key: [4]byte{0x9a, 0x31, byte(0xc5 + n), byte(7 * n)}, Length: int64(len(payload)),
 	}
-	b := append(protocol.AppendHeader(nil, h), payload...)
+	b = append(protocol.AppendHeader(b, h), payload...)
 	protocol.Mask(b[len(b)-len(payload):], h.Key, 0)
 	return b
 }

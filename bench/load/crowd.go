@@ -73,9 +73,9 @@ func (l *load) handshakes() error {
 	return nil
 }
 
-// once sends one message on each connection, some hundred on their way, and
+// oneEach sends one message on each connection, some hundred on their way, and
 // receives it.
-func (l *load) once() error {
+func (l *load) oneEach() error {
 	const atOnce = 256
 	s := cycle(l.sends(), 1)
 	next, got := 0, 0
@@ -134,7 +134,7 @@ func (l *load) idle() (err error) {
 	if err != nil {
 		return err
 	}
-	if err = l.openAll(128); err != nil {
+	if err = l.connect(); err != nil {
 		return err
 	}
 	fmt.Fprintln(os.Stderr, "open")
@@ -163,7 +163,7 @@ func (l *load) idle() (err error) {
 // tries again at once.
 func (l *load) burst() (err error) {
 	l.o.stall *= 3 // a connection request that was dropped comes again after 1, 3, 7, 15, 31 s
-	if err = l.openAll(128); err != nil {
+	if err = l.connect(); err != nil {
 		return err
 	}
 	if err = l.once(); err != nil {

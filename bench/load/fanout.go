@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -26,31 +27,50 @@ type fanOut struct {
 	groups []group
 	turn   int // whose group is next
 	credit int // messages to be published at the end of this turn
+	left   int // messages to be published in all
 	flying uint64
 	seen   uint64 // deliveries
+
+	enqueue func(group int) error // has the next message of a group wait, for
+	push    func(conn int) error  // which writes what waits on a connection
 }
 
 // sampleEvery is how many deliveries share one whose latency is taken.
 const sampleEvery = 16
 
-// fan is the modes broadcast, one group, and topics.
-func (l *load) fan() error {
-	f := &fanOut{traffic: &traffic{load: l}, groups: make([]group, 1)}
-	if l.o.mode == "topics" {
-		f.groups = make([]group, min(l.o.topics, len(l.conns)))
-	}
+// newFanOut has the connections take turns in so many groups. The first of a group
+// publishes.
+func newFanOut(l *load, groups int) *fanOut {
+	f := &fanOut{traffic: &traffic{load: l}, groups: make([]group, groups), left: math.MaxInt}
 	for i := range f.groups {
 		f.groups[i] = group{
 			publisher: i, received: make([]uint64, 2*l.o.inFlight), sentAt: make([]int64, 2*l.o.inFlight),
 		}
-		l.conns[i].script = cycle(f.frames(i, l.payloads), l.o.inFlight)
 	}
 	for i := range l.conns {
-		l.conns[i].group = int32(i % len(f.groups))
-		f.groups[i%len(f.groups)].members++
+		l.conns[i].group = int32(i % groups)
+		f.groups[i%groups].members++
 	}
 	l.onEnd = f.delivered
 	l.onTurn = f.publish
+	return f
+}
+
+// fan is the modes broadcast, one group, and topics.
+func (l *load) fan() error {
+	groups := 1
+	if l.o.mode == "topics" {
+		groups = min(l.o.topics, len(l.conns))
+	}
+	f := newFanOut(l, groups)
+	f.enqueue = func(group int) error {
+		l.conns[f.groups[group].publisher].enqueue(1)
+		return nil
+	}
+	f.push = l.flush
+	for i := range f.groups {
+		l.conns[i].script = cycle(f.frames(i, l.payloads), l.o.inFlight)
+	}
 	return f.run(func() error {
 		if l.o.mode == "topics" {
 			if err := f.subscribe(); err != nil {
@@ -82,23 +102,27 @@ func (f *fanOut) publish() error {
 	if f.stopped {
 		f.credit = 0
 	}
-	if f.credit == 0 {
+	n := min(f.credit, f.left)
+	if n == 0 {
 		return nil
 	}
+	f.credit -= n
+	f.left -= n
 	now := f.now()
 	first := f.turn
-	n := f.credit
-	for ; f.credit > 0; f.credit-- {
+	for range n {
 		g := &f.groups[f.turn]
-		f.turn = (f.turn + 1) % len(f.groups)
 		slot := g.published % uint64(len(g.received))
 		g.received[slot], g.sentAt[slot] = 0, now
+		if err := f.enqueue(f.turn); err != nil {
+			return err
+		}
 		g.published++
 		f.flying++
-		f.conns[g.publisher].enqueue(1)
+		f.turn = (f.turn + 1) % len(f.groups)
 	}
 	for i := range min(n, len(f.groups)) {
-		if err := f.flush(f.groups[(first+i)%len(f.groups)].publisher); err != nil {
+		if err := f.push(f.groups[(first+i)%len(f.groups)].publisher); err != nil {
 			return err
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,8 +29,10 @@ type load struct {
 	sealing  []byte // what is about to be written, as ciphertext
 	requests []request
 	began    time.Time
-	r        report.Load
-	latency  *hdrhistogram.Histogram
+
+	protocols []string // subprotocols that are offered
+	r         report.Load
+	latency   *hdrhistogram.Histogram
 
 	// What replies have to be.
 	payloads [][]byte
@@ -52,10 +55,12 @@ type load struct {
 	again                  []int // refused
 
 	// What a mode does.
-	onOpen func(i int) error
-	onEnd  func(i, messages int) error // of replies
-	onTurn func() error                // after each batch of events
-	onRead func(i int, b []byte) error // in place of all verification, if set
+	connect func() error // opens all connections, until they can take part
+	once    func() error // sends one message to or from each, and receives all
+	onOpen  func(i int) error
+	onEnd   func(i, messages int) error // of replies
+	onTurn  func() error                // after each batch of events
+	onRead  func(i int, b []byte) error // in place of all verification, if set
 }
 
 const readBytes = 256 << 10 // at once
@@ -75,7 +80,7 @@ func newLoad(o options) (*load, error) {
 		conns:   make([]conn, o.conns),
 		in:      make([]byte, readBytes),
 		began:   time.Now(),
-		latency: hdrhistogram.New(1, 300e9, 3),
+		latency: newLatency(),
 		inflate: o.mode == "deflate" || o.mode == "takeover",
 		always:  true,
 		onOpen:  func(int) error { return nil },
@@ -83,6 +88,8 @@ func newLoad(o options) (*load, error) {
 		onTurn:  func() error { return nil },
 		r:       report.Load{Mode: o.mode, Connections: o.conns, InFlight: o.inFlight, Size: o.size},
 	}
+	l.connect = func() error { return l.openAll(128) }
+	l.once = l.oneEach
 	if o.tls {
 		l.unsealed = make([]byte, readBytes+recordBytes)
 	}
@@ -95,7 +102,14 @@ func newLoad(o options) (*load, error) {
 	case "takeover":
 		extensions = takeoverOffer
 	}
-	l.requests = newRequests(addr.String(), extensions)
+	target := "/"
+	if strings.HasPrefix(o.mode, "hub") {
+		target = "/connection/websocket"
+		if o.protobuf {
+			l.protocols = []string{"centrifuge-protobuf"}
+		}
+	}
+	l.requests = newRequests(addr.String(), target, l.protocols, extensions)
 	l.payloads = corpus(o.size)
 	for i, payload := range l.payloads {
 		if o.mode == "raw" {
@@ -112,6 +126,9 @@ func newLoad(o options) (*load, error) {
 	l.header = len(l.replies[0]) - o.size
 	return l, nil
 }
+
+// newLatency counts nanoseconds up to five minutes.
+func newLatency() *hdrhistogram.Histogram { return hdrhistogram.New(1, 300e9, 3) }
 
 func (l *load) close() {
 	l.resetAll()

@@ -24,6 +24,11 @@
 //	handshake  connect, upgrade, reset, -conns at a time
 //	idle       open, be quiet, one message each, be quiet: resident memory
 //	burst      open, reset all, open all at once: the time until each has had a reply
+//	hub        topics over the Centrifugal protocol: each connection is a client with
+//	           a user of its own, and every publication is compared byte by byte
+//	hub-idle   idle with a subscription each
+//	hub-return clients are cut, miss publications, come back at once: the time until
+//	           each has recovered them
 package main
 
 import (
@@ -44,6 +49,9 @@ type options struct {
 	conns, inFlight, size  int
 	topics, pid            int
 	tls                    bool
+	protobuf, history      bool // of the modes hub…
+	missed                 int
+	secret                 string
 	warmUp, duration, rest time.Duration
 	stall                  time.Duration // nothing comes: the run is given up
 	quiet                  time.Duration // after the last reply nothing may come
@@ -53,11 +61,15 @@ type options struct {
 func main() {
 	var o options
 	flag.StringVar(&o.addr, "addr", "127.0.0.1:8091", "the server's address")
-	flag.StringVar(&o.mode, "mode", "echo", "echo, raw, deflate, takeover, broadcast, topics, handshake, idle or burst")
+	flag.StringVar(&o.mode, "mode", "echo", "echo, raw, deflate, takeover, broadcast, topics, handshake, idle, burst, hub, hub-idle or hub-return")
 	flag.IntVar(&o.conns, "conns", 1000, "connections")
 	flag.IntVar(&o.inFlight, "inflight", 1, "messages on their way, of each connection; in fan-outs, of all")
 	flag.IntVar(&o.size, "size", 128, "bytes of a payload")
-	flag.IntVar(&o.topics, "topics", 100, "topics")
+	flag.IntVar(&o.topics, "topics", 100, "topics, or channels")
+	flag.BoolVar(&o.protobuf, "protobuf", false, "hub…: speak Protobuf, not JSON")
+	flag.BoolVar(&o.history, "history", false, "hub…: the channels have a history; offsets are verified")
+	flag.IntVar(&o.missed, "missed", 20, "hub-return: publications to each channel that are missed and recovered")
+	flag.StringVar(&o.secret, "secret", "", "hub…: the tokens are signed with it (HS256)")
 	flag.BoolVar(&o.tls, "tls", false, "speak TLS 1.3")
 	flag.IntVar(&o.pid, "pid", 0, "process of the server, whose CPU time and memory are read; 0: none")
 	flag.DurationVar(&o.warmUp, "warmup", time.Second, "time before the measured window; all replies are compared")
@@ -79,8 +91,8 @@ func main() {
 
 // generate does what the options say.
 func generate(o options) (*report.Load, error) {
-	if o.conns < 1 || o.inFlight < 1 || o.size < 1 || o.topics < 1 {
-		return nil, errors.New("-conns, -inflight, -size and -topics must be at least 1")
+	if o.conns < 1 || o.inFlight < 1 || o.size < 1 || o.topics < 1 || o.missed < 0 {
+		return nil, errors.New("-conns, -inflight, -size and -topics must be at least 1, -missed at least 0")
 	}
 	l, err := newLoad(o)
 	if err != nil {
@@ -90,6 +102,7 @@ func generate(o options) (*report.Load, error) {
 	modes := map[string]func() error{
 		"echo": l.echo, "raw": l.echo, "deflate": l.echo, "takeover": l.echo, "broadcast": l.fan, "topics": l.fan,
 		"handshake": l.handshakes, "idle": l.idle, "burst": l.burst,
+		"hub": l.hubPublish, "hub-idle": l.hubIdle, "hub-return": l.hubReturn,
 	}
 	mode := modes[o.mode]
 	if mode == nil {

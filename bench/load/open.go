@@ -29,7 +29,7 @@ const (
 	takeoverOffer = "permessage-deflate; server_max_window_bits=12; client_max_window_bits"
 )
 
-func newRequests(host, extensions string) []request {
+func newRequests(host, target string, protocols []string, extensions string) []request {
 	all := make([]request, variants)
 	for i := range all {
 		nonce := make([]byte, 16)
@@ -37,7 +37,7 @@ func newRequests(host, extensions string) []request {
 			nonce[at] = byte(31*i + 7*at)
 		}
 		key := base64.StdEncoding.EncodeToString(nonce)
-		head := protocol.AppendRequest(nil, host, "/", key, nil, extensions, []protocol.Field{
+		head := protocol.AppendRequest(nil, host, target, key, protocols, extensions, []protocol.Field{
 			{Name: "Pragma", Value: "no-cache"},
 			{Name: "Cache-Control", Value: "no-cache"},
 			{Name: "User-Agent", Value: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0.0.0 Safari/537.36"},
@@ -147,7 +147,7 @@ func (l *load) checkAnswer(head []byte, q *request) error {
 	if err := r.Parse(string(head), 32); err != nil {
 		return err
 	}
-	if err := protocol.CheckResponse(&r, q.key, nil); err != nil {
+	if err := protocol.CheckResponse(&r, q.key, l.protocols); err != nil {
 		return fmt.Errorf("%w: %.200q", err, head)
 	}
 	if l.o.mode == "handshake" {
@@ -171,9 +171,12 @@ func (l *load) checkAnswer(head []byte, q *request) error {
 }
 
 // openAll opens all connections, so many of them at a time.
-func (l *load) openAll(atOnce int) error {
-	l.opened = 0
-	next, had, progress := 0, 0, l.now()
+func (l *load) openAll(atOnce int) error { return l.openFrom(0, atOnce) }
+
+// openFrom opens the connections from first on; those before it are open.
+func (l *load) openFrom(first, atOnce int) error {
+	l.opened = first
+	next, had, progress := first, first, l.now()
 	for l.opened < len(l.conns) {
 		if now := l.now(); l.opened > had {
 			had, progress = l.opened, now
@@ -203,8 +206,11 @@ func (l *load) openAll(atOnce int) error {
 }
 
 // resetAll closes all connections with RST.
-func (l *load) resetAll() {
-	for i := range l.conns {
+func (l *load) resetAll() { l.resetFrom(0) }
+
+// resetFrom closes those from first on.
+func (l *load) resetFrom(first int) {
+	for i := first; i < len(l.conns); i++ {
 		if l.conns[i].state != closed {
 			l.conns[i].reset()
 		}

@@ -23,7 +23,7 @@ func (t *traffic) run(start func() error, owed func() uint64) (err error) {
 	if l.r.RSSBefore, err = l.rss(); err != nil {
 		return err
 	}
-	if err = l.openAll(128); err != nil {
+	if err = l.connect(); err != nil {
 		return err
 	}
 	if l.r.RSSOpen, err = l.rss(); err != nil {
