@@ -23,6 +23,7 @@ require (
 	github.com/gobwas/httphead v0.1.0 // indirect
 	github.com/lesismal/llib v1.2.2 // indirect
 	github.com/panjf2000/ants/v2 v2.12.1 // indirect
+	github.com/sockmill/sockmill/hub v0.0.0
 	github.com/valyala/bytebufferpool v1.0.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	golang.org/x/crypto v0.0.0-20210513122933-cd7d49e622d5 // indirect
@@ -32,3 +33,5 @@ require (
 )
 
 replace github.com/sockmill/sockmill => ../
+
+replace github.com/sockmill/sockmill/hub => ../hub
