@@ -41,6 +41,17 @@ type server struct {
 
 // start serves until the test ends.
 func (s *server) start(t *testing.T) string {
+	s.topics = map[string][]net.Conn{}
+	return listen(t, func(c net.Conn) {
+		if s.tls != nil {
+			c = tls.Server(c, s.tls)
+		}
+		s.serve(c)
+	})
+}
+
+// listen has serve called for each connection, on a goroutine, until the test ends.
+func listen(t *testing.T, serve func(c net.Conn)) string {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -50,10 +61,6 @@ func (s *server) start(t *testing.T) string {
 		_ = l.Close()
 		running.Wait()
 	})
-	if s.tls != nil {
-		l = tls.NewListener(l, s.tls)
-	}
-	s.topics = map[string][]net.Conn{}
 	running.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -62,7 +69,7 @@ func (s *server) start(t *testing.T) string {
 			}
 			running.Go(func() {
 				defer c.Close()
-				s.serve(c)
+				serve(c)
 			})
 		}
 	})

@@ -35,12 +35,16 @@ func dial(t *testing.T, addr string, deflate *codec.Deflate) *client {
 // upgrade opens a WebSocket on a connection.
 func upgrade(t *testing.T, nc net.Conn, addr string, deflate *codec.Deflate) *client {
 	t.Helper()
+	return open(t, nc, &codec.Options{Host: addr, Target: "/", Deflate: deflate})
+}
+
+// open is upgrade with options of its own.
+func open(t *testing.T, nc net.Conn, o *codec.Options) *client {
+	t.Helper()
 	t.Cleanup(func() { _ = nc.Close() })
 	_ = nc.SetDeadline(time.Now().Add(20 * time.Second)) // a failure, not a hang
-	c := &client{t: t, nc: nc, s: codec.NewSession(&codec.Options{
-		Role: codec.Client, Host: addr, Target: "/", Deflate: deflate,
-		HandshakeBytesMax: 16 << 10, HeaderFieldsMax: 100, MessageBytesMax: 16 << 20, FragmentsMax: 1 << 10,
-	})}
+	o.Role, o.HandshakeBytesMax, o.HeaderFieldsMax, o.MessageBytesMax, o.FragmentsMax = codec.Client, 16<<10, 100, 16<<20, 1<<10
+	c := &client{t: t, nc: nc, s: codec.NewSession(o)}
 	c.env.Random = rand.Uint64
 	c.s.Start(&c.env)
 	c.flush()

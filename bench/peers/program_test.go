@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -33,7 +35,7 @@ func TestMain(m *testing.M) {
 		programs[name] = program{path, sync.OnceValues(func() (bool, error) { return version(name, path) })}
 	}
 	var packages []string
-	for _, name := range []string{"coder", "gobwas", "gorilla", "gws", "nbio", "sockmill"} {
+	for _, name := range []string{"coder", "gobwas", "gorilla", "gws", "hub", "nbio", "sockmill"} {
 		packages = append(packages, "./"+name)
 		add(name, filepath.Join(dir, name))
 	}
@@ -42,7 +44,7 @@ func TestMain(m *testing.M) {
 	if err := build.Run(); err != nil {
 		panic(err)
 	}
-	for _, name := range []string{"bun", "node-ws"} {
+	for _, name := range []string{"bun", "centrifugo", "node-ws"} {
 		add(name, filepath.Join(name, "run"))
 	}
 	code := m.Run()
@@ -50,10 +52,19 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// each runs f for every peer that is there. One from npm that is not installed
-// must say what it lacks, and that is then all of its test.
-func each(t *testing.T, f func(t *testing.T, name string)) {
+// hubs are the peers that speak the Centrifugal protocol, and nothing else.
+var hubs = []string{"hub", "centrifugo"}
+
+// each runs f for every peer that is there, but for the hubs.
+func each(t *testing.T, f func(t *testing.T, name string)) { eachOf(t, false, f) }
+
+// eachOf runs f for every peer that is there, and is one of the hubs or not. One that
+// peers/install.sh has not installed must say what it lacks, and that is then all of its test.
+func eachOf(t *testing.T, hub bool, f func(t *testing.T, name string)) {
 	for name, p := range programs {
+		if slices.Contains(hubs, name) != hub {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			switch absent, err := p.version(); {
@@ -88,11 +99,25 @@ func version(name, path string) (absent bool, err error) {
 	return false, nil
 }
 
+// free is an address where nobody listens, for who does not tell which port it was given.
+func free(t *testing.T) string {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	return l.Addr().String()
+}
+
 // start runs a peer until the test ends, which is by SIGTERM and must be with
 // status 0. It returns the address.
 func start(t *testing.T, name string, args ...string) (addr string) {
 	t.Helper()
-	cmd := exec.Command(programs[name].path, append([]string{"-listen", "127.0.0.1:0"}, args...)...)
+	listen := "127.0.0.1:0"
+	if name == "centrifugo" {
+		listen = free(t)
+	}
+	cmd := exec.Command(programs[name].path, append([]string{"-listen", listen}, args...)...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

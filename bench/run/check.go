@@ -48,6 +48,16 @@ var bounds = []bound{
 	{scenario: "wss-echo-16k", against: "gorilla", most: 0.85},
 	{scenario: "wss-handshake", against: "gorilla", most: 1.05},
 	{scenario: wssIdleName, most: 8 << 10, of: idleBytes, what: "bytes of RSS"},
+	{scenario: "hub-publish", against: topicsPeer, most: 1.15},
+	{scenario: "hub-publish", against: "centrifugo", most: 0.50},
+	{scenario: "hub-protobuf", against: topicsPeer, most: 1.15},
+	{scenario: "hub-protobuf", against: "centrifugo", most: 0.50},
+	{scenario: "hub-plain", against: topicsPeer, most: 1.15},
+	{scenario: "hub-plain", against: "centrifugo", most: 0.50},
+	{scenario: hubIdleName, most: 2500, of: idleBytes, what: "bytes of RSS"},
+	{scenario: "hub-return", most: 5, what: "seconds until all are back", of: func(l *report.Load) float64 {
+		return float64(l.WindowNs) / 1e9
+	}},
 }
 
 // judge compares a run with the bounds and returns a table, and whether none

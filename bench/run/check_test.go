@@ -73,13 +73,14 @@ func TestJudge(t *testing.T) {
 	fill := func(deflate float64) *report.Results {
 		r := &report.Results{Absent: map[string]string{"bun": "no npm"}}
 		for _, s := range []string{"echo-1000x1", "echo-100x32", "echo-16k", "deflate", "takeover", "broadcast-16", "handshake",
-			"wss-echo-1000x1", "wss-echo-100x32", "wss-echo-16k", "wss-handshake"} {
+			"wss-echo-1000x1", "wss-echo-100x32", "wss-echo-16k", "wss-handshake", "hub-publish", "hub-protobuf", "hub-plain",
+			"hub-return"} {
 			mine := 5.0
 			if s == "deflate" {
 				mine = deflate
 			}
 			add(r, s, ours, seven(mine)...)
-			for _, p := range []string{"rawgnet", "rawepoll", "gws", "gobwas", "gorilla"} {
+			for _, p := range []string{"rawgnet", "rawepoll", "gws", "gobwas", "gorilla", topicsPeer, "centrifugo"} {
 				add(r, s, p, seven(100)...)
 			}
 		}
@@ -88,6 +89,8 @@ func TestJudge(t *testing.T) {
 				Connections: 1000, RSSBefore: 1e6, RSSOpen: 1.9e6, RSSAfter: 2.1e6,
 			}}, report.Sample{Scenario: wssIdleName, Peer: ours, Repetition: i, Load: report.Load{
 				Connections: 1000, RSSBefore: 1e6, RSSOpen: 8.5e6, RSSAfter: 8.5e6,
+			}}, report.Sample{Scenario: hubIdleName, Peer: ours, Repetition: i, Load: report.Load{
+				Connections: 1000, RSSBefore: 1e6, RSSOpen: 3.3e6, RSSAfter: 3.4e6,
 			}})
 		}
 		return r
@@ -105,6 +108,9 @@ func TestJudge(t *testing.T) {
 	if !strings.Contains(table, "| wss-idle | bytes of RSS | 8,192 |  | 7,500 |") {
 		t.Errorf("idle memory over TLS is 7,500:\n%s", table)
 	}
+	if !strings.Contains(table, "| hub-idle | bytes of RSS | 2,500 |  | 2,300 |") || !strings.Contains(table, "| hub-return | seconds until all are back | 5.00 |  | 1.00 |") {
+		t.Errorf("a client of the hub has 2,300 bytes, and all are back after 1 s:\n%s", table)
+	}
 	if table, ok = judge(fill(95), nil); ok || strings.Count(table, "FAILS") != 1 {
 		t.Errorf("deflate is above its bound:\n%s", table)
 	}
@@ -116,7 +122,7 @@ func TestJudge(t *testing.T) {
 // What the bounds need exists.
 func TestChecked(t *testing.T) {
 	peers, scenarios, err := choose(options{check: true})
-	if err != nil || len(peers) != 7 || len(scenarios) != 13 {
+	if err != nil || len(peers) != 9 || len(scenarios) != 18 {
 		t.Errorf("%d peers, %d scenarios, %v", len(peers), len(scenarios), err)
 	}
 	peers, scenarios, err = choose(options{quick: true})

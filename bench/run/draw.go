@@ -57,7 +57,7 @@ func bars(r *report.Results, s *scenario) (bars []chart.Bar) {
 			switch {
 			case x.peer == ours:
 				b.Kind = chart.Ours
-			case p.name == x.peer && p.floor:
+			case p.name == x.peer && (p.floor || p.name == topicsPeer):
 				b.Kind = chart.Floor
 			}
 		}

@@ -43,7 +43,7 @@ func (r *runner) all(ctx context.Context, save func() error) error {
 				}
 				r.results.Polling = rows
 				r.progress.end("")
-			case idleName, wssIdleName:
+			case idleName, wssIdleName, hubIdleName:
 				r.idle(ctx, repetition, s)
 			default:
 				for _, p := range r.order(repetition, s) {
@@ -96,7 +96,7 @@ func (r *runner) keep(s *scenario, p peer, repetition int, l report.Load, err er
 
 // one measures one peer in one scenario.
 func (r *runner) one(ctx context.Context, s *scenario, p peer) (l report.Load, err error) {
-	srv, err := serve(p, r.o.serverCPU, s.serverArgs(r.dir)...)
+	srv, err := serve(s.program(p), r.o.serverCPU, s.serverArgs(p, r.dir)...)
 	if err != nil {
 		return l, err
 	}
@@ -141,7 +141,7 @@ func (r *runner) idle(ctx context.Context, repetition int, s *scenario) {
 	var all []running
 	for _, p := range r.order(repetition, s) {
 		r.progress.show("repetition %d of %d, %s, %s opens", repetition+1, r.o.reps, s.name, p.name)
-		srv, err := serve(p, r.o.serverCPU, s.serverArgs(r.dir)...)
+		srv, err := serve(s.program(p), r.o.serverCPU, s.serverArgs(p, r.dir)...)
 		if err != nil {
 			r.progress.begin("%s, %s", s.name, p.name)
 			r.keep(s, p, repetition, report.Load{}, err)

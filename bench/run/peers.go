@@ -13,10 +13,11 @@ import (
 
 // peer is a server to measure.
 type peer struct {
-	name  string
-	path  string // of the program
-	floor bool   // echoes bytes, knows nothing of WebSocket
-	npm   bool   // comes from npm, see peers/install.sh
+	name      string
+	path      string // of the program
+	floor     bool   // echoes bytes, knows nothing of WebSocket
+	installed bool   // by peers/install.sh, or not there
+	hub       bool   // takes part in the scenarios of the hub only
 }
 
 // allPeers are in the order of tables.
@@ -24,31 +25,40 @@ var allPeers = []peer{
 	{name: "sockmill"},
 	{name: "rawepoll", floor: true},
 	{name: "rawgnet", floor: true},
-	{name: "bun", npm: true},
+	{name: "bun", installed: true},
 	{name: "gws"},
 	{name: "gobwas"},
 	{name: "nbio"},
 	{name: "gorilla"},
 	{name: "coder"},
-	{name: "node-ws", npm: true},
+	{name: "node-ws", installed: true},
+	{name: topicsPeer, hub: true},
+	{name: "centrifugo", installed: true, hub: true},
 }
 
-// ours is the peer that the others are compared with.
-const ours = "sockmill"
+const (
+	ours       = "sockmill"        // the peer that the others are compared with; in the scenarios of the hub, its hub
+	topicsPeer = "sockmill-topics" // there, its topics without a hub
+	hubProgram = "hub"
+)
 
 // absentStatus is how a peer ends that lacks something; stderr says what.
 const absentStatus = 3
 
 // build compiles the load and the peers into dir.
 func build(dir string, peers []peer) error {
-	packages := []string{"./load"}
+	packages := []string{"./load", "./peers/" + hubProgram}
 	for i, p := range peers {
-		if p.npm {
+		if p.installed {
 			peers[i].path = filepath.Join("peers", p.name, "run")
 			continue
 		}
-		packages = append(packages, "./peers/"+p.name)
-		peers[i].path = filepath.Join(dir, p.name)
+		program := p.name
+		if p.name == topicsPeer {
+			program = ours
+		}
+		packages = append(packages, "./peers/"+program)
+		peers[i].path = filepath.Join(dir, program)
 	}
 	// With the commit for -version, if git tells: it may not trust the owner.
 	for _, stamp := range []string{"auto", "false"} {
@@ -84,7 +94,7 @@ func version(p peer) (version, absent string, err error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	var exit *exec.ExitError
-	if p.npm && errors.As(err, &exit) && exit.ExitCode() == absentStatus {
+	if p.installed && errors.As(err, &exit) && exit.ExitCode() == absentStatus {
 		return "", strings.TrimSpace(strings.TrimPrefix(stderr.String(), p.name+": ")), nil
 	}
 	if err != nil {

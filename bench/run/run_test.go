@@ -167,7 +167,7 @@ func TestAbsent(t *testing.T) {
 		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		return peer{name: name, path: path, npm: true}
+		return peer{name: name, path: path, installed: true}
 	}
 	v, absent, err := version(script("here", "echo here lib 1.2.3"))
 	if v != "lib 1.2.3" || absent != "" || err != nil {

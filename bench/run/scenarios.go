@@ -13,7 +13,8 @@ import (
 // scenario is one kind of work.
 type scenario struct {
 	name, title string
-	mode        string // of the servers
+	mode        string // of the servers; hubMode: it is a scenario of the hub
+	history     int    // publications that channels of the hub keep
 	deflate     bool
 	tls         bool
 	only        []string // the peers that can do it; nil: all
@@ -44,6 +45,7 @@ var (
 		duration,
 	}
 	idleMemory = figure{"resident memory per idle connection", idleBytes, size}
+	untilBack  = figure{"time until the last has all that it missed", untilServed.of, duration}
 )
 
 func idleBytes(l *report.Load) float64 {
@@ -60,6 +62,13 @@ const (
 	idleName    = "idle"
 	wssIdleName = "wss-idle"
 	pollingName = "polling"
+	hubIdleName = "hub-idle"
+)
+
+const (
+	hubMode   = "hub"
+	hubSecret = "sockmill-bench" // of the tokens
+	hubKeeps  = 100              // publications of a channel
 )
 
 var allScenarios = []scenario{
@@ -128,11 +137,35 @@ var allScenarios = []scenario{
 		name: wssIdleName, title: "over TLS: 10,000 idle connections", mode: "echo", tls: true, only: tlsPeers,
 		load: tlsArgs("idle", 10000, 1, 128), figure: idleMemory,
 	},
+	{
+		name: "hub-publish", title: "the hub: publish 128 B to 100 channels with a history, 10,000 clients, 16 in flight, JSON", mode: hubMode,
+		history: hubKeeps, only: hubPeers, load: hubArgs("hub", 10000, true), figure: perDelivery,
+	},
+	{
+		name: "hub-protobuf", title: "the same in Protobuf", mode: hubMode,
+		history: hubKeeps, only: hubPeers, load: append(hubArgs("hub", 10000, true), "-protobuf"), figure: perDelivery,
+	},
+	{
+		name: "hub-plain", title: "the same in JSON, without a history", mode: hubMode,
+		only: hubPeers, load: hubArgs("hub", 10000, false), figure: perDelivery,
+	},
+	{
+		name: hubIdleName, title: "the hub: 15,000 idle clients with a subscription each", mode: hubMode,
+		history: hubKeeps, only: hubServers, load: hubArgs("hub-idle", 15000, true), figure: idleMemory,
+	},
+	{
+		name: "hub-return", title: "the hub: 5,000 clients come back at once and recover 20 publications each", mode: hubMode,
+		history: hubKeeps, only: hubServers, load: append(hubArgs("hub-return", 5000, true), "-missed", "20"), figure: untilBack,
+	},
 	{name: pollingName, title: "a chat by polling, by long polling, and by WebSocket"},
 }
 
 func args(mode string, conns, inFlight, size int) []string {
 	return []string{"-mode", mode, "-conns", fmt.Sprint(conns), "-inflight", fmt.Sprint(inFlight), "-size", fmt.Sprint(size)}
+}
+
+func hubArgs(mode string, conns int, history bool) []string {
+	return append(args(mode, conns, 16, 128), "-secret", hubSecret, fmt.Sprintf("-history=%v", history))
 }
 
 func tlsArgs(mode string, conns, inFlight, size int) []string {
@@ -142,14 +175,35 @@ func tlsArgs(mode string, conns, inFlight, size int) []string {
 // tlsPeers are those that are measured over TLS, too.
 var tlsPeers = []string{ours, "bun", "gws", "gorilla", "coder"}
 
+// hubServers are those that speak the protocol of the hub, and hubPeers those that its
+// deliveries are compared with.
+var (
+	hubServers = []string{ours, "centrifugo"}
+	hubPeers   = []string{ours, topicsPeer, "centrifugo"}
+)
+
 // can reports whether a peer takes part.
 func (s *scenario) can(p peer) bool {
-	return (s.floors || !p.floor) && (s.only == nil || slices.Contains(s.only, p.name))
+	return (s.floors || !p.floor) && (!p.hub || s.mode == hubMode) && (s.only == nil || slices.Contains(s.only, p.name))
 }
 
-// serverArgs are the arguments of the server. The certificate is in dir.
-func (s *scenario) serverArgs(dir string) []string {
+// program is the program that a peer is in the scenario.
+func (s *scenario) program(p peer) peer {
+	if s.mode == hubMode && p.name == ours {
+		p.path = filepath.Join(filepath.Dir(p.path), hubProgram)
+	}
+	return p
+}
+
+// serverArgs are the arguments of a server. The certificate is in dir.
+func (s *scenario) serverArgs(p peer, dir string) []string {
+	if p.name == topicsPeer {
+		return []string{"-mode", "topics"}
+	}
 	a := []string{"-mode", s.mode}
+	if s.mode == hubMode {
+		a = append(a, "-secret", hubSecret, "-history", fmt.Sprint(s.history))
+	}
 	if s.deflate {
 		a = append(a, "-deflate")
 		if s.name == "deflate" {
@@ -164,8 +218,11 @@ func (s *scenario) serverArgs(dir string) []string {
 
 // loadArgs are the arguments of the generator for a peer.
 func (s *scenario) loadArgs(p peer) []string {
-	if p.floor {
-		return append(append([]string{}, s.load...), "-mode", "raw")
+	switch {
+	case p.floor:
+		return append(slices.Clone(s.load), "-mode", "raw")
+	case p.name == topicsPeer:
+		return append(slices.Clone(s.load), "-mode", "topics")
 	}
 	return s.load
 }

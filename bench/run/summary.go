@@ -110,13 +110,13 @@ func columns(s *scenario) []column {
 		{"load busy", func(l *report.Load) float64 { return float64(l.LoadCPUNs) / float64(l.WindowNs) }, percent},
 	}
 	switch s.name {
-	case idleName, wssIdleName:
+	case idleName, wssIdleName, hubIdleName:
 		return []column{
 			{"after a message each", usedBytes, size},
 			{"of before", func(l *report.Load) float64 { return usedBytes(l) / idleBytes(l) }, percent},
 			cpu,
 		}
-	case "burst":
+	case "burst", "hub-return":
 		return []column{p50, p99, cpu, {"tried again", func(l *report.Load) float64 { return float64(l.Retries) }, count}}
 	case "handshake", "wss-handshake":
 		return append([]column{rate, {"for a CPU second", func(l *report.Load) float64 { return 1e9 / perMessage.of(l) }, count}, p50, p99, p999, most}, busy...)

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/sockmill/sockmill/bench/peers/internal/peer"
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub"
 	"github.com/sockmill/sockmill/hub/centrifugal"
@@ -27,7 +28,7 @@ func main() {
 	version := flag.Bool("version", false, "print the library and its version")
 	flag.Parse()
 	if *version {
-		fmt.Println("hub github.com/sockmill/sockmill/hub v0.0.0")
+		fmt.Println("hub github.com/sockmill/sockmill/hub", peer.Revision())
 		return
 	}
 	if err := run(*listen, *mode, *secret, *history); err != nil {

@@ -3,13 +3,11 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"go.uber.org/zap"
@@ -28,7 +26,7 @@ func main() {
 	version := flag.Bool("version", false, "print the library and its version")
 	flag.Parse()
 	if *version {
-		fmt.Println("sockmill github.com/sockmill/sockmill", revision())
+		fmt.Println("sockmill github.com/sockmill/sockmill", peer.Revision())
 		return
 	}
 	if err := run(*listen, *mode, *deflate, *alone, *cert, *key); err != nil {
@@ -80,20 +78,4 @@ func run(listen, mode string, deflate, alone bool, cert, key string) (err error)
 	defer stop()
 	fmt.Printf("%s on %s\n", mode, e.Addr())
 	return e.Run(ctx)
-}
-
-// revision is the commit that this program was built from.
-func revision() string {
-	info, _ := debug.ReadBuildInfo()
-	var b bytes.Buffer
-	b.WriteString("v0.0.0")
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision":
-			b.WriteString("-" + s.Value[:12])
-		case s.Key == "vcs.modified" && s.Value == "true":
-			b.WriteString("+changed")
-		}
-	}
-	return b.String()
 }

@@ -4,6 +4,7 @@
 package peer
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"flag"
@@ -109,4 +110,20 @@ func Version(module string) string {
 		}
 	}
 	return "(unknown)"
+}
+
+// Revision is the commit that this program was built from.
+func Revision() string {
+	info, _ := debug.ReadBuildInfo()
+	var b bytes.Buffer
+	b.WriteString("v0.0.0")
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			b.WriteString("-" + s.Value[:12])
+		case s.Key == "vcs.modified" && s.Value == "true":
+			b.WriteString("+changed")
+		}
+	}
+	return b.String()
 }
