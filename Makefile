@@ -99,7 +99,7 @@ bench-docs: ## put the results of the last make bench into docs/BENCHMARKS.md
 bench-micro: ## the Go benchmarks of the bench module
 	cd bench && go test -run '^$$' -bench . ./micro
 
-bench-deps: ## install the peers of the bench module that come from npm, where missing
+bench-deps: ## install the peers of the bench module that are not in its go.mod, where missing
 	bench/peers/install.sh
 
 ARENA ?= -for 30s

@@ -194,13 +194,18 @@ func (s *hubServer) encode(r *centrifugal.Reply) []byte {
 	return b
 }
 
-// write sends a frame with payload b.
-func (s *hubServer) write(c *hubConn, b []byte) error {
-	h := protocol.Header{Fin: true, Opcode: protocol.OpText, Length: int64(len(b))}
+// header begins a frame.
+func (s *hubServer) header(payload int) []byte {
+	h := protocol.Header{Fin: true, Opcode: protocol.OpText, Length: int64(payload)}
 	if s.protobuf {
 		h.Opcode = protocol.OpBinary
 	}
-	frame := append(protocol.AppendHeader(nil, h), b...)
+	return protocol.AppendHeader(nil, h)
+}
+
+// write sends a frame with payload b.
+func (s *hubServer) write(c *hubConn, b []byte) error {
+	frame := append(s.header(len(b)), b...)
 	n := s.framed
 	s.framed++
 	if s.frames != nil {
@@ -230,6 +235,7 @@ func TestHonestHub(t *testing.T) {
 					t.Parallel()
 					s := &hubServer{protobuf: protobuf, history: history}
 					o := shortHub(s.start(t), mode, s)
+					o.conns = 20
 					r, err := generate(o)
 					if err != nil {
 						t.Fatal(err)
@@ -237,12 +243,12 @@ func TestHonestHub(t *testing.T) {
 					if r.Messages == 0 || r.WindowNs <= 0 || r.ServerCPUNs <= 0 || r.Compared != r.Counted || r.Latency.Samples == 0 && mode != "hub-idle" {
 						t.Errorf("%+v", r)
 					}
-					// 2 publications to each of 8 members, and 5 to the 2 who stay and the 6 who come back
-					if want := uint64(2*8 + 5*8); mode == "hub-return" && (r.Messages != 6 || r.Counted != want || r.Latency.Samples != 6) {
-						t.Errorf("%+v: want 6 messages, 6 latencies and %d counted", r, want)
+					// 2 publications to each of 22 members, and 5 to the 2 who stay and the 20 who come back
+					if want := uint64(2*22 + 5*22); mode == "hub-return" && (r.Messages != 20 || r.Counted != want || r.Latency.Samples != 20) {
+						t.Errorf("%+v: want 20 messages, 20 latencies and %d counted", r, want)
 					}
-					if mode == "hub-idle" && r.Messages != 6 {
-						t.Errorf("%+v: want 6 messages", r)
+					if mode == "hub-idle" && r.Messages != 20 {
+						t.Errorf("%+v: want 20 messages", r)
 					}
 				})
 			}
@@ -250,7 +256,50 @@ func TestHonestHub(t *testing.T) {
 	}
 }
 
-// Replies that share a frame, pings, and frames in two pieces are what they are.
+// Publications that come in any pieces are the same publications.
+func TestHubPieces(t *testing.T) {
+	for _, protobuf := range []bool{false, true} {
+		s := &hubServer{protobuf: protobuf, history: true}
+		o := shortHub("127.0.0.1:1", "hub", s)
+		o.conns, o.topics, o.inFlight = 1, 1, 20
+		l, err := newLoad(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.close()
+		h, err := newHub(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &h.clients[0]
+		c.stage, c.id, h.channels[0].first = follows, "me", 1
+		var stream []byte
+		for n := range 2 * o.inFlight {
+			b := s.encode(&centrifugal.Reply{Push: &centrifugal.Push{Channel: "c00", Pub: &centrifugal.Publication{
+				Data: l.payloads[n%variants], Info: &centrifugal.ClientInfo{User: user(0), Client: "me"}, Offset: uint64(n + 1),
+			}}})
+			stream = append(append(stream, s.header(len(b))...), b...)
+		}
+		for piece := 1; piece < 700; piece += 1 + piece/40 {
+			h.conns[0] = conn{}
+			h.groups[0].published, h.groups[0].members = uint64(2*o.inFlight), 2 // so that nothing is published for it
+			for at := 0; at < len(stream); at += piece {
+				if err := h.received(0, stream[at:min(at+piece, len(stream))]); err != nil {
+					t.Fatalf("Protobuf %v, pieces of %d: %v", protobuf, piece, err)
+				}
+			}
+			if got := h.conns[0].got; got != uint64(2*o.inFlight) || h.conns[0].off != 0 {
+				t.Fatalf("Protobuf %v, pieces of %d: %d publications, and %d bytes of another", protobuf, piece, got, h.conns[0].off)
+			}
+			clear(h.channels[0].pushes)
+		}
+		if err := h.received(0, stream[:3]); err != nil || h.conns[0].off != 3 {
+			t.Errorf("Protobuf %v: a piece is left, %d bytes, %v", protobuf, h.conns[0].off, err)
+		}
+	}
+}
+
+// Replies that share a frame, and pings between them, are what they are.
 func TestHubFrames(t *testing.T) {
 	for _, protobuf := range []bool{false, true} {
 		s := &hubServer{protobuf: protobuf, history: true}
@@ -393,8 +442,8 @@ func TestLyingHubs(t *testing.T) {
 		{name: "return, another epoch", mode: "hub-return", change: returned(func(r *centrifugal.SubscribeResult) { r.Epoch = "then" }), want: "has not recovered"},
 		{name: "return, another offset", mode: "hub-return", change: returned(func(r *centrifugal.SubscribeResult) { r.Offset = 3 }), want: "has not recovered"},
 		{name: "return, never", mode: "hub-return", change: without(back+3, "subscribe"), want: missing},
-		{name: "return, and one missing after it", mode: "hub-return", change: func(n int, kind string, _ *centrifugal.Reply) bool {
-			return kind != "publication" || n != 8+5*2+3
+		{name: "return, and one missing after it", mode: "hub-return", change: func(_ int, kind string, r *centrifugal.Reply) bool {
+			return kind != "publication" || r.Push.Pub.Offset != 7 || r.Push.Channel != "c01"
 		}, want: missing},
 	} {
 		t.Run(c.name, func(t *testing.T) {

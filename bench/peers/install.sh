@@ -8,7 +8,7 @@ cd "$(dirname "$0")"
 module=github.com/centrifugal/centrifugo/v6 version=v6.9.1
 if [[ $(centrifugo/run -version 2>/dev/null) != "centrifugo $module $version" ]]; then
 	command -v go >/dev/null || { echo "install Go first" >&2; exit 1; }
-	GOBIN=$PWD/centrifugo/bin CGO_ENABLED=0 go install -ldflags "-X $module/internal/build.Version=$version" "$module@$version"
+	GOBIN=$PWD/centrifugo/bin CGO_ENABLED=0 go install -ldflags "-X $module/internal/build.Version=${version#v}" "$module@$version"
 fi
 centrifugo/run -version
 

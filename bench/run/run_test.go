@@ -59,7 +59,7 @@ func TestRun(t *testing.T) {
 	t.Chdir("..")
 	out := t.TempDir()
 	o := options{
-		peers: "sockmill,rawepoll,gobwas", scenarios: "echo-1000x1,handshake,wss-echo-1000x1,wss-handshake,polling", reps: 2, out: out,
+		peers: "sockmill,rawepoll,gobwas", scenarios: "echo-1000x1,handshake,wss-echo-1000x1,wss-handshake,hub-return,polling", reps: 2, out: out,
 		duration: 100 * time.Millisecond, warmUp: 50 * time.Millisecond, rest: 100 * time.Millisecond,
 		polling: polling.Options{Readers: 2, Duration: time.Second, Pause: 100 * time.Millisecond},
 	}
@@ -68,7 +68,7 @@ func TestRun(t *testing.T) {
 	if err := measure(context.Background(), o, r); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Samples) != 2*(3+2+1+1) || len(r.Polling) != 3 || len(r.Versions) != 3 {
+	if len(r.Samples) != 2*(3+2+1+1+1) || len(r.Polling) != 3 || len(r.Versions) != 3 {
 		t.Errorf("%d samples, %d ways of polling, %d versions", len(r.Samples), len(r.Polling), len(r.Versions))
 	}
 	for _, s := range r.Samples {
@@ -76,7 +76,7 @@ func TestRun(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	if a, b := r.Samples[0].Peer, r.Samples[7].Peer; a == b {
+	if a, b := r.Samples[0].Peer, r.Samples[8].Peer; a == b {
 		t.Errorf("%s begins in each repetition", a)
 	}
 	o.docs = t.TempDir()
@@ -95,7 +95,7 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"before\n", "| rawepoll |", "bench/handshake.svg", "bench/wss-handshake.svg", "| WebSocket |", "\nafter\n"} {
+	for _, want := range []string{"before\n", "| rawepoll |", "bench/handshake.svg", "bench/wss-handshake.svg", "bench/hub-return.svg", "| WebSocket |", "\nafter\n"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("the document lacks %q:\n%s", want, b)
 		}
