@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -24,15 +25,17 @@ type job struct {
 }
 
 // offLoop holds the functions of Go of a connection, and its context. It is made
-// when first needed.
+// when needed, and let go of when all functions have returned and nobody has asked for
+// the context: most connections are idle at most times.
 type offLoop struct {
-	ctx context.Context // Conn.Context
-	end context.CancelFunc
-
 	mu    sync.Mutex // guards what follows
 	stage offStage
-	jobs  []job // the first one is running, or is about to run
-	bytes int   // of their messages
+	over  bool            // the context has ended, or does so when it is made
+	ctx   context.Context // Conn.Context; nil: nobody has asked for it
+	end   context.CancelFunc
+	jobs  []job  // the first one is running, or is about to run
+	bytes int    // of their messages
+	alone [1]job // where the first of them is
 }
 
 // offStage decides what is done with a function that is given to Go.
@@ -42,22 +45,12 @@ const (
 	offOpen    offStage = iota // it runs in its turn
 	offClosing                 // OnClose runs: it waits until that has returned
 	offClosed                  // OnClose has returned: it is refused
+	offLeft                    // the connection has let go of it: another one is made
 )
 
-// A connection that was not asked for its offLoop gets one of these at its end,
-// so that the end allocates nothing.
-var closingOff, closedOff = newOffLoop(offClosing), newOffLoop(offClosed)
-
-func init() {
-	closingOff.end()
-	closedOff.end()
-}
-
-func newOffLoop(stage offStage) *offLoop {
-	o := &offLoop{stage: stage}
-	o.ctx, o.end = context.WithCancel(context.Background())
-	return o
-}
+// A connection that has no offLoop gets one of these at its end, so that the end
+// allocates nothing.
+var closingOff, closedOff = &offLoop{stage: offClosing, over: true}, &offLoop{stage: offClosed, over: true}
 
 // offLoop returns the connection's offLoop. Any goroutine may call it.
 func (c *Conn) offLoop() *offLoop {
@@ -70,12 +63,11 @@ func (c *Conn) offLoop() *offLoop {
 		default:
 			return o
 		}
-		made := newOffLoop(stage)
-		swapped := c.off.CompareAndSwap(o, made)
-		if !swapped || c.end.phase.Load() >= phaseEnding { // it ended meanwhile
-			made.end()
-		}
-		if swapped {
+		made := &offLoop{stage: stage}
+		if c.off.CompareAndSwap(o, made) {
+			if c.end.phase.Load() >= phaseEnding { // it ended meanwhile
+				made.endContext()
+			}
 			return made
 		}
 	}
@@ -85,10 +77,37 @@ func (c *Conn) offLoop() *offLoop {
 // OnClose, or earlier: when the peer ends its stream while a function of Go runs.
 // It is for work that is in vain without the peer; for other work see Go. It is
 // made when first asked for.
-func (c *Conn) Context() context.Context { return c.offLoop().ctx }
+func (c *Conn) Context() context.Context {
+	for {
+		if ctx := c.offLoop().context(); ctx != nil {
+			return ctx
+		}
+	}
+}
+
+// context returns the context, or nil if the connection has let go of o.
+func (o *offLoop) context() context.Context {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ctx == nil && o.stage != offLeft {
+		o.ctx, o.end = context.WithCancel(context.Background())
+		if o.over {
+			o.end()
+		}
+	}
+	return o.ctx
+}
 
 func (c *Conn) endContext() {
 	if o := c.off.Load(); o != nil {
+		o.endContext()
+	}
+}
+
+func (o *offLoop) endContext() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.over = true; o.end != nil {
 		o.end()
 	}
 }
@@ -122,6 +141,9 @@ func (c *Conn) Go(m Message, f func(ctx context.Context, m Message)) error {
 		return ErrStopped
 	}
 	first, err := c.offLoop().accept(m, f)
+	for errors.Is(err, errLeft) {
+		first, err = c.offLoop().accept(m, f)
+	}
 	if err != nil {
 		return err
 	}
@@ -136,15 +158,22 @@ func (c *Conn) Go(m Message, f func(ctx context.Context, m Message)) error {
 	return nil
 }
 
+var errLeft = errors.New("engine: the connection has let go of its offLoop")
+
 // accept takes a function in, and reports whether it is to be run at once.
 func (o *offLoop) accept(m Message, f func(ctx context.Context, m Message)) (first bool, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
+	case o.stage == offLeft:
+		return false, errLeft
 	case o.stage == offClosed:
 		return false, ErrClosed
 	case len(o.jobs) >= functionsPerConnMax || o.bytes >= functionBytesMax:
 		return false, ErrBackpressure
+	}
+	if len(o.jobs) == 0 {
+		o.jobs = o.alone[:0]
 	}
 	o.jobs = append(o.jobs, job{m.Clone(), f})
 	o.bytes += len(m.Data)
@@ -193,7 +222,7 @@ func (c *Conn) call(j job) (failed *CloseError) {
 // or with the end that waited for it.
 func (c *Conn) returned(failed *CloseError) {
 	c.ep.e.life.functions.Add(-1)
-	more := c.off.Load().shift()
+	more := c.shift()
 	if failed != nil {
 		_ = c.close(failed)
 	}
@@ -215,15 +244,21 @@ func (c *Conn) returned(failed *CloseError) {
 }
 
 // shift removes the first function, and reports whether there are more.
-func (o *offLoop) shift() (more bool) {
+func (c *Conn) shift() (more bool) {
+	o := c.off.Load()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.bytes -= len(o.jobs[0].m.Data)
 	o.jobs[0] = job{}
-	if o.jobs = o.jobs[1:]; len(o.jobs) == 0 {
-		o.jobs = nil
+	if o.jobs = o.jobs[1:]; len(o.jobs) > 0 {
+		return true
 	}
-	return o.jobs != nil
+	o.jobs = nil
+	if o.stage == offOpen && o.ctx == nil && !o.over {
+		o.stage = offLeft
+		c.off.Store(nil) // nobody else changes it as long as there is one of stage offOpen
+	}
+	return false
 }
 
 // working reports whether there are functions of Go that have not returned.
