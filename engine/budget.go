@@ -92,9 +92,7 @@ func (c *Conn) holds() int64 {
 	if c.flow.congested {
 		bytes += int64(c.out.queue.SharedBytes())
 	}
-	if c.extra != nil {
-		bytes += int64(len(c.extra.in.parked))
-	}
+	bytes += int64(len(c.input().parked))
 	if c.tls != nil {
 		bytes += int64(len(c.tls.rest))
 	}

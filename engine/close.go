@@ -61,13 +61,14 @@ func (c *Conn) close(info *CloseError) error {
 	if c.catchUp(); c.end.phase.Load() >= phaseClosing { // a policy closed it
 		return ErrClosed
 	}
-	c.needExtra().end.closing = info
+	e := c.needEnding()
+	e.closing = info
 	var await bool
 	c.appendOutput(func() { await = c.codec.Close(&c.w.env, info.Code, info.Reason) })
 	c.enter(phaseClosing)
 	c.endTimers()
 	c.uncountTopics()
-	c.extra.end.over = !await
+	e.over = !await
 	c.beginWait(c.ep.CloseTimeout)
 	c.w.mark(c)
 	return nil
@@ -78,7 +79,7 @@ func (c *Conn) close(info *CloseError) error {
 func (c *Conn) closeNow(info *CloseError) {
 	_ = c.close(info) // fails if it closes already
 	if c.end.phase.Load() == phaseClosing {
-		c.extra.end.over = true
+		c.needEnding().over = true
 		c.w.mark(c)
 	}
 }
@@ -131,7 +132,7 @@ func (c *Conn) cut(cause error) {
 	}
 	if c.end.stream != streamCut {
 		c.end.stream = streamCut
-		c.needExtra().end.cause = cause
+		c.needEnding().cause = cause
 	}
 	c.w.mark(c)
 }
@@ -143,7 +144,7 @@ func (c *Conn) abort() {
 	case phase == phaseGone:
 		return
 	case phase < phaseClosing:
-		c.needExtra().end.closing = &CloseError{Code: protocol.CloseAbnormal, Err: ErrAborted}
+		c.needEnding().closing = &CloseError{Code: protocol.CloseAbnormal, Err: ErrAborted}
 		c.enter(phaseClosing)
 		c.endTimers()
 	}
@@ -162,18 +163,18 @@ func (c *Conn) attend() {
 	if c.end.stream != streamCut {
 		c.flush()
 	}
-	r := c.extra
+	e := c.ending()
 	switch {
 	case c.end.stream == streamCut:
-		c.endSession(c.abnormal(r.end.cause))
+		c.endSession(c.abnormal(e.cause))
 		c.sock.Close()
-	case r != nil && r.end.over && phase == phaseClosing:
-		c.endSession(r.end.closing)
+	case e.over && phase == phaseClosing:
+		c.endSession(e.closing)
 	case phase == phaseEnding && c.end.stream == streamOpen:
 		c.endStream()
 	case phase == phaseOpen:
-		if c.tellBacklog(); r != nil && r.pipe != nil {
-			r.pipe.drained()
+		if c.tellBacklog(); c.input().pipe != nil {
+			c.input().pipe.drained()
 		}
 	}
 	if c.in.halted && c.end.phase.Load() < phaseEnding && (c.in.paused == 0 || phase == phaseClosing) {
@@ -231,20 +232,18 @@ func (c *Conn) closed(err error) {
 	}
 	if c.end.phase.Load() < phaseEnding {
 		if c.end.stream == streamCut { // cut was called, and attend has not run since
-			err = c.extra.end.cause
+			err = c.ending().cause
 		}
 		c.endSession(c.abnormal(err))
 	}
 	c.enter(phaseGone)
 	w.time.wheel.Stop(&c.live.timer)
-	if r := c.extra; r != nil {
-		if r.watch != nil {
-			w.time.wheel.Stop(&r.watch.life)
-			w.time.wheel.Stop(&r.watch.idle)
-		}
-		if r.in.rates != nil {
-			w.time.wheel.Stop(&r.in.rates.next)
-		}
+	if r := c.extra; r != nil && r.watch != nil {
+		w.time.wheel.Stop(&r.watch.life)
+		w.time.wheel.Stop(&r.watch.idle)
+	}
+	if r := c.input().rates; r != nil {
+		w.time.wheel.Stop(&r.next)
 	}
 	if c.ep.e.life.work.Err() != nil {
 		w.drains.unsent += int64(c.out.queue.Bytes())
@@ -256,9 +255,9 @@ func (c *Conn) closed(err error) {
 	if c.extra != nil {
 		c.leaveTopics()
 	}
-	if c.extra != nil && c.extra.in.parked != nil {
-		w.env.Buffers.Put(c.extra.in.parked)
-		c.extra.in.parked = nil
+	if parked := c.input().parked; parked != nil {
+		w.env.Buffers.Put(parked)
+		c.needInput().parked = nil
 	}
 	if len(w.conns) == 0 {
 		w.trim()
@@ -270,7 +269,7 @@ func (c *Conn) closed(err error) {
 // returned.
 func (c *Conn) endPlace() {
 	if c.working() || c.deciding() {
-		c.needExtra().end.closed = true
+		c.needEnding().closed = true
 		return
 	}
 	c.givePlaceBack()
@@ -293,8 +292,8 @@ func (c *Conn) reportEnd(info *CloseError) {
 		return
 	}
 	c.end.opened = false
-	if r := c.extra; r != nil && r.end.closing != nil && info != r.end.closing {
-		mine := *r.end.closing // this side closed first, whatever happened after that
+	if closing := c.ending().closing; closing != nil && info != closing {
+		mine := *closing // this side closed first, whatever happened after that
 		if info.Err != nil {
 			mine.Err = info.Err
 		}
@@ -306,7 +305,7 @@ func (c *Conn) reportEnd(info *CloseError) {
 // callOnClose calls OnClose, when the functions of Go have returned.
 func (c *Conn) callOnClose(info *CloseError) {
 	if !c.beginClose() {
-		c.needExtra().end.told = info
+		c.needEnding().told = info
 		return
 	}
 	if f := c.h.OnClose; f != nil {
@@ -323,12 +322,11 @@ func (c *Conn) callOnClose(info *CloseError) {
 
 // afterClose runs after OnClose, and after the functions that OnClose gave to Go.
 func (c *Conn) afterClose() {
-	r := c.extra
-	if r == nil {
+	if c.extra == nil {
 		return
 	}
 	c.tellFollowers()
-	if r.end.closed {
+	if c.ending().closed {
 		c.givePlaceBack()
 	}
 }

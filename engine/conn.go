@@ -77,19 +77,18 @@ const (
 	responseHead
 )
 
-// extra is what few connections have at a time.
+// extra is what only some connections have.
 type extra struct {
-	in    extraInput
-	end   extraEnding
-	watch *extraWatch // nil: none of its timers has run
+	in    *extraInput  // nil for nearly all, as the next two are; see Conn.input
+	end   *extraEnding // see Conn.ending
+	watch *extraWatch  // see Conn.needWatch
 
+	paused     int64 // when reading last paused
 	topics     []membership
-	upgrade    *Upgrade   // what Engine.Upgrade was given; later the handshake, while a function of Upgrade.Go decides it
 	followers  []Follower // called after the end
-	holds      int        // calls of Hold that have not been released
-	pipe       *pipe      // joined by Pipe
 	timers     *Timer     // of the program, armed
-	timerCount int
+	timerCount int32
+	holds      int32 // calls of Hold that have not been released
 }
 
 // The phases of a connection, in order.
@@ -144,7 +143,8 @@ func newConn(ep *endpoint, nc net.Conn, m *arrival) (c *Conn, err error) {
 		return c, nil
 	}
 	if c.tls = m.tls; m.mounted {
-		c.needExtra().in.head, c.extra.upgrade = m.head, m.upgrade
+		in := c.needInput()
+		in.head, in.upgrade = m.head, m.upgrade
 		c.origin = mounted
 	}
 	if m.remote != nil {
@@ -161,6 +161,44 @@ func (c *Conn) needExtra() *extra {
 		c.extra = new(extra)
 	}
 	return c.extra
+}
+
+// What input and ending return for a connection that has nothing of it. Nobody writes to them.
+var (
+	noInput  extraInput
+	noEnding extraEnding
+)
+
+// input is what few connections have of it, to be read only: see needInput.
+func (c *Conn) input() *extraInput {
+	if c.extra == nil || c.extra.in == nil {
+		return &noInput
+	}
+	return c.extra.in
+}
+
+func (c *Conn) needInput() *extraInput {
+	r := c.needExtra()
+	if r.in == nil {
+		r.in = new(extraInput)
+	}
+	return r.in
+}
+
+// ending is what few connections have of it, to be read only: see needEnding.
+func (c *Conn) ending() *extraEnding {
+	if c.extra == nil || c.extra.end == nil {
+		return &noEnding
+	}
+	return c.extra.end
+}
+
+func (c *Conn) needEnding() *extraEnding {
+	r := c.needExtra()
+	if r.end == nil {
+		r.end = new(extraEnding)
+	}
+	return r.end
 }
 
 // ID is a number that no other connection of this engine has had.

@@ -59,14 +59,15 @@ const earlyBytesMax = loop.ReadBytesMax
 
 // deciding reports whether a function of Upgrade.Go has still to decide.
 func (c *Conn) deciding() bool {
-	return c.extra != nil && c.extra.upgrade != nil && c.extra.upgrade.decide != nil
+	u := c.input().upgrade
+	return u != nil && u.decide != nil
 }
 
 // await has the function of u decide the handshake. u keeps the request.
 func (c *Conn) await(u *Upgrade) {
 	w := c.w
 	w.scratch.request, w.env.Request = nil, protocol.Request{}
-	c.needExtra().upgrade = u
+	c.needInput().upgrade = u
 	c.park(w.batch.in)
 	w.batch.in = nil
 	c.pause(pausedUpgrade)
@@ -100,10 +101,10 @@ func (u *Upgrade) call(ctx context.Context) (err error) {
 
 // decided goes on with the handshake after the function of u has returned.
 func (c *Conn) decided(u *Upgrade, err error) {
-	w, r := c.w, c.extra
-	r.upgrade = nil
+	w := c.w
+	c.needInput().upgrade = nil
 	switch phase := c.end.phase.Load(); {
-	case r.end.closed:
+	case c.ending().closed:
 		c.givePlaceBack()
 		return
 	case phase >= phaseEnding: // the connection has ended; the request is still to be freed here
@@ -124,7 +125,7 @@ func (c *Conn) decided(u *Upgrade, err error) {
 
 // early takes what the client sends before its handshake is decided.
 func (c *Conn) early(b []byte) {
-	if len(c.extra.in.parked)+len(b) > earlyBytesMax {
+	if len(c.input().parked)+len(b) > earlyBytesMax {
 		c.refuse(&codec.HandshakeError{Status: 400, Reason: "too much was sent before the handshake was answered"})
 		return
 	}

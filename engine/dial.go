@@ -274,7 +274,7 @@ func (d *dialing) enroll(l *line) error {
 		return err
 	}
 	if len(l.early) > 0 {
-		c.needExtra().in.head = l.early
+		c.needInput().head = l.early
 	}
 	nc := l.nc
 	if l.tls != nil {

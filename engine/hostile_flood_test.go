@@ -55,9 +55,7 @@ func (s *siege) pushedBack(c *client) {
 // bounded checks, on its loop, what a connection that is pushed back holds.
 func (s *siege) bounded(conn *Conn) {
 	held := conn.out.queue.Holds()
-	if conn.extra != nil {
-		held += cap(conn.extra.in.parked)
-	}
+	held += cap(conn.input().parked)
 	if conn.out.queue.Bytes() > floodHigh+2*corkBytesMax || held > 4*floodHigh {
 		s.t.Errorf("%d bytes wait, in %d bytes of memory", conn.out.queue.Bytes(), held)
 	}

@@ -227,7 +227,7 @@ func (s *siege) calm() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for c, closed := range s.known {
-		if n := c.out.queued.Load(); n != 0 || !closed || !c.out.queue.Empty() || c.extra != nil && c.extra.in.parked != nil {
+		if n := c.out.queued.Load(); n != 0 || !closed || !c.out.queue.Empty() || c.input().parked != nil {
 			s.t.Errorf("left of connection %d: %d bytes queued, OnClose called: %v, queue %+v, extra %+v", c.ID(), n, closed, c.out.queue, c.extra)
 		}
 	}

@@ -34,7 +34,7 @@ func (c *Conn) peerEnded() {
 		c.endSession(c.abnormal(io.EOF))
 		fallthrough
 	case phase == phaseEnding:
-		c.needExtra().in.eof = true
+		c.needInput().eof = true
 		if c.end.stream == streamOpen { // endStream may have to wait for its turn
 			c.in.halted = c.sock.Pause()
 		}
@@ -47,15 +47,15 @@ func (c *Conn) peerEnded() {
 // endOfStream ends a connection whose protocol has no closing handshake: at once,
 // or, if its last message made reading pause, when it resumes.
 func (c *Conn) endOfStream() {
-	if r := c.needExtra(); !r.in.eof {
-		r.in.eof, r.end.last = true, &CloseError{Code: protocol.CloseNormal, Remote: true}
+	if in := c.needInput(); !in.eof {
+		in.eof, c.needEnding().last = true, &CloseError{Code: protocol.CloseNormal, Remote: true}
 		c.w.batch.conn = c
 		c.guard(c.lastEvent)
 		c.w.batch.conn = nil
 		c.uncork()
 	}
 	if !c.in.halted && c.end.stream != streamCut && c.end.phase.Load() == phaseOpen {
-		c.endSession(c.extra.end.last)
+		c.endSession(c.ending().last)
 	}
 }
 
@@ -71,10 +71,10 @@ func (c *Conn) lastEvent() {
 				poison.Fill(ev.Data)
 			}
 		case codec.Close:
-			c.extra.end.last = c.w.env.Closed
+			c.needEnding().last = c.w.env.Closed
 		}
 	} else if b, ok := c.codec.(codec.Buffered); ok && b.Buffered() > 0 {
-		c.extra.end.last = &CloseError{Code: protocol.CloseAbnormal, Remote: true, Err: io.ErrUnexpectedEOF}
+		c.needEnding().last = &CloseError{Code: protocol.CloseAbnormal, Remote: true, Err: io.ErrUnexpectedEOF}
 	}
 }
 
@@ -87,7 +87,7 @@ func (c *Conn) endStream() {
 		c.shut()
 	}
 	if c.unsent() {
-		if c.in.halted = c.extra != nil && c.extra.in.eof && c.sock.Pause(); !c.in.halted {
+		if c.in.halted = c.input().eof && c.sock.Pause(); !c.in.halted {
 			c.sock.Resume()
 		}
 		return
@@ -108,13 +108,13 @@ func (c *Conn) endStream() {
 // ignore discards input that comes while the connection ends. Closing the
 // descriptor with unread input would reset the stream, and a peer in the midst
 // of sending would not read our close frame.
-func (c *Conn) ignore(n int) { c.needExtra().end.ignored += n }
+func (c *Conn) ignore(n int) { c.needEnding().ignored += n }
 
 // beginWait gives a peer time while the connection ends, and more if it is in the
 // midst of sending then: see linger.
 func (c *Conn) beginWait(d time.Duration) {
-	if r := c.extra; r != nil {
-		r.end.ignored, r.end.looked = 0, 0
+	if c.extra != nil && c.extra.end != nil {
+		c.extra.end.ignored, c.extra.end.looked = 0, 0
 	}
 	c.w.arm(&c.live.timer, d)
 }
@@ -123,16 +123,16 @@ func (c *Conn) beginWait(d time.Duration) {
 // what is queued, or end its stream. If it is in the midst of sending, it gets
 // more time, up to DiscardTimeout. Otherwise, or after that, it is cut.
 func (c *Conn) linger() {
-	r, now := c.needExtra(), c.w.now()
-	if r.end.looked == 0 {
-		r.end.looked = now
+	e, now := c.needEnding(), c.w.now()
+	if e.looked == 0 {
+		e.looked = now
 	}
-	left := c.ep.DiscardTimeout - time.Duration(now-r.end.looked)*time.Millisecond
-	if r.end.ignored < lingerBytesMin || left <= 0 {
+	left := c.ep.DiscardTimeout - time.Duration(now-e.looked)*time.Millisecond
+	if e.ignored < lingerBytesMin || left <= 0 {
 		c.cut(ErrTimeout)
 		return
 	}
-	r.end.ignored = 0
+	e.ignored = 0
 	c.w.arm(&c.live.timer, min(max(lingerTimeout, c.ep.CloseTimeout), left))
 }
 
@@ -140,7 +140,7 @@ func (c *Conn) linger() {
 // it is in the midst of sending, the session is over, and the stream is ended
 // so that the peer still gets to read the close frame.
 func (c *Conn) noAnswer() {
-	if c.unsent() || c.needExtra().end.ignored < lingerBytesMin {
+	if c.unsent() || c.ending().ignored < lingerBytesMin {
 		c.linger()
 		return
 	}

@@ -226,17 +226,16 @@ func (c *Conn) returned(failed *CloseError) {
 	if failed != nil {
 		_ = c.close(failed)
 	}
-	r := c.needExtra()
-	switch info := r.end.told; {
+	switch info := c.ending().told; {
 	case more:
 		c.ep.e.offload.submit(c)
 	case c.end.phase.Load() < phaseEnding:
-		if r.end.leaving != nil {
-			_ = c.close(r.end.leaving)
+		if leaving := c.ending().leaving; leaving != nil {
+			_ = c.close(leaving)
 		}
 		c.unpause(pausedOffload)
 	case info != nil:
-		r.end.told = nil
+		c.needEnding().told = nil
 		c.callOnClose(info)
 	default:
 		c.afterClose()
@@ -305,7 +304,7 @@ func (c *Conn) endClose() bool {
 // then nothing more is read.
 func (c *Conn) goAway(info *CloseError) {
 	if c.end.phase.Load() == phaseOpen && c.working() {
-		c.needExtra().end.leaving = info
+		c.needEnding().leaving = info
 		c.readNoMore()
 		return
 	}

@@ -267,7 +267,7 @@ func TestLifetimeWaitsForGo(t *testing.T) {
 		_ = c.Go(Message{}, func(context.Context, Message) {
 			for left := false; !left; {
 				done := make(chan struct{})
-				_ = c.Loop().Post(func() { left = c.extra.end.leaving != nil; close(done) })
+				_ = c.Loop().Post(func() { left = c.ending().leaving != nil; close(done) })
 				<-done
 			}
 			if err := c.SendText("done"); err != nil {

@@ -49,7 +49,7 @@ func (c *Conn) pause(why pauseReasons) {
 		if c.in.halted = c.sock.Pause(); !c.in.halted {
 			return
 		}
-		c.needExtra().in.since = c.w.now()
+		c.needExtra().paused = c.w.now()
 	}
 	c.in.paused |= why
 }
@@ -63,17 +63,16 @@ func (c *Conn) unpause(why pauseReasons) {
 
 // resume reads again, and first takes what arrived while reading was paused.
 func (c *Conn) resume() {
-	r := c.needExtra()
 	c.in.halted = false
-	if c.w.now() > r.in.since {
+	if c.w.now() > c.needExtra().paused {
 		c.in.life = heard // it may have answered meanwhile: its time begins anew
 	}
 	c.sock.Resume()
-	if r.in.parked == nil {
+	parked := c.input().parked
+	if parked == nil {
 		return
 	}
-	parked := r.in.parked
-	r.in.parked = nil
+	c.needInput().parked = nil
 	if c.end.phase.Load() < phaseEnding {
 		c.receive(parked)
 	}

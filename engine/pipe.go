@@ -100,12 +100,12 @@ func (p *pipe) settle() error {
 
 // join gives the messages of the connection to the pipe.
 func (p *pipe) join() {
-	r := p.c.needExtra()
-	if r.pipe != nil {
-		p.other.c.tellEnd(r.pipe.ended)
+	in := p.c.needInput()
+	if in.pipe != nil {
+		p.other.c.tellEnd(in.pipe.ended)
 		return
 	}
-	r.pipe = p
+	in.pipe = p
 	h := *p.c.h
 	h.OnMessage = passOn
 	p.c.h = &h
@@ -114,7 +114,7 @@ func (p *pipe) join() {
 
 // passOn sends a message of c to the other connection.
 func passOn(c *Conn, m Message) {
-	p := c.extra.pipe
+	p := c.input().pipe
 	to, out := p.other.c, outgoing{op: protocol.Opcode(m.Type), data: m.Data}
 	var err error
 	if to.w == c.w {
@@ -190,13 +190,13 @@ func (c *Conn) endPipe(info *CloseError) {
 		return
 	}
 	info = c.passedOn(info)
-	r := c.needExtra()
-	if r.pipe == nil { // join finds it
-		r.pipe = &pipe{c: c, ended: info}
+	in := c.needInput()
+	if in.pipe == nil { // join finds it
+		in.pipe = &pipe{c: c, ended: info}
 		return
 	}
-	to := r.pipe.other.c
-	r.pipe = nil // the other may live on for long
+	to := in.pipe.other.c
+	in.pipe = nil // the other may live on for long
 	to.tellEnd(info)
 }
 

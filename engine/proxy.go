@@ -102,19 +102,19 @@ func (c *Conn) ClientAddr() netip.Addr {
 // fromProxy takes the first bytes of a trusted proxy until they show whether
 // there is a PROXY header. What follows it goes the way of all input.
 func (c *Conn) fromProxy(b []byte) {
-	r := c.extra
-	r.in.head = append(r.in.head, b...)
-	said, n, more, err := protocol.ParseProxied(r.in.head)
+	in := c.needInput()
+	in.head = append(in.head, b...)
+	said, n, more, err := protocol.ParseProxied(in.head)
 	switch {
 	case err != nil:
 		c.ep.e.log.Debug("a trusted proxy sent a malformed PROXY header", zap.Error(err))
 		c.cut(err)
 		return
-	case more && len(r.in.head) < c.ep.HandshakeBytesMax:
+	case more && len(in.head) < c.ep.HandshakeBytesMax:
 		return
 	}
-	head := r.in.head[n:]
-	r.in.head, r.in.proxy = nil, false
+	head := in.head[n:]
+	in.head, in.proxy = nil, false
 	if client := said.Source.Addr(); client.IsValid() {
 		c.identify(client)
 	}

@@ -40,11 +40,11 @@ func (c *Conn) spend(messages, bytes int) {
 }
 
 func (c *Conn) rates() *rates {
-	r := c.needExtra()
-	if r.in.rates == nil {
-		r.in.rates = new(rates)
+	in := c.needInput()
+	if in.rates == nil {
+		in.rates = new(rates)
 	}
-	return r.in.rates
+	return in.rates
 }
 
 // slowDown stops reading until the second is over: TCP makes the peer wait,

@@ -29,8 +29,10 @@ type extraInput struct {
 	parked []byte // arrived while reading was paused
 	proxy  bool   // a PROXY header may come first
 	eof    bool   // the peer ended its stream
-	since  int64  // when reading last paused
 	rates  *rates // what the peer sent lately, if there is a limit
+
+	upgrade *Upgrade // what Engine.Upgrade was given; later the handshake, while a function of Upgrade.Go decides it
+	pipe    *pipe    // joined by Pipe
 }
 
 // enrolled is told that the connection has come to its loop.
@@ -48,11 +50,11 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	case c.origin == dialled: // to a trusted proxy, maybe: that is no client
 		c.guard(c.start)
 		c.takeEarly()
-	case c.extra != nil && c.extra.in.head != nil:
+	case c.input().head != nil:
 		c.guard(c.start)
 		c.takeEarly()
 	case c.tls == nil && c.ep.proxies.trustPeer(c.who.remote): // before TLS it was read already
-		c.needExtra().in.proxy = true
+		c.needInput().proxy = true
 	default:
 		c.guard(c.start)
 	}
@@ -68,11 +70,11 @@ func (c *Conn) enrolled(l *loop.Loop) {
 
 // takeEarly takes what was read before the connection came to its loop.
 func (c *Conn) takeEarly() {
-	if c.extra == nil || c.extra.in.head == nil {
+	head := c.input().head
+	if head == nil {
 		return
 	}
-	head := c.extra.in.head
-	c.extra.in.head = nil
+	c.needInput().head = nil
 	c.arrived(head)
 }
 
@@ -113,7 +115,7 @@ func (c *Conn) arrived(b []byte) {
 	case phase == phaseOpening && c.origin == accepted && !c.ep.raw && isClientHello(b):
 		c.ep.e.log.Warn("a TLS ClientHello came to a port without TLS", zap.Stringer("listener", c.ep.listener), zap.Stringer("remote", c.who.remote))
 		c.endSession(nil)
-	case c.extra != nil && c.extra.in.proxy:
+	case c.input().proxy:
 		c.fromProxy(b)
 	case c.deciding():
 		c.early(b)
@@ -209,11 +211,11 @@ func (c *Conn) park(b []byte) {
 	if len(b) == 0 {
 		return
 	}
-	r, buffers := c.needExtra(), &c.w.env.Buffers
-	if r.in.parked == nil {
-		r.in.parked = buffers.Get(len(b))
+	in, buffers := c.needInput(), &c.w.env.Buffers
+	if in.parked == nil {
+		in.parked = buffers.Get(len(b))
 	}
-	r.in.parked = append(buffers.Grow(r.in.parked, len(b)), b...)
+	in.parked = append(buffers.Grow(in.parked, len(b)), b...)
 }
 
 // open makes the connection one that the program knows.

@@ -74,7 +74,7 @@ func (d *dialing) ended(c *Conn, info *CloseError) {
 			d.failure = e
 		}
 		c.cut(nil) // nothing more is to be sent
-	case info.Remote && info.Code == protocol.CloseNormal && (c.extra == nil || c.extra.end.closing == nil):
+	case info.Remote && info.Code == protocol.CloseNormal && c.ending().closing == nil:
 		d.over.Store(true)
 	}
 }

@@ -143,7 +143,7 @@ func (c *simConn) check(inInbox int64) {
 	}
 	wanted := cc.in.paused != 0
 	if phase >= phaseClosing {
-		wanted = phase == phaseEnding && cc.end.stream == streamOpen && cc.extra != nil && cc.extra.in.eof
+		wanted = phase == phaseEnding && cc.end.stream == streamOpen && cc.input().eof
 	}
 	if phase == phaseOpening && cc.deciding() && !cc.in.halted && !s.cfg.noPause {
 		s.failf("%v: reads on while its handshake is decided", c)
@@ -174,12 +174,7 @@ func (c *simConn) check(inInbox int64) {
 }
 
 // parked is how many bytes wait for reading to resume.
-func (c *simConn) parked() int {
-	if c.c.extra == nil {
-		return 0
-	}
-	return len(c.c.extra.in.parked)
-}
+func (c *simConn) parked() int { return len(c.c.input().parked) }
 
 // checkQueue asserts that a queue is what its accounts say, is watched, and has
 // its bound, and returns its bytes.
@@ -208,7 +203,7 @@ func (c *simConn) checkQueue() int {
 // the time that Config grants.
 func (c *simConn) checkTimeout() {
 	s, k, cfg := c.s, c.sock, c.s.e.set
-	if r := c.c.extra; r == nil || !errors.Is(r.end.cause, ErrTimeout) || c.judged {
+	if !errors.Is(c.c.ending().cause, ErrTimeout) || c.judged {
 		return
 	}
 	c.judged = true
@@ -262,7 +257,7 @@ func (c *simConn) checkOpen() {
 			c, len(p.sent), len(p.pings), len(p.pongs), p.seen, p.pinged, p.heard, p.ponged)
 	case p.delivered != st.MessagesOut:
 		s.failf("%v: %d messages arrived of %d", c, p.delivered, st.MessagesOut)
-	case cc.unsent() || cc.in.halted || cc.flow.backlogged || cc.out.queued.Load() != 0 || cc.working() || cc.deciding() || cc.extra != nil && cc.extra.in.parked != nil:
+	case cc.unsent() || cc.in.halted || cc.flow.backlogged || cc.out.queued.Load() != 0 || cc.working() || cc.deciding() || cc.input().parked != nil:
 		s.failf("%v: something is left at rest", c)
 	}
 	c.checkCounts()
@@ -287,7 +282,7 @@ func (c *simConn) checkGone() {
 		s.failf("%v: of %d functions of Go %d ran", c, c.accepted, c.returned)
 	case c.opens != c.closes:
 		s.failf("%v: OnOpen %d, OnClose %d", c, c.opens, c.closes)
-	case cc.unsent() || cc.live.timer.Armed() || cc.extra != nil && (cc.extra.in.parked != nil || stallRuns(cc)):
+	case cc.unsent() || cc.live.timer.Armed() || cc.input().parked != nil || stallRuns(cc):
 		s.failf("%v: something is left of it", c)
 	case !reflect.ValueOf(&cc.ws).Elem().FieldByName("part").IsNil():
 		s.failf("%v: its codec keeps something", c)

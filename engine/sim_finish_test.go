@@ -1,5 +1,7 @@
 package engine
 
+import "reflect"
+
 // The end of a simulation: everything comes to rest, then everything ends.
 
 // restsWithin bounds the rounds after which a simulation must have come to rest.
@@ -173,6 +175,9 @@ func (s *sim) ended() {
 			c.checkGone()
 		}
 		sum.add(c.c.Stats())
+	}
+	if !reflect.ValueOf(noInput).IsZero() || !reflect.ValueOf(noEnding).IsZero() {
+		s.failf("what connections have nothing of was written to: %+v, %+v", noInput, noEnding)
 	}
 	for _, d := range s.dials {
 		if d.x.waiting || d.x.timer.Armed() {

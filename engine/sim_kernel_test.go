@@ -223,7 +223,7 @@ func (s *sim) Dup(*loop.Socket) (int, error) { return 0, unix.EMFILE }
 func (k *simSock) close(err error) {
 	k.closed = true
 	k.c.checkTimeout()
-	if r := k.c.c.extra; err == nil && k.outFin && !k.inFin && !k.reset && !k.s.stopped && (r == nil || r.end.cause == nil) {
+	if err == nil && k.outFin && !k.inFin && !k.reset && !k.s.stopped && k.c.c.ending().cause == nil {
 		k.s.failf("%v: closes before the peer did, at the risk of its last words", k.c)
 	}
 	k.s.tracef("%v: closes the descriptor %d: %v", k.c, k.fd, err)

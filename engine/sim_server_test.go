@@ -341,7 +341,7 @@ func (c *simConn) offload(m Message) {
 			}
 		}
 		hung := c.sock.closed || c.sock.hung
-		r := c.c.extra
+		e := c.c.ending()
 		switch {
 		case string(m.Data) != want:
 			s.failf("%v: the message of Go changed", c)
@@ -349,7 +349,7 @@ func (c *simConn) offload(m Message) {
 			s.failf("%v: the context of the connection outlives it", c)
 		case (ctx.Err() != nil) != s.stopped:
 			s.failf("%v: the context of Go has ended: %v", c, ctx.Err())
-		case open && r != nil && r.end.leaving != nil && r.end.leaving == r.end.closing:
+		case open && e.leaving != nil && e.leaving == e.closing:
 			s.failf("%v: is sent away before a function of Go has returned", c)
 		}
 		if !s.stopped {

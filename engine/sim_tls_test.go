@@ -289,8 +289,8 @@ func (c *simConn) checkSealed() {
 	if st.BytesIn != k.opened+uint64(c.head) || st.MessagesIn != c.messages {
 		s.failf("%v: %+v, but opened %d and %d, delivered %d", c, st, k.opened, c.head, c.messages)
 	}
-	if r := cc.extra; r != nil && r.end.cause != nil && strings.Contains(r.end.cause.Error(), "tls: ") {
-		s.failf("%v: wrote what could not be sealed: %v", c, r.end.cause)
+	if cause := cc.ending().cause; cause != nil && strings.Contains(cause.Error(), "tls: ") {
+		s.failf("%v: wrote what could not be sealed: %v", c, cause)
 	}
 	if over {
 		return

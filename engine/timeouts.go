@@ -57,10 +57,10 @@ func (c *Conn) expire(t *wheel.Timer) {
 			c.goAway(&CloseError{Code: protocol.CloseGoingAway, Reason: "this connection has lived long enough: reconnect"})
 			return
 		}
-		if r.in.rates != nil && t == &r.in.rates.next {
-			c.unpause(pausedRate)
-			return
-		}
+	}
+	if r := c.input().rates; r != nil && t == &r.next {
+		c.unpause(pausedRate)
+		return
 	}
 	switch phase := c.end.phase.Load(); {
 	case phase == phaseOpen:

@@ -28,8 +28,8 @@ func (c *Conn) upgrade() {
 		return
 	}
 	var u *Upgrade
-	if c.extra != nil { // what Engine.Upgrade was given
-		u, c.extra.upgrade = c.extra.upgrade, nil
+	if given := c.input().upgrade; given != nil { // what Engine.Upgrade was given
+		u, c.needInput().upgrade = given, nil
 	}
 	f := c.h.OnUpgrade
 	switch {
