@@ -430,3 +430,32 @@ func TestBufferBudget(t *testing.T) {
 		})
 	}
 }
+
+// TestRemoteAddr: a connection keeps its peer's address in short, and programs get the whole of it.
+func TestRemoteAddr(t *testing.T) {
+	for _, a := range []net.Addr{
+		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1).To4(), Port: 65535},
+		&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1).To16(), Port: 1},
+		&net.TCPAddr{IP: net.ParseIP("2001:db8::7"), Port: 443},
+		&net.TCPAddr{IP: net.ParseIP("fe80::1"), Zone: "2", Port: 443},
+		&net.TCPAddr{},
+		&net.UnixAddr{Name: "@", Net: "unix"},
+	} {
+		c := &Conn{who: identity{remote: shorten(a)}}
+		got := c.RemoteAddr()
+		if fmt.Sprintf("%T %v %s", got, got, got.Network()) != fmt.Sprintf("%T %v %s", a, a, a.Network()) {
+			t.Errorf("%T %v, want %T %v", got, got, a, a)
+		}
+		if s := c.who.remote; s.String() != a.String() || s.Network() != a.Network() || hostAddr(s) != hostAddr(a) {
+			t.Errorf("%v is kept as %v of %s, host %v, want %v", a, s, s.Network(), hostAddr(s), hostAddr(a))
+		}
+	}
+	for _, ip := range []string{"127.0.0.1", "::1"} {
+		addrs := make(chan net.Addr, 1)
+		s := serve(t, Config{Addr: "ws://" + net.JoinHostPort(ip, "0")}, Handler{OnOpen: func(c *Conn) { addrs <- c.RemoteAddr() }})
+		cl := s.dial("/", nil)
+		if a, ok := one(t, addrs, "the connection").(*net.TCPAddr); !ok || a.String() != cl.LocalAddr().String() {
+			t.Errorf("the peer is %v (a TCPAddr: %v), want %v", a, ok, cl.LocalAddr())
+		}
+	}
+}

@@ -47,7 +47,7 @@ type Conn struct {
 // identity is what tells a connection from others.
 type identity struct {
 	id            uint64
-	remote, local net.Addr
+	remote, local net.Addr              // remote: see shorten
 	subprotocol   unique.Handle[string] // zero: none
 	state         atomic.Pointer[any]   // nil: none
 }
@@ -112,7 +112,7 @@ func newCodec(factory func() codec.Codec) (c codec.Codec, err error) {
 
 // bareConn makes a Conn without a codec.
 func bareConn(ep *endpoint, nc net.Conn) *Conn {
-	c := &Conn{ep: ep, h: ep.handler, who: identity{id: ep.e.lastID.Add(1), remote: nc.RemoteAddr(), local: nc.LocalAddr()}}
+	c := &Conn{ep: ep, h: ep.handler, who: identity{id: ep.e.lastID.Add(1), remote: shorten(nc.RemoteAddr()), local: nc.LocalAddr()}}
 	c.live.timer.Owner = (*owner)(c)
 	return c
 }
@@ -148,7 +148,7 @@ func newConn(ep *endpoint, nc net.Conn, m *arrival) (c *Conn, err error) {
 		c.origin = mounted
 	}
 	if m.remote != nil {
-		c.who.remote, c.who.local = m.remote, m.local
+		c.who.remote, c.who.local = shorten(m.remote), m.local
 	}
 	if c.tls != nil {
 		c.tls.since = m.since
@@ -206,7 +206,12 @@ func (c *Conn) ID() uint64 { return c.who.id }
 
 // RemoteAddr is the peer's address, of a connection through a proxy the
 // proxy's.
-func (c *Conn) RemoteAddr() net.Addr { return c.who.remote }
+func (c *Conn) RemoteAddr() net.Addr {
+	if a, ok := c.who.remote.(tcp4); ok {
+		return a.long()
+	}
+	return c.who.remote
+}
 
 // LocalAddr is this end's address.
 func (c *Conn) LocalAddr() net.Addr { return c.who.local }

@@ -143,7 +143,7 @@ func (c *Conn) plainHTTP(head []byte) {
 		c.refuseHandover()
 		return
 	}
-	handed := newHandedConn(s, nc, c.who.remote, slices.Concat(head, c.w.batch.in))
+	handed := newHandedConn(s, nc, c.RemoteAddr(), slices.Concat(head, c.w.batch.in))
 	c.w.batch.in = nil
 	c.ep.gate.Opened(&c.pass)
 	handed.pass, _ = c.ep.gate.Move(&c.pass)

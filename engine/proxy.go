@@ -81,10 +81,41 @@ func (p *proxies) exempt(a netip.Addr) bool {
 	return !a.IsValid() || a.IsLoopback() || p.trust(a)
 }
 
+// tcp4 is the address of a TCP connection's end over IPv4, as a connection keeps it: in an eighth of what a
+// net.TCPAddr takes.
+type tcp4 struct {
+	ip   [4]byte
+	port uint16
+}
+
+// shorten returns a as a tcp4, if it can be one.
+func shorten(a net.Addr) net.Addr {
+	if t, ok := a.(*net.TCPAddr); ok {
+		if ip := t.IP.To4(); ip != nil {
+			return tcp4{[4]byte(ip), uint16(t.Port)} //nolint:gosec // a port has 16 bits
+		}
+	}
+	return a
+}
+
+// long is what programs get.
+func (a tcp4) long() *net.TCPAddr { return net.TCPAddrFromAddrPort(a.addrPort()) }
+
+func (a tcp4) addrPort() netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4(a.ip), a.port) }
+
+// Network implements net.Addr.
+func (a tcp4) Network() string { return "tcp" }
+
+// String implements net.Addr.
+func (a tcp4) String() string { return a.addrPort().String() }
+
 // hostAddr is the IP address of a TCP connection's end, invalid for others.
 func hostAddr(a net.Addr) netip.Addr {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap().WithZone("")
+	switch a := a.(type) {
+	case tcp4:
+		return netip.AddrFrom4(a.ip)
+	case *net.TCPAddr:
+		return a.AddrPort().Addr().Unmap().WithZone("")
 	}
 	return netip.Addr{}
 }

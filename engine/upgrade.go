@@ -42,7 +42,7 @@ func (c *Conn) upgrade() {
 	case u == nil:
 		u = new(Upgrade)
 	}
-	u.c, u.Request, u.RemoteAddr, u.ClientAddr = c, c.w.show(), c.who.remote, c.ClientAddr()
+	u.c, u.Request, u.RemoteAddr, u.ClientAddr = c, c.w.show(), c.RemoteAddr(), c.ClientAddr()
 	err := f(u)
 	if err == nil && u.decide != nil {
 		c.await(u)
