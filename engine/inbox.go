@@ -23,7 +23,8 @@ const (
 type post struct {
 	kind    postKind
 	c       *Conn      // the connection that it is for; nil: none
-	do      func()     // of the first four kinds
+	do      func()     // of the first four kinds, but for timerPost
+	timer   *Timer     // of timerPost
 	message outgoing   // of messagePost; its data may lie in the arena
 	at, n   int32      // its place and length in the arena
 	shared  *broadcast // of the last two kinds
@@ -143,7 +144,10 @@ func (w *worker) carryOut(p *post) {
 	switch p.kind {
 	case taskPost, ownPost:
 		p.do()
-	case timerPost, programPost:
+	case timerPost:
+		w.callingAt(onPost, 0)
+		p.timer.carryOut()
+	case programPost:
 		w.callingAt(onPost, 0)
 		p.do()
 	case sharedPost:

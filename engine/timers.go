@@ -48,19 +48,18 @@ type Timer struct {
 	once func()
 	each func(Tick)
 
-	entry          wheel.Timer // these are the loop's
-	linked         bool
-	newer, earlier *Timer // its neighbours in extra.timers
+	entry          wheel.Timer // these are the loop's, as linked is
+	newer, earlier *Timer      // its neighbours in extra.timers
 
 	mu      sync.Mutex // guards what follows
+	linked  bool       // but not this
 	armed   bool
-	posted  bool          // settle is
+	posted  bool          // carryOut is to be called on the loop
 	calling bool          // the function is called, or about to be
 	early   bool          // armed before Run: due is to be set
 	delay   time.Duration // or period
 	due     time.Duration // since Engine.began
 	ticks   uint64        // of Every, skipped ones included
-	settle  func()        // made when first posted
 }
 
 // Tick is one due instant of Every.
@@ -119,12 +118,9 @@ func (t *Timer) apply() {
 	t.mu.Lock()
 	first := !t.posted
 	t.posted = true
-	if t.settle == nil {
-		t.settle = t.carryOut
-	}
 	t.mu.Unlock()
 	if first {
-		_ = t.w.post(post{kind: timerPost, do: t.settle}) // one for each timer; fails after the end, when no timer runs
+		_ = t.w.post(post{kind: timerPost, timer: t}) // one for each timer; fails after the end, when no timer runs
 	}
 }
 
