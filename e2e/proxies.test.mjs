@@ -1,15 +1,14 @@
 // The configurations of docs/PROXIES.md, as they stand there, in real proxies.
 import assert from 'node:assert/strict';
-import {randomInt} from 'node:crypto';
 import {once} from 'node:events';
 import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {get} from 'node:http';
-import {createServer} from 'node:net';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {test} from 'node:test';
 import {fileURLToPath} from 'node:url';
 import {Peer} from './lib/peer.mjs';
+import {freePort} from './lib/port.mjs';
 import {end, launch, tool, within} from './lib/process.mjs';
 import {key} from './lib/raw.mjs';
 import {serve} from './lib/server.mjs';
@@ -59,19 +58,6 @@ const caddy = {
 };
 
 const proxies = {nginx, haproxy, 'haproxy, PROXY protocol': {...haproxy, text: snippet('haproxy', 1), wrong: null}, caddy};
-
-// A port that nobody has, below those that connections take by themselves.
-async function freePort() {
-  for (;;) {
-    const port = randomInt(20_000, 30_000);
-    const server = createServer().listen(port, '127.0.0.1');
-    const [taken] = await Promise.race([once(server, 'listening'), once(server, 'error')]).catch((e) => [e]);
-    if (taken) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
-}
 
 // Starts a proxy in front of a server, until the test t ends.
 async function front(t, proxy, server, edit = (text) => text) {
