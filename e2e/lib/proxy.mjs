@@ -37,6 +37,11 @@ export class Proxy {
     for (const socket of this.#sockets) if (socket.upstream) socket.unpipe().resume();
   }
 
+  // From now on nothing that the clients send on the present connections arrives.
+  deafen() {
+    for (const socket of this.#sockets) if (!socket.upstream) socket.unpipe().resume();
+  }
+
   #join(client) {
     const upstream = connect(this.#target, '127.0.0.1');
     upstream.upstream = true;

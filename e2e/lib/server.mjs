@@ -1,9 +1,9 @@
-// The example programs, built once per test file and started on ports of
-// their own.
+// Programs of ours, built once per test file, and servers among them, started on
+// ports of their own.
 import assert from 'node:assert/strict';
 import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
-import {join} from 'node:path';
+import {basename, dirname, join} from 'node:path';
 import {after, before} from 'node:test';
 import {fileURLToPath} from 'node:url';
 import {end, launch, run, tool} from './process.mjs';
@@ -14,20 +14,24 @@ process.on('exit', () => rmSync(dir, {recursive: true, force: true}));
 
 const built = new Map();
 
-function build(name) {
+// The program of that name.
+export function build(name) {
   if (!built.has(name)) built.set(name, compile(name));
   return built.get(name);
 }
 
+// A name with a slash is that of a directory, whose parent has a go.mod of its own.
 async function compile(name) {
-  const program = join(dir, name);
-  const args = ['build', '-o', program, `./examples/${name}`];
-  const {code, err} = await run(tool('go', 'golang'), args, {cwd: root, timeout: 180_000});
+  const program = join(dir, name.replaceAll('/', '-'));
+  const [cwd, of, env] = name.includes('/')
+    ? [join(root, dirname(name)), `./${basename(name)}`, {...process.env, GOWORK: 'off'}]
+    : [root, `./examples/${name}`, process.env];
+  const {code, err} = await run(tool('go', 'golang'), ['build', '-o', program, of], {cwd, env, timeout: 180_000});
   assert.equal(code, 0, err);
   return program;
 }
 
-// Starts examples/<name> and waits until it says where it listens. The server
+// Starts a server and waits until it says where it listens. The server
 // ends with the test t, and the test fails if it does not end cleanly.
 export async function serve(t, name, ...flags) {
   const server = await start(name, 0, flags);
