@@ -232,13 +232,13 @@ func TestHooksBegin(t *testing.T) {
 		},
 	}}})
 	p := n.dial(formatJSON)
-	p.send(&cf.Command{Connect: &cf.ConnectRequest{}}, &cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "a"}})
+	p.send(&cf.Command{Connect: &cf.ConnectRequest{Data: cf.Raw("1")}}, &cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "a", Data: cf.Raw("2")}})
 	p.expect(`message "first"`)
-	if r := p.next(); r.Connect == nil {
+	if r := p.next().Connect; r == nil || len(r.Data) > 0 { // what it has said it knows
 		t.Fatal(show(r))
 	}
 	p.expect(`message "second"`)
-	if r := p.next(); r.Subscribe == nil {
+	if r := p.next().Subscribe; r == nil || len(r.Data) > 0 {
 		t.Fatal(show(r))
 	}
 }

@@ -74,6 +74,23 @@ func TestNothingToRecover(t *testing.T) {
 	})
 }
 
+func TestHistoryMax(t *testing.T) {
+	both(t, func(t *testing.T, f format) {
+		n := serve(t, Config{Anonymous: true, HistoryMax: 3, Hub: hub.Config{Channel: func(string) (hub.Options, error) {
+			return hub.Options{History: 10, ReadHistory: hub.Everybody}, nil
+		}}})
+		for range 5 {
+			n.say("room", "1")
+		}
+		p := n.client(f)
+		for limit, want := range map[int32]int{-1: 3, -1 << 31: 3, 0: 0, 1: 1, 3: 3, 4: 3, 1e9: 3} {
+			if r := p.good(&cf.Command{History: &cf.HistoryRequest{Channel: "room", Limit: limit}}).History; len(r.Publications) != want || r.Offset != 5 {
+				t.Errorf("limit %d: %s", limit, show(r))
+			}
+		}
+	})
+}
+
 // What a client is told at once has a bound, in bytes too.
 func TestReplyBytesMax(t *testing.T) {
 	both(t, func(t *testing.T, f format) {

@@ -114,9 +114,8 @@ func TestPingWhileWorking(t *testing.T) {
 	n.advance(10 * time.Second)
 	answer <- struct{}{}
 	p.next()
-	n.advance(9 * time.Second)
-	p.quiet()
-	n.advance(time.Second) // now the answer was read
+	p.quiet() // now the answer was read
+	n.advance(10 * time.Second)
 	p.quiet()
 
 	q := n.client(formatJSON) // and this one has not answered
@@ -124,10 +123,14 @@ func TestPingWhileWorking(t *testing.T) {
 	wait(t, called, "the call")
 	n.advance(25 * time.Second)
 	q.next()
+	n.advance(9 * time.Second)
 	answer <- struct{}{}
 	q.next()
-	n.advance(10 * time.Second)
-	n.advance(10 * time.Second)
+	n.advance(time.Second) // the time is over, but it has been read for one second only
+	q.quiet()
+	n.advance(9*time.Second - 1)
+	q.quiet()
+	n.advance(1)
 	q.over(DisconnectNoPong)
 }
 
@@ -330,8 +333,17 @@ func TestSubscriptionExpiry(t *testing.T) {
 		if !r.Recovered || len(r.Publications) != 1 || string(r.Publications[0].Data) != "3" {
 			t.Error(show(r))
 		}
-		// who has left on his own is told nothing
+		n.advance(time.Hour + 25*time.Second)
+		p.expect("$room: unsubscribe 2501 subscription expired")
+		// who has left on his own is told nothing, and nothing is kept of it
+		p.subscribe(&cf.SubscribeRequest{Channel: "$room", Token: fresh()})
 		p.good(&cf.Command{Unsubscribe: &cf.UnsubscribeRequest{Channel: "$room"}})
+		x := sessionOf(n.hub.Client(p.client).Conn())
+		x.mu.Lock()
+		if len(x.subs) > 0 {
+			t.Errorf("%+v", x.subs)
+		}
+		x.mu.Unlock()
 		n.advance(2 * time.Hour)
 		p.quiet()
 	})
@@ -407,4 +419,33 @@ func TestServerSubscriptionExpiry(t *testing.T) {
 	p.quiet()
 	n.advance(1)
 	p.over(DisconnectSubExpired)
+}
+
+// What has expired is ended once, and nothing is due because of it.
+func TestExpiresOnce(t *testing.T) {
+	s := &Server{cfg: Config{PingInterval: engine.NoLimit, ExpiryGrace: 10}}
+	x := &session{s: s, client: &hub.Client{}, subs: map[string]sub{"a": {expire: 5, server: true}, "b": {expire: 50}, "c": {server: true}}}
+	if got := x.next(0); got != 15 {
+		t.Errorf("due in %d", got)
+	}
+	if got := x.takeExpired(14); got != nil {
+		t.Error(got)
+	}
+	if got := x.takeExpired(15); len(got) != 1 || got[0] != "a" {
+		t.Error(got)
+	}
+	if got := x.takeExpired(16); got != nil {
+		t.Error(got)
+	}
+	if got := x.next(16); got != 44 {
+		t.Errorf("due in %d", got)
+	}
+	if u, ok := x.lapsed("a"); !ok || !u.server {
+		t.Errorf("%+v %v", u, ok)
+	}
+	for _, name := range []string{"a", "b", "c"} {
+		if _, ok := x.lapsed(name); ok {
+			t.Errorf("%s has lapsed", name)
+		}
+	}
 }
