@@ -14,34 +14,36 @@
 // # Commands
 //
 // A client connects, subscribes, unsubscribes, publishes, asks for presence, presence_stats and history, calls methods (rpc), sends
-// messages (send), and refreshes its tokens (refresh, sub_refresh). What it may do, Config.Hub decides: its
-// options and hooks. A hook that fails with an Error has the client told that; with a Disconnect, it closes the connection.
+// messages (send), and refreshes its tokens (refresh, sub_refresh). The options and hooks of Config.Hub decide what it may do. If
+// a hook fails with an Error, the client is told that error; if it fails with a Disconnect, the connection is closed.
 //
-// A message may have many commands. They are carried out one after the other, off the loops, and answered in one message,
-// but for a subscribe command, behind whose answer publications may come at once. If one of them is malformed, none is carried
-// out, and the connection is closed with 3501. Meanwhile the connection is not read, so a client that waits for
-// nothing waits for itself.
+// A message may have several commands. They are carried out one after the other, off the loops, and the connection is not
+// read until they are done. Their answers are sent in one message; only the answer to connect or subscribe is sent at once,
+// because publications may follow it. If a command is malformed, none of its message is carried out, and the connection is closed with
+// 3501. If the connection is closed in the meantime, for example by a kick, the other commands of the message are not carried out.
 //
-// A subscription to a channel with a history is always positioned and recoverable, and joins and leaves are told in each channel
-// that has them, whatever the client asks for. Not there are maps, shared polls and filters of publications (error 108);
-// delta compression, numbers for channels and dictionaries are asked for in vain.
+// A subscription to a channel with a history is always positioned and recoverable. In a channel with
+// Options.JoinLeave, all members are told of joins and leaves. The client cannot change either. Subscriptions to maps, shared polls, and filters
+// of publications are answered with error 108. Delta compression, numbers in place of channel names, and
+// dictionaries are optional in the protocol, and this server does not agree to them. A disconnect is told by the close frame
+// alone.
 //
 // # Names of channels
 //
-// See Namespaces for "news:sport". A channel whose name begins with "$" needs a subscription token. A channel whose name
-// ends with "#" and users, such as "chat#7,42", is for these users alone: they subscribe without a hook. A name has from 1 to
-// 255 bytes of UTF-8 without control bytes; else it is error 107.
+// See Namespaces for names such as "news:sport". If a name begins with "$", a subscription token is needed. If it ends with "#" and
+// users, such as "chat#7,42", only these users may subscribe, and no hook is asked. A name has at most 255 bytes of UTF-8
+// and no control bytes; otherwise the answer is error 107.
 //
 // # Subscriptions by the server
 //
-// The channels of a connection token, those of hub.Connect.Channels, and those of hub.Hub.Subscribe are joined for the client.
-// What it has missed in those of the first two kinds is in the answer to its connect command; what is
-// published later follows without a gap, or the connection is closed with 3010.
+// The Server joins channels for a client: those of its connection token, those that Hooks.Connect sets in hub.Connect.Channels, and
+// those of hub.Hub.Subscribe. For the first two, the answer to the connect command has what the client has missed.
+// What is published afterwards follows without a gap; if that is not possible, the connection is closed with 3010.
 //
 // # JSON and bytes
 //
-// A publication has bytes. Who speaks JSON gets them as they are if they are JSON, nested at most 512 deep, and otherwise as a string of
-// base64.
+// The data of a publication may be any bytes. A client that speaks JSON gets them as they are if they are JSON that is nested at most
+// 512 deep. Otherwise it gets a string with their base64.
 //
 // # Time
 //
