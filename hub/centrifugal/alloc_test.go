@@ -69,7 +69,7 @@ func TestDeliveryAllocatesNothing(t *testing.T) {
 
 // A server has a session for each connection.
 func TestSessionIsSmall(t *testing.T) {
-	if got := unsafe.Sizeof(session{}); got > 128 {
+	if got := unsafe.Sizeof(session{}); got > 96 {
 		t.Errorf("a session has %d bytes", got)
 	}
 }

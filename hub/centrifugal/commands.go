@@ -41,7 +41,7 @@ func (b *batch) carryOutAll(ctx context.Context, frame []byte) error {
 		return DisconnectBadRequest
 	}
 	for i, c := range commands {
-		if i > 0 && x.over() {
+		if i > 0 && x.ended() {
 			return errGone
 		}
 		if err := b.carryOut(ctx, c); err != nil {
@@ -55,7 +55,7 @@ func (b *batch) carryOutAll(ctx context.Context, frame []byte) error {
 // the connection has to be closed.
 func (b *batch) carryOut(ctx context.Context, c *cf.Command) error {
 	x, s := b.x, b.s
-	if timeout := s.cfg.CommandTimeout; timeout > 0 {
+	if timeout := s.cfg.CommandTimeout; timeout > 0 && s.waits {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()
@@ -113,9 +113,9 @@ func (x *session) known() *hub.Client {
 	return x.client
 }
 
-// over reports whether the connection was closed, by a kick for example, so that what its client still asks for is not
+// ended reports whether the connection was closed, by a kick for example, so that what its client still asks for is not
 // done.
-func (x *session) over() bool {
+func (x *session) ended() bool {
 	return x.conn.Unsubscribe(noTopic) != nil
 }
 

@@ -43,7 +43,7 @@ type Config struct {
 	PingInterval   time.Duration // between the pings to a client: 25 s, at least 1 s; engine.NoLimit: none are sent
 	PongTimeout    time.Duration // for the answer, less than PingInterval; then 3012: 10 s; engine.NoLimit: no answer is asked for
 	ConnectTimeout time.Duration // from the opening of a connection to its connect command being accepted; then 3502: 10 s
-	CommandTimeout time.Duration // of the context of a command, which hooks and brokers get: 10 s; engine.NoLimit: none
+	CommandTimeout time.Duration // of the context of a command, which hooks and the program's brokers get: 10 s; engine.NoLimit: none
 	ExpiryGrace    time.Duration // from the expiry of a token to the end of its connection (3005) or subscription (2501): 25 s
 
 	CommandsPerSecondMax int // of a client: above, error 111; above twice of it, or where no answer is due, 3013: 1,000; engine.NoLimit: none

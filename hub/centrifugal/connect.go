@@ -105,7 +105,11 @@ func (b *batch) connect(c *cf.Command) error {
 	st.as = as
 	st.as.Data = nil
 	as.Begin = func(client *hub.Client) error { return b.welcome(c.Id, client) }
-	_, err := s.hub.Connect(st.request.in(b.ctx), x.conn, as)
+	ctx := b.ctx
+	if s.cfg.Hub.Hooks.Connect != nil {
+		ctx = st.request.in(ctx)
+	}
+	_, err := s.hub.Connect(ctx, x.conn, as)
 	switch {
 	case errors.Is(err, hub.ErrLimit):
 		return DisconnectChannelLimit

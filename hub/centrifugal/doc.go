@@ -22,8 +22,8 @@
 // because publications may follow it. If a command is malformed, none of its message is carried out, and the connection is closed with
 // 3501. If the connection is closed in the meantime, for example by a kick, the other commands of the message are not carried out.
 //
-// A subscription to a channel with a history is always positioned and recoverable. In a channel with
-// Options.JoinLeave, all members are told of joins and leaves. The client cannot change either. Subscriptions to maps, shared polls, and filters
+// A subscription to a channel with a history is always positioned and recoverable, whatever the client asks for. In a channel
+// with Options.JoinLeave, the clients that ask for join_leave are told of joins and leaves, their own too. Subscriptions to maps, shared polls, and filters
 // of publications are answered with error 108. Delta compression, numbers in place of channel names, and
 // dictionaries are optional in the protocol, and this server does not agree to them. A disconnect is told by the close frame
 // alone.

@@ -46,7 +46,7 @@ func (x *session) renew(expire time.Time) {
 	x.mu.Lock()
 	x.expire = x.s.deadline(expire)
 	x.mu.Unlock()
-	x.rearm()
+	x.sooner()
 }
 
 // subRefresh takes a new token for a subscription.

@@ -20,6 +20,11 @@ type Server struct {
 	handler engine.Handler
 	pings   [formats][]byte
 	now     func() time.Time
+	waits   bool // commands may have to wait: for the program, or for a broker that is not of this process
+
+	rings []*ring       // of the loops, by their index
+	began int64         // when slots of rings began to be counted
+	step  time.Duration // from one slot to the next
 }
 
 // New makes a Server, with a hub of its own. Its connections come from Engine.Listen with Handler. It ends with the engine, or by
@@ -32,7 +37,10 @@ func New(e *engine.Engine, cfg Config) (*Server, error) {
 	for f := range formats {
 		s.pings[f] = f.ping()
 	}
-	s.handler = engine.Handler{OnUpgrade: s.onUpgrade, OnOpen: s.onOpen, OnMessage: s.onMessage}
+	s.handler = engine.Handler{OnUpgrade: s.onUpgrade, OnOpen: s.onOpen, OnMessage: s.onMessage, OnClose: s.onClose}
+	s.newRings(e)
+	k := &cfg.Hub.Hooks
+	s.waits = cfg.Hub.Broker != nil || cfg.OnSend != nil || k.Connect != nil || k.Join != nil || k.Publish != nil || k.History != nil || k.Presence != nil || k.RPC != nil
 	h := cfg.Hub
 	h.Formats, h.Encode = int(formats), encode
 	h.Joining, h.OnLeft, h.OnCommand = s.joining, s.onLeft, s.onCommand
@@ -79,7 +87,7 @@ func (s *Server) onUpgrade(u *engine.Upgrade) error {
 	if r.Path != s.cfg.Path {
 		return engine.Refuse(404, "not found")
 	}
-	x := &session{s: s}
+	x := &session{s: s, index: -1}
 	for offered := range r.Fields.Tokens("Sec-WebSocket-Protocol") {
 		switch offered {
 		case subprotocolJSON:
@@ -132,5 +140,11 @@ func (s *Server) onOpen(c *engine.Conn) {
 func (s *Server) onMessage(c *engine.Conn, m engine.Message) {
 	if x := sessionOf(c); x != nil {
 		x.receive(m)
+	}
+}
+
+func (s *Server) onClose(c *engine.Conn, _ *engine.CloseError) {
+	if x := sessionOf(c); x != nil {
+		x.over()
 	}
 }

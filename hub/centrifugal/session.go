@@ -19,23 +19,24 @@ import (
 type session struct {
 	s      *Server
 	conn   *engine.Conn
-	timer  *engine.Timer // the only one: see tick
-	start  *start        // for the connect command, whose goroutine alone changes it; nil afterwards, which mu guards
+	start  *start // for the connect command, whose goroutine alone changes it; nil afterwards, which mu guards
 	format format
 
 	// Commands are carried out one after the other, off the loop. These two are theirs.
 	failed bool // the connect command was answered with an error
 	rate   rate // of commands
 
-	mu      sync.Mutex     // guards what follows
-	pinged  bool           // a ping is not answered
-	asked   bool           // due is the time by which it has to be
-	client  *hub.Client    // nil: not connected yet
-	due     int64          // of the next ping, of the answer to this one, or of the connect command
-	working int64          // since when commands have been carried out, and the client is not read
-	resumed int64          // when that has ended, if it took long
-	expire  int64          // of the connection
-	subs    map[string]sub // those of which something has to be known
+	index int32 // its place in a slot of the ring; -1: it is in none. It is the loop's
+
+	mu     sync.Mutex     // guards what follows
+	pinged bool           // a ping is not answered
+	asked  bool           // due is the time by which it has to be
+	slot   uint32         // of the ring
+	client *hub.Client    // nil: not connected yet
+	due    int64          // of the next ping, of the answer to this one, or of the connect command
+	busy   int64          // since when commands have been carried out, and the client is not read; or, negative, when that has ended, if it took long
+	expire int64          // of the connection
+	subs   map[string]sub // those of which something has to be known
 }
 
 // sub is a subscription that the program made, or that expires.
@@ -47,12 +48,17 @@ type sub struct {
 
 // open is called when the connection is open.
 func (x *session) open(c *engine.Conn) {
-	x.conn = c
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.due = x.s.time() + int64(x.s.cfg.ConnectTimeout)
-	x.timer = c.After(x.s.cfg.ConnectTimeout, x.tick)
+	now := x.s.time()
+	x.conn, x.due = c, now+int64(x.s.cfg.ConnectTimeout)
+	x.ring().put(x, now)
 }
+
+func (x *session) ring() *ring { return x.s.rings[x.conn.Loop().Index()] }
+
+// over is called as the last callback of the connection.
+func (x *session) over() { x.ring().take(x) }
 
 // receive takes a message from the client, on the loop.
 func (x *session) receive(m engine.Message) {
@@ -103,16 +109,17 @@ func (x *session) send(frame []byte) error {
 func (x *session) begin() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.working = x.s.time()
+	x.busy = x.s.time()
 }
 
 func (x *session) end() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if now := x.s.time(); now-x.working > int64(x.s.cfg.PongTimeout)/4 {
-		x.resumed = now
+	if now := x.s.time(); now-x.busy > int64(x.s.cfg.PongTimeout)/4 {
+		x.busy = -now
+	} else {
+		x.busy = 0
 	}
-	x.working = 0
 }
 
 // connected is called when the client of the connection is known.
@@ -124,14 +131,30 @@ func (x *session) connected(c *hub.Client, expire int64) {
 		x.due = x.s.time() + int64(cfg.PingInterval)/2 + rand.Int64N(int64(cfg.PingInterval)/2)
 	}
 	x.mu.Unlock()
-	x.rearm()
+	x.sooner()
 }
 
-// rearm sets the timer anew, when something is due earlier than it was.
-func (x *session) rearm() {
+// sooner has the loop look at the session in time, when something may be due earlier than it was.
+func (x *session) sooner() {
+	now := x.s.time()
+	x.mu.Lock()
+	earlier := int32(x.ring().slotFor(now, x.next(now))-x.slot) < 0 //nolint:gosec // the numbers may wrap
+	x.mu.Unlock()
+	if earlier {
+		_ = x.conn.Loop().Post(x.move) // if there is no room, it is looked at when the ring is over
+	}
+}
+
+// move puts the session into the slot where it belongs.
+func (x *session) move() {
+	if x.index < 0 {
+		return
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.timer.Reset(x.next(x.s.time()))
+	r := x.ring()
+	r.take(x)
+	r.put(x, x.s.time())
 }
 
 // tick does what is due, on the loop.
@@ -140,8 +163,9 @@ func (x *session) tick() {
 	x.mu.Lock()
 	end, ping := x.look(now)
 	expired := x.takeExpired(now)
-	if end == nil {
-		x.timer.Reset(x.next(now))
+	r := x.ring()
+	if r.take(x); end == nil {
+		r.put(x, now)
 	}
 	x.mu.Unlock()
 	if end != nil {
@@ -179,11 +203,11 @@ func (x *session) look(now int64) (end *Disconnect, ping bool) {
 	case !x.pinged:
 		x.asked, x.due = false, x.due+int64(cfg.PingInterval-cfg.PongTimeout)
 		return nil, false
-	case x.working > 0: // the answer may be there, and is not read
+	case x.busy > 0: // the answer may be there, and is not read
 		x.due = now + int64(cfg.PongTimeout)
 		return nil, false
-	case now < x.resumed+int64(cfg.PongTimeout):
-		x.due = x.resumed + int64(cfg.PongTimeout)
+	case x.busy < 0 && now < -x.busy+int64(cfg.PongTimeout):
+		x.due = -x.busy + int64(cfg.PongTimeout)
 		return nil, false
 	}
 	return &DisconnectNoPong, false
@@ -234,7 +258,7 @@ func (x *session) setSub(channel string, u sub) {
 	}
 	x.mu.Unlock()
 	if u.expire > 0 {
-		x.rearm()
+		x.sooner()
 	}
 }
 
@@ -259,16 +283,13 @@ func (x *session) forget(channel string) sub {
 }
 
 // rate counts commands in a second.
-type rate struct {
-	second int64
-	n      int
-}
+type rate struct{ second, n uint32 }
 
 // add counts one more command, at a time, and returns how many there were in its second.
 func (r *rate) add(now int64) int {
-	if second := now / int64(time.Second); second != r.second {
+	if second := uint32(now / int64(time.Second)); second != r.second { //nolint:gosec // it may wrap
 		r.second, r.n = second, 0
 	}
 	r.n++
-	return r.n
+	return int(r.n)
 }

@@ -55,7 +55,11 @@ func (b *batch) subscribe(c *cf.Command) error {
 		told = err == nil
 		return err
 	}
-	if err = join(request.in(b.ctx), r.Channel, j); err != nil && told {
+	ctx := b.ctx
+	if s.cfg.Hub.Hooks.Join != nil {
+		ctx = request.in(ctx)
+	}
+	if err = join(ctx, r.Channel, j); err != nil && told {
 		x.forget(r.Channel)
 		return b.tooLate(err)
 	}

@@ -424,7 +424,7 @@ func TestServerSubscriptionExpiry(t *testing.T) {
 // What has expired is ended once, and nothing is due because of it.
 func TestExpiresOnce(t *testing.T) {
 	s := &Server{cfg: Config{PingInterval: engine.NoLimit, ExpiryGrace: 10}}
-	x := &session{s: s, client: &hub.Client{}, subs: map[string]sub{"a": {expire: 5, server: true}, "b": {expire: 50}, "c": {server: true}}}
+	x := &session{s: s, index: -1, client: &hub.Client{}, subs: map[string]sub{"a": {expire: 5, server: true}, "b": {expire: 50}, "c": {server: true}}}
 	if got := x.next(0); got != 15 {
 		t.Errorf("due in %d", got)
 	}
