@@ -104,7 +104,7 @@ func TestSooner(t *testing.T) {
 		for _, id := range []string{p.client, q.client} {
 			x := sessionOf(n.hub.Client(id).Conn())
 			x.mu.Lock()
-			late := x.slot-n.slot(n.time()) > 400
+			late := int32(x.slot-n.slot(n.time())) > 400
 			x.mu.Unlock()
 			if !late {
 				return false
