@@ -45,6 +45,7 @@ func (s *server) start(t *testing.T) string {
 	return listen(t, func(c net.Conn) {
 		if s.tls != nil {
 			c = tls.Server(c, s.tls)
+			defer c.Close() // with close_notify
 		}
 		s.serve(c)
 	})
