@@ -18,6 +18,9 @@
 // The methods of Client do what the client asks for, if Options or Hooks allow it; they fail with
 // ErrDenied otherwise. The methods of Hub do what the program wants.
 //
+// Hub.Kick, Subscribe, Unsubscribe and Command are orders: each node carries them out for its clients of a Target, on goroutines of the
+// hub, for one client one after the other.
+//
 // # Goroutines
 //
 // All methods may be called from any goroutine, with one exception: those that take a context ask a

@@ -315,6 +315,25 @@ func TestUnsubscribeWhileJoining(t *testing.T) {
 	}
 }
 
+// Without OnLeft, a client that was taken out stays connected, unless it would have missed something.
+func TestUnsubscribeWithoutHook(t *testing.T) {
+	b := newLossy(t)
+	n := start(t, b.config())
+	a := n.client("anna")
+	a.join("room", Join{})
+	must(t, n.Unsubscribe(ctx, Target{User: "anna"}, "room", CodeInsufficient, ""))
+	a.settled()
+	n.say("room", "nobody hears")
+	a.nothing()
+	a.join("room", Join{})
+	b.set(holds("lost"), func(string) error { return errHook })
+	n.say("room", "lost")
+	n.say("room", "after")
+	if e := wait(t, a.over, "the end"); e.Code != 3010 {
+		t.Errorf("closed with %v", e)
+	}
+}
+
 // A kick during a join takes the client out, as soon as that has ended.
 func TestKickWhileJoining(t *testing.T) {
 	b := newLossy(t)
