@@ -89,6 +89,16 @@ function calls() {
     assert.ok(stats.presence_stats);
   });
 
+  test('commands with their method, one a line, as older backends send them', {timeout}, async () => {
+    const channel = fresh('old');
+    const line = (method, params) => JSON.stringify({method, params});
+    const {status, text} = await example.call('/api', `${line('publish', {channel, data: 1})}\n${line('history', {channel, limit: 5})}\n`);
+    assert.equal(status, 200);
+    const [published, history] = text.trim().split('\n').map((reply) => JSON.parse(reply).result);
+    assert.equal(published.offset, 1);
+    assert.deepEqual(history.publications.map(({data}) => data), [1]);
+  });
+
   test('one key, one publication', {timeout}, async (t) => {
     const [ada] = await people(t, example, 'json', 'ada');
     const sub = await subscribed(ada, fresh('once'));

@@ -53,19 +53,20 @@ export function hub(kind) {
   return server;
 }
 
-// Calls the HTTP API and returns {status, body}.
+// Calls the HTTP API and returns {status, text, body}; body is of JSON.
 async function call(server, path, body, headers = {'X-API-Key': apiKey}) {
   const response = await fetch(`http://127.0.0.1:${server.port}${path}`, {
-    method: 'POST', body: typeof body === 'string' ? body : JSON.stringify(body), headers,
+    method: 'POST', redirect: 'error', body: typeof body === 'string' ? body : JSON.stringify(body), headers,
   });
   const text = await response.text();
-  return {status: response.status, body: response.ok ? JSON.parse(text) : text};
+  return {status: response.status, text, get body() { return JSON.parse(text); }};
 }
 
 // Calls a method that has to succeed, and returns its result.
 async function api(server, method, params = {}) {
-  const {status, body} = await call(server, `/api/${method}`, params);
-  assert.equal(status, 200, body);
+  const answer = await call(server, `/api/${method}`, params);
+  assert.equal(answer.status, 200, answer.text);
+  const {body} = answer;
   assert.equal(body.error, undefined, `${method}: ${JSON.stringify(body)}`);
   return body.result ?? body;
 }

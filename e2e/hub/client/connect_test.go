@@ -36,8 +36,10 @@ func TestTokenRefused(t *testing.T) {
 func TestTokenExpired(t *testing.T) {
 	both(t, func(t *testing.T, f format) {
 		p := dial(t, f, centrifuge.Config{
-			Token:    token(t, jwt.MapClaims{"sub": "ada", "exp": in(-time.Minute)}),
-			GetToken: func(centrifuge.ConnectionTokenEvent) (string, error) { return token(t, jwt.MapClaims{"sub": "ada"}), nil },
+			Token: token(t, jwt.MapClaims{"sub": "ada", "exp": in(-time.Minute)}),
+			GetToken: func(centrifuge.ConnectionTokenEvent) (string, error) {
+				return token(t, jwt.MapClaims{"sub": "ada"}), nil
+			},
 		})
 		p.connect(t)
 	})

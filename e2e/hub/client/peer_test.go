@@ -156,15 +156,21 @@ func dial(t *testing.T, f format, cfg centrifuge.Config) *peer {
 	t.Cleanup(p.Close)
 	p.OnConnecting(func(e centrifuge.ConnectingEvent) { p.add(event{kind: "connecting", code: e.Code, reason: e.Reason}) })
 	p.OnConnected(func(e centrifuge.ConnectedEvent) { p.add(event{kind: "connected", data: e.ClientID}) })
-	p.OnDisconnected(func(e centrifuge.DisconnectedEvent) { p.add(event{kind: "disconnected", code: e.Code, reason: e.Reason}) })
+	p.OnDisconnected(func(e centrifuge.DisconnectedEvent) {
+		p.add(event{kind: "disconnected", code: e.Code, reason: e.Reason})
+	})
 	p.OnError(func(e centrifuge.ErrorEvent) { p.add(event{kind: "error", err: e.Error}) })
 	p.OnSubscribed(func(e centrifuge.ServerSubscribedEvent) {
 		p.add(event{kind: "subscribed", channel: e.Channel, data: string(e.Data), wasRecovering: e.WasRecovering, recovered: e.Recovered, recoverable: e.Recoverable})
 	})
 	p.OnUnsubscribed(func(e centrifuge.ServerUnsubscribedEvent) { p.add(event{kind: "unsubscribed", channel: e.Channel}) })
 	p.OnPublication(func(e centrifuge.ServerPublicationEvent) { p.add(published(e.Channel, e.Publication)) })
-	p.OnJoin(func(e centrifuge.ServerJoinEvent) { p.add(event{kind: "join", channel: e.Channel, info: &e.ClientInfo}) })
-	p.OnLeave(func(e centrifuge.ServerLeaveEvent) { p.add(event{kind: "leave", channel: e.Channel, info: &e.ClientInfo}) })
+	p.OnJoin(func(e centrifuge.ServerJoinEvent) {
+		p.add(event{kind: "join", channel: e.Channel, info: &e.ClientInfo})
+	})
+	p.OnLeave(func(e centrifuge.ServerLeaveEvent) {
+		p.add(event{kind: "leave", channel: e.Channel, info: &e.ClientInfo})
+	})
 	return p
 }
 
@@ -212,7 +218,9 @@ func (p *peer) subscription(t *testing.T, channel string, cfg centrifuge.Subscri
 		}
 		l.add(said)
 	})
-	s.OnUnsubscribed(func(e centrifuge.UnsubscribedEvent) { l.add(event{kind: "unsubscribed", code: e.Code, reason: e.Reason}) })
+	s.OnUnsubscribed(func(e centrifuge.UnsubscribedEvent) {
+		l.add(event{kind: "unsubscribed", code: e.Code, reason: e.Reason})
+	})
 	s.OnError(func(e centrifuge.SubscriptionErrorEvent) { l.add(event{kind: "error", err: e.Error}) })
 	s.OnPublication(func(e centrifuge.PublicationEvent) { l.add(published(channel, e.Publication)) })
 	s.OnJoin(func(e centrifuge.JoinEvent) { l.add(event{kind: "join", info: &e.ClientInfo}) })
