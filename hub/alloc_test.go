@@ -1,7 +1,6 @@
 package hub
 
 import (
-	"fmt"
 	"sync/atomic"
 	"testing"
 
@@ -47,7 +46,7 @@ func TestPublishAllocatesNothingForMembers(t *testing.T) {
 				}
 				<-all
 			})
-			t.Log(fmt.Sprintf("%d members, number %d: %.1f allocations", members, i, allocs))
+			t.Logf("%d members, number %d: %.1f allocations", members, i, allocs)
 			if few[i] == 0 {
 				few[i] = allocs
 			} else if allocs > few[i]+4 {

@@ -86,13 +86,13 @@ func ByPattern(patterns ...Pattern) func(name string) (Options, error) {
 }
 
 func matches(pattern, name string) bool {
-	first, rest, any := strings.Cut(pattern, "*")
-	if !any {
+	first, rest, more := strings.Cut(pattern, "*")
+	if !more {
 		return pattern == name
 	}
 	name, ok := strings.CutPrefix(name, first)
-	for ok && any {
-		if first, rest, any = strings.Cut(rest, "*"); !any {
+	for ok && more {
+		if first, rest, more = strings.Cut(rest, "*"); !more {
 			return strings.HasSuffix(name, first)
 		}
 		_, name, ok = strings.Cut(name, first) // the first place leaves most to the rest

@@ -17,7 +17,7 @@ func TestByPattern(t *testing.T) {
 		Pattern{"**x", Options{History: 5}},
 	)
 	for name, want := range map[string]int{
-		"news": 1, "new": 0, "news ": 0, "chat:": 2, "chat:x": 2, "chat:x:end": 2, "a:b:end": 3, "a:end": 0, "::end": 3, "a:b:endless": 0,
+		"news": 1, "new": 0, "newsX": 0, "chat:": 2, "chat:x": 2, "chat:x:end": 2, "a:b:end": 3, "a:end": 0, "::end": 3, "a:b:endless": 0,
 		"aba": 4, "ab": 0, "aa": 0, "abba": 4, "aXbXbXa": 4, "xaba": 0, "x": 5, "yx": 5, "xy": 0, "": 0, "aab": 0, "abaa": 4,
 	} {
 		o, err := f(name)

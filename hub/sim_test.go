@@ -213,7 +213,7 @@ func (s *simulation) publish(channel string, each int, data string) {
 		})
 	}
 	both.Wait()
-	all := append(published[0], published[1]...)
+	all := slices.Concat(published[0], published[1])
 	slices.SortFunc(all, func(a, b broker.Publication) int { return int(a.Offset) - int(b.Offset) })
 	s.all[channel] = append(s.all[channel], all...)
 }
