@@ -338,7 +338,7 @@ func seconds(d time.Duration) uint32 {
 	return uint32((min(max(d, 0), ttlMax) + time.Second - 1) / time.Second) //nolint:gosec // it is in range
 }
 
-// lifeMax is the longest time that a token is good for, so that times fit into nanoseconds.
+// lifeMax is the longest time that a token is good for.
 const lifeMax = 365 * 24 * time.Hour
 
 // deadline is when what expires at t does so, as a session counts.
@@ -346,8 +346,5 @@ func (s *Server) deadline(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
-	if most := s.now().Add(lifeMax); t.After(most) {
-		t = most
-	}
-	return t.UnixNano()
+	return s.time() + int64(min(t.Sub(s.now()), lifeMax))
 }

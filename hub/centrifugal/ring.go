@@ -22,13 +22,15 @@ type ring struct {
 	timer *engine.Timer
 	armed bool // the timer: while there are sessions
 	slots [ringSlots][]*session
-	n     int    // sessions
-	done  uint32 // the last slot that was looked at; slots are numbered since Server.began, and the numbers may wrap
+	n     int // sessions
+
+	// done is the last slot that was looked at. Slots are numbered since Server.began, and the numbers may wrap. Sessions are in those
+	// from done+1 to done+ringSlots, so in each place are those of one slot.
+	done uint32
 }
 
 // newRings makes one for each loop.
 func (s *Server) newRings(e *engine.Engine) {
-	s.began = s.time()
 	shortest := min(s.cfg.ConnectTimeout, s.cfg.ExpiryGrace)
 	for _, d := range []time.Duration{s.cfg.PingInterval, s.cfg.PongTimeout} {
 		if d > 0 {
@@ -44,10 +46,9 @@ func (s *Server) newRings(e *engine.Engine) {
 // slot is the number of the last slot that has begun at a time.
 func (s *Server) slot(at int64) uint32 { return uint32((at - s.began) / int64(s.step)) } //nolint:gosec // it may wrap
 
-// slotFor is the slot in which a session is looked at for what is due after a time: when that is over, or the ring is.
-func (r *ring) slotFor(now int64, after time.Duration) uint32 {
-	after = min(max(after, 1), (ringSlots-1)*r.s.step)
-	return r.s.slot(now+int64(after)-1) + 1
+// slotAfter is the slot in which a session is looked at for what is due after a time, if the ring reaches as far.
+func (s *Server) slotAfter(now int64, after time.Duration) uint32 {
+	return s.slot(now+int64(min(max(after, 1), ringSlots*s.step))-1) + 1
 }
 
 // put takes a session in. It is called with the session's lock.
@@ -56,11 +57,25 @@ func (r *ring) put(x *session, now int64) {
 		r.armed, r.done = true, r.s.slot(now)
 		r.arm(r.s.step)
 	}
-	x.slot = r.slotFor(now, x.next(now))
+	r.catchUp(now)
+	x.slot = r.s.slotAfter(now, x.next(now))
+	if last := r.done + ringSlots; int32(x.slot-last) > 0 { //nolint:gosec // the numbers may wrap
+		x.slot = last
+	}
 	list := &r.slots[x.slot%ringSlots]
 	x.index = int32(len(*list)) //nolint:gosec // as many as connections of a loop
 	*list = append(*list, x)
 	r.n++
+}
+
+// catchUp returns the slot of now, and leaves slots out if the loop was held up for longer than the ring is: the sessions in
+// them are looked at in the turn of another slot that has their place.
+func (r *ring) catchUp(now int64) uint32 {
+	at := r.s.slot(now)
+	if at-r.done > ringSlots-1 {
+		r.done = at - (ringSlots - 1)
+	}
+	return at
 }
 
 // take takes a session out, if it is there.
@@ -82,10 +97,7 @@ func (r *ring) take(x *session) {
 
 // turn looks at the sessions that are due.
 func (r *ring) turn() {
-	at := r.s.slot(r.s.time())
-	if at-r.done > ringSlots {
-		r.done = at - ringSlots
-	}
+	at := r.catchUp(r.s.time())
 	for budget := ringTurn; r.done != at; r.done++ {
 		for list := &r.slots[(r.done+1)%ringSlots]; len(*list) > 0; budget-- {
 			if budget == 0 {

@@ -1,6 +1,7 @@
 package centrifugal
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -22,6 +23,9 @@ func (n *node) inRings() (sum int) {
 				for j, x := range list {
 					if found++; int(x.index) != j || x.slot%ringSlots != uint32(i) {
 						n.t.Errorf("a session in place %d of slot %d believes that it is in %d of %d", j, i, x.index, x.slot)
+					}
+					if ahead := int32(x.slot - r.done); ahead < 1 || ahead > ringSlots {
+						n.t.Errorf("a session is in slot %d, and %d is done", x.slot, r.done)
 					}
 				}
 			}
@@ -99,19 +103,15 @@ func TestSooner(t *testing.T) {
 	n := serve(t, Config{Tokens: tokens(t), Anonymous: true, PingInterval: engine.NoLimit, ExpiryGrace: time.Second, Hub: hub.Config{
 		Channel: func(string) (hub.Options, error) { return hub.Options{}, nil }}})
 	p, q := n.client(formatJSON), n.client(formatJSON)
-	n.move(20 * time.Second)
-	until(t, "nothing is due for long", func() bool {
-		for _, id := range []string{p.client, q.client} {
-			x := sessionOf(n.hub.Client(id).Conn())
-			x.mu.Lock()
-			late := int32(x.slot-n.slot(n.time())) > 400
-			x.mu.Unlock()
-			if !late {
-				return false
-			}
+	n.pass(20 * time.Second)
+	for _, id := range []string{p.client, q.client} {
+		x := sessionOf(n.hub.Client(id).Conn())
+		x.mu.Lock()
+		if x.slot-n.slot(n.time()) < 300 {
+			t.Errorf("something is due in slot %d, and now is %d", x.slot, n.slot(n.time()))
 		}
-		return true
-	})
+		x.mu.Unlock()
+	}
 	soon := n.at(10 * time.Second)
 	p.subscribe(&cf.SubscribeRequest{Channel: "$a", Token: sign(jwt.MapClaims{"channel": "$a", "exp": soon})})
 	q.good(&cf.Command{Refresh: &cf.RefreshRequest{Token: sign(jwt.MapClaims{"exp": soon})}})
@@ -120,23 +120,34 @@ func TestSooner(t *testing.T) {
 	q.over(DisconnectExpired)
 }
 
+// Whatever the clock does, each session is in the slot where it has to be, and the turns come to an end.
+func TestRingAtRandom(t *testing.T) {
+	n := serve(t, Config{Anonymous: true, PongTimeout: engine.NoLimit, ExpiryGrace: time.Millisecond}) // a step of 10 ms
+	for range 20 {
+		n.client(formatJSON)
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 30 {
+		n.pass(time.Duration(r.Int64N(int64([]time.Duration{time.Second, time.Minute, time.Hour}[r.IntN(3)]))))
+		if got := n.inRings(); got != 20 {
+			t.Fatalf("%d sessions", got)
+		}
+	}
+}
+
 // Slots are numbered for ever: the numbers wrap.
 func TestSlots(t *testing.T) {
 	s := &Server{step: 100}
-	r := &ring{s: s}
 	for now := int64(0); now < 100_000; now += 37 {
 		for _, after := range []time.Duration{-5, 0, 1, 99, 100, 101, 5000, ringSlots * 100, 1 << 60} {
-			got := int64(r.slotFor(now, after))
-			if begins := got * 100; begins <= now || begins < now+int64(min(after, (ringSlots-1)*100)) || begins >= now+int64(max(after, 1))+100 {
+			got := int64(s.slotAfter(now, after))
+			if begins := got * 100; begins <= now || begins < now+int64(min(after, ringSlots*100)) || begins >= now+int64(max(after, 1))+100 {
 				t.Fatalf("at %d, after %d: slot %d", now, after, got)
-			}
-			if got-int64(s.slot(now)) > ringSlots {
-				t.Fatalf("at %d, after %d: slot %d is beyond the ring", now, after, got)
 			}
 		}
 	}
 	s.began = -(1<<32 - 3) * 100
-	if a, b := s.slot(200), r.slotFor(200, 1000); b-a != 10 || b > a {
+	if a, b := s.slot(200), s.slotAfter(200, 1000); b-a != 10 || b > a {
 		t.Errorf("slots %d and %d", a, b)
 	}
 }

@@ -22,9 +22,10 @@ type Server struct {
 	now     func() time.Time
 	waits   bool // commands may have to wait: for the program, or for a broker that is not of this process
 
-	rings []*ring       // of the loops, by their index
-	began int64         // when slots of rings began to be counted
+	made  time.Time
+	began int64         // made, in nanoseconds since 1970: when slots of rings began to be counted
 	step  time.Duration // from one slot to the next
+	rings []*ring       // of the loops, by their index
 }
 
 // New makes a Server, with a hub of its own. Its connections come from Engine.Listen with Handler. It ends with the engine, or by
@@ -33,7 +34,8 @@ func New(e *engine.Engine, cfg Config) (*Server, error) {
 	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, now: time.Now}
+	s := &Server{cfg: cfg, log: cfg.Logger, now: time.Now, made: time.Now()}
+	s.began = s.made.UnixNano()
 	for f := range formats {
 		s.pings[f] = f.ping()
 	}

@@ -54,7 +54,7 @@ func serve(t testing.TB, cfg Config, more ...engine.Config) *node {
 	if n.Server, err = New(n.e, cfg); err != nil {
 		t.Fatal(err)
 	}
-	n.Server.now, n.Server.began = n.clock, n.now.UnixNano()
+	n.Server.now, n.made, n.began = n.clock, n.now, n.now.UnixNano()
 	listen := engine.Config{Addr: "ws://127.0.0.1:0", SlowCode: DisconnectSlow.Code}
 	if len(more) > 0 {
 		listen = more[0]

@@ -138,7 +138,7 @@ func (x *session) connected(c *hub.Client, expire int64) {
 func (x *session) sooner() {
 	now := x.s.time()
 	x.mu.Lock()
-	earlier := int32(x.ring().slotFor(now, x.next(now))-x.slot) < 0 //nolint:gosec // the numbers may wrap
+	earlier := int32(x.s.slotAfter(now, x.next(now))-x.slot) < 0 //nolint:gosec // the numbers may wrap
 	x.mu.Unlock()
 	if earlier {
 		_ = x.conn.Loop().Post(x.move) // if there is no room, it is looked at when the ring is over
@@ -242,8 +242,8 @@ func (x *session) next(now int64) time.Duration {
 	return time.Duration(max(at-now, 0))
 }
 
-// time is the time now, in nanoseconds since 1970.
-func (s *Server) time() int64 { return s.now().UnixNano() }
+// time is the time now, in nanoseconds since 1970. It goes on evenly, whatever is done to the clock of the machine.
+func (s *Server) time() int64 { return s.began + int64(s.now().Sub(s.made)) }
 
 // setSub notes what has to be known of a subscription.
 func (x *session) setSub(channel string, u sub) {
