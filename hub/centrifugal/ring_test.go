@@ -141,7 +141,7 @@ func TestSlots(t *testing.T) {
 	for now := int64(0); now < 100_000; now += 37 {
 		for _, after := range []time.Duration{-5, 0, 1, 99, 100, 101, 5000, ringSlots * 100, 1 << 60} {
 			got := int64(s.slotAfter(now, after))
-			if begins := got * 100; begins <= now || begins < now+int64(min(after, ringSlots*100)) || begins >= now+int64(max(after, 1))+100 {
+			if begins := got * 100; begins <= now || begins < now+int64(min(after, ringSlots*100)) || begins >= now+int64(max(after, 1))+100 || got-int64(s.slot(now)) > ringSlots+1 {
 				t.Fatalf("at %d, after %d: slot %d", now, after, got)
 			}
 		}

@@ -238,6 +238,19 @@ func TestConnectionExpiry(t *testing.T) {
 	})
 }
 
+// A token may be good for longer than the server counts.
+func TestLongLife(t *testing.T) {
+	n := serve(t, Config{Tokens: tokens(t), PingInterval: engine.NoLimit})
+	p := n.dial(formatJSON)
+	if r := p.connect(&cf.ConnectRequest{Token: sign(jwt.MapClaims{"exp": 250_000_000_000})}); !r.Expires || r.Ttl != 24*24*3600 {
+		t.Error(show(r))
+	}
+	n.advance(364 * 24 * time.Hour)
+	p.quiet()
+	n.advance(2 * 24 * time.Hour)
+	p.over(DisconnectExpired)
+}
+
 func TestBadRefresh(t *testing.T) {
 	both(t, func(t *testing.T, f format) {
 		n := serve(t, Config{Tokens: tokens(t)})
