@@ -190,6 +190,10 @@ func TestUserIsRefused(t *testing.T) {
 		t.Errorf("asked for %q", got)
 	}
 	until(t, "three who wait", func() bool { return len(n.Clients("anna")) == 3 })
+	n.mu.Lock()
+	held := n.followed["anna"] // somebody else waits too
+	held.uses++
+	n.mu.Unlock()
 	close(goOn)
 	for range 3 {
 		is(t, "connect", wait(t, errs, "an error"), down)
@@ -203,4 +207,7 @@ func TestUserIsRefused(t *testing.T) {
 	stays.expect(": hello")
 	must(t, n.PublishTo(ctx, everyone, Publication{Data: []byte("all")}))
 	a.expect(": all")
+	held.release()
+	must(t, n.PublishTo(ctx, Target{User: "anna"}, Publication{Data: []byte("again")}))
+	a.expect(": again")
 }
