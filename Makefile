@@ -76,8 +76,11 @@ SOAK ?= 10m
 soak: ## mixed clients for SOAK (10m), and whether all is where it was
 	go test ./engine -run '^TestSoak$$' -count=1 -timeout 0 -v -soak=$(SOAK)
 
+# E2E="sdk-*.test.mjs" runs these files alone.
+E2E ?=
 e2e: ## the example programs against browsers and other people's clients
-	cd e2e && node --test --test-concurrency=1 --test-timeout=300000 --test-reporter=spec
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; \
+	cd e2e && E2E_PROGRAMS="$$dir" node --test --test-concurrency=1 --test-timeout=300000 --test-reporter=spec $(E2E)
 
 e2e-deps: ## install what e2e needs (Debian packages, npm modules), where missing
 	e2e/install.sh

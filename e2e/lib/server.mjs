@@ -1,5 +1,5 @@
-// Programs of ours, built once per test file, and servers among them, started on
-// ports of their own.
+// Programs of ours, built when they are first needed, and servers among them, started
+// on ports of their own.
 import assert from 'node:assert/strict';
 import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
@@ -9,8 +9,9 @@ import {fileURLToPath} from 'node:url';
 import {end, launch, run, tool} from './process.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const dir = mkdtempSync(join(tmpdir(), 'sockmill-e2e-'));
-process.on('exit', () => rmSync(dir, {recursive: true, force: true}));
+// make e2e has one directory for all test files, so that each program is linked once.
+const dir = process.env.E2E_PROGRAMS ?? mkdtempSync(join(tmpdir(), 'sockmill-e2e-'));
+if (!process.env.E2E_PROGRAMS) process.on('exit', () => rmSync(dir, {recursive: true, force: true}));
 
 const built = new Map();
 
