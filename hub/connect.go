@@ -100,7 +100,7 @@ func (c *Client) begin(ctx context.Context, as *Connect) error {
 		return sendError(err)
 	}
 	for _, name := range as.Channels {
-		if err := c.joinFor(ctx, name, Join{}); err != nil {
+		if err := c.joinFor(ctx, name, Join{}, new(bool)); err != nil {
 			return err
 		}
 	}
@@ -108,14 +108,23 @@ func (c *Client) begin(ctx context.Context, as *Connect) error {
 }
 
 // joinFor joins for the program, unless the client is in the channel already.
-func (c *Client) joinFor(ctx context.Context, channel string, j Join) error {
+func (c *Client) joinFor(ctx context.Context, channel string, j Join, told *bool) error {
 	if c.room(channel) == ErrJoined { //nolint:errorlint // it is not wrapped
 		return nil
 	}
 	if f := c.h.cfg.Joining; f != nil {
 		f(c, channel, &j)
 	}
+	if begin := j.Begin; begin != nil {
+		j.Begin = func(joined Joined) error {
+			*told = true
+			return begin(joined)
+		}
+	}
 	_, err := c.h.Join(ctx, c, channel, j)
+	if errors.Is(err, ErrJoined) { // it has joined meanwhile
+		return nil
+	}
 	return err
 }
 

@@ -52,7 +52,9 @@ func (p *pool) drain() {
 		}
 		f := p.queue[p.next]
 		p.queue[p.next] = nil
-		p.next++
+		if p.next++; p.next > 1024 && p.next > len(p.queue)/2 {
+			p.queue, p.next = append([]func(){}, p.queue[p.next:]...), 0
+		}
 		p.h.mu.Unlock()
 		f()
 	}

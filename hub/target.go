@@ -210,11 +210,13 @@ func (c *Client) obey(o *order) {
 	case orderKick:
 		_ = c.conn.Close(o.Code, string(o.Text)) // it may be closed
 	case orderSubscribe:
-		name := string(o.Channel)
+		name, told := string(o.Channel), false
 		ctx, end := context.WithCancel(c.conn.Context()) // of the connection, and of the hub
 		defer context.AfterFunc(c.h.ctx, end)()
 		defer end()
-		if err := c.joinFor(ctx, name, o.Join); err != nil && ctx.Err() == nil && c.h.ctx.Err() == nil && !errors.Is(err, ErrJoined) && !errors.Is(err, ErrGone) {
+		if err := c.joinFor(ctx, name, o.Join, &told); err != nil && told && c.h.cfg.OnLeft != nil { // what it was told is not so
+			c.h.cfg.OnLeft(c, name, CodeInsufficient, reasonInsufficient)
+		} else if err != nil && ctx.Err() == nil && c.h.ctx.Err() == nil && !errors.Is(err, ErrJoined) && !errors.Is(err, ErrGone) {
 			c.h.cfg.Logger.Warn("Hub.Subscribe: a client cannot join", zap.String("client", c.id), zap.String("user", c.user), zap.String("channel", name), zap.Error(err))
 		}
 	case orderUnsubscribe:

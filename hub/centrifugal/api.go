@@ -34,6 +34,7 @@ type APIConfig struct {
 
 	BodyBytesMax int // of a request: above, status 413: 1 MiB
 	CommandsMax  int // of a batch: above, error 106, and none is carried out: 1,000
+	AnswersMax   int // bytes that a batch is answered: once they are reached, error 106 for the commands that follow: 16 MiB
 	ChannelsMax  int // of a broadcast: above, error 106, and nothing is published. Of the answer to channels: above, error 106: 10,000
 }
 
@@ -60,7 +61,7 @@ func (s *Server) API(cfg APIConfig) http.Handler {
 	for _, r := range []struct {
 		field *int
 		def   int
-	}{{&cfg.BodyBytesMax, 1 << 20}, {&cfg.CommandsMax, 1000}, {&cfg.ChannelsMax, 10_000}} {
+	}{{&cfg.BodyBytesMax, 1 << 20}, {&cfg.CommandsMax, 1000}, {&cfg.AnswersMax, 16 << 20}, {&cfg.ChannelsMax, 10_000}} {
 		if *r.field <= 0 {
 			*r.field = r.def
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sockmill/sockmill/hub"
 	"github.com/sockmill/sockmill/hub/broker"
@@ -185,7 +186,8 @@ func (a *api) batch(ctx context.Context, body []byte) (any, error) {
 		return nil, err
 	}
 	replies := make([]map[string]any, len(p.Commands))
-	each(len(replies), p.Parallel, func(i int) { replies[i] = a.reply(ctx, p.Commands[i]) })
+	var told atomic.Int64
+	each(len(replies), p.Parallel, func(i int) { replies[i] = a.reply(ctx, p.Commands[i], &told) })
 	return map[string]any{"replies": replies}, nil
 }
 
@@ -197,18 +199,32 @@ func (a *api) checkCommands(n int) error {
 }
 
 // reply answers a command of a batch, which has its name in front of its parameters.
-func (a *api) reply(ctx context.Context, command map[string]json.RawMessage) map[string]any {
+func (a *api) reply(ctx context.Context, command map[string]json.RawMessage, told *atomic.Int64) map[string]any {
 	if len(command) != 1 {
 		return map[string]any{"error": badRequest("a command has one method").value()}
 	}
 	for name, params := range command {
-		result, err := a.run(ctx, name, params)
+		result, err := a.runOne(ctx, name, params, told)
 		if err != nil {
 			return map[string]any{"error": a.errorOf(err, name).value()}
 		}
 		return map[string]any{name: result}
 	}
 	return nil
+}
+
+// runOne carries out one of several commands. told are the bytes of their results.
+func (a *api) runOne(ctx context.Context, name string, params json.RawMessage, told *atomic.Int64) (any, error) {
+	if told.Load() >= int64(a.cfg.AnswersMax) {
+		return nil, limitExceeded("what was asked before is answered with %d bytes already", told.Load())
+	}
+	result, err := a.run(ctx, name, params)
+	if err != nil {
+		return nil, err
+	}
+	text, err := json.Marshal(result)
+	told.Add(int64(len(text)))
+	return json.RawMessage(text), err
 }
 
 // commands carries out what is sent to /api: objects with a method and its parameters, one after the other, as
@@ -235,11 +251,12 @@ func (a *api) commands(ctx context.Context, body []byte) (int, []any) {
 		return a.status(err), []any{a.answer(nil, err, "")}
 	}
 	answers := make([]any, len(all))
+	var told atomic.Int64
 	for i, c := range all {
 		if c.Params == nil {
 			c.Params = []byte("{}")
 		}
-		result, err := a.run(ctx, c.Method, c.Params)
+		result, err := a.runOne(ctx, c.Method, c.Params, &told)
 		x := a.answer(result, err, c.Method)
 		x.ID = c.ID
 		answers[i] = x

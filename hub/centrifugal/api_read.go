@@ -163,6 +163,9 @@ func (a *api) channels(_ context.Context, p *channelsParams) (any, error) {
 	if p.Pattern == "" {
 		p.Pattern = "*"
 	}
+	if n := len(p.Pattern); n > broker.ChannelBytesMax {
+		return nil, badRequest("a pattern has at most %d bytes, not %d", broker.ChannelBytesMax, n)
+	}
 	match := hub.ByPattern(hub.Pattern{Match: p.Pattern})
 	infos := map[string]any{}
 	for name, n := range a.s.hub.Channels() {

@@ -176,9 +176,10 @@ func (x *session) tick() {
 		_ = x.send(x.s.pings[x.format])
 	}
 	if expired != nil {
-		_ = x.conn.Go(engine.Message{}, func(ctx context.Context, _ engine.Message) { // fails if the connection has ended
-			x.endExpired(ctx, expired)
-		})
+		err := x.conn.Go(engine.Message{}, func(ctx context.Context, _ engine.Message) { x.endExpired(ctx, expired) })
+		if errors.Is(err, engine.ErrBackpressure) { // behind a large frame there is no room for it
+			x.close(DisconnectSubExpired)
+		}
 	}
 }
 
