@@ -32,6 +32,7 @@ func TestConnectBegin(t *testing.T) {
 		for i := range 3 {
 			must(t, n.PublishUsers(ctx, []string{"anna"}, Publication{Data: fmt.Append(nil, "user ", i)}))
 			must(t, n.PublishTo(ctx, everyone, Publication{Data: fmt.Append(nil, "all ", i)}))
+			must(t, n.PublishTo(ctx, Target{Client: c.ID()}, Publication{Data: fmt.Append(nil, "it ", i)}))
 		}
 		must(t, n.PublishUsers(ctx, []string{"anna"}, Publication{Data: []byte("not for it"), Except: []string{c.ID()}}))
 		must(t, n.PublishTo(ctx, everyone, Publication{Data: []byte("not for it"), Except: []string{c.ID()}}))
@@ -44,7 +45,7 @@ func TestConnectBegin(t *testing.T) {
 	}})
 	must(t, err)
 	p.Client = c
-	p.expect("welcome", ": user 0", ": all 0", ": user 1", ": all 1", ": user 2", ": all 2")
+	p.expect("welcome", ": user 0", ": all 0", ": it 0", ": user 1", ": all 1", ": it 1", ": user 2", ": all 2", ": it 2")
 	until(t, "z", func() bool { return len(p.Channels()) == 3 })
 	got := []string{wait(t, p.got, "x"), wait(t, p.got, "y"), wait(t, p.got, "z")} // z comes from an order
 	if x, y := slices.Index(got, "joins x"), slices.Index(got, "joins y"); x < 0 || y < x || !slices.Contains(got, "joins z") {

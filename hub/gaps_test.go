@@ -443,6 +443,22 @@ func TestBrokerFails(t *testing.T) {
 	held.release()
 	b.set(nil, nil)
 	b.mu.Lock()
+	b.refusing = func(name string) error {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		held = n.channels[name]
+		held.uses++
+		return down
+	}
+	b.mu.Unlock()
+	if _, err := a.Join(ctx, "room", Join{}); !errors.Is(err, down) {
+		t.Errorf("joined: %v", err)
+	}
+	if got := n.Channels(); len(got) > 0 {
+		t.Errorf("left: %v", got)
+	}
+	held.release()
+	b.mu.Lock()
 	if len(b.receivers) != 2 { // all, and anna
 		t.Errorf("%d subscriptions are left", len(b.receivers))
 	}

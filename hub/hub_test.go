@@ -520,35 +520,38 @@ func TestJoinLeave(t *testing.T) {
 	}
 }
 
-// Who has left and is there again does not get that it left, however late that comes.
+// Who has left and is there again does not get that it left, however late that comes; others do.
 func TestOwnLeaveIsLate(t *testing.T) {
-	b := newLossy(t)
-	cfg := b.config()
-	cfg.Channel = all(Options{JoinLeave: true})
-	n := start(t, cfg)
-	a, other := n.client("anna"), n.client("bob")
-	a.join("room", Join{})
-	other.join("room", Join{})
-	a.expect("room: anna joins", "room: bob joins")
-	other.expect("room: bob joins")
-	var late broker.Publication
-	b.set(func(p broker.Publication) bool {
-		if p.Kind != KindLeave {
-			return false
+	for _, quiet := range []bool{false, true} {
+		b := newLossy(t)
+		cfg := b.config()
+		cfg.Channel = all(Options{JoinLeave: true})
+		n := start(t, cfg)
+		a, other := n.client("anna"), n.client("bob")
+		a.join("room", Join{NoJoinLeave: quiet})
+		other.join("room", Join{})
+		other.expect("room: bob joins")
+		var late broker.Publication
+		b.set(func(p broker.Publication) bool {
+			if p.Kind != KindLeave {
+				return false
+			}
+			late = p
+			return true
+		}, nil)
+		must(t, a.Leave(ctx, "room"))
+		a.join("room", Join{NoJoinLeave: quiet})
+		b.set(nil, nil)
+		n.mu.Lock()
+		ch := n.channels["room"]
+		n.mu.Unlock()
+		ch.Deliver("room", late)
+		other.expect("room: anna joins", "room: anna leaves")
+		if !quiet {
+			a.expect("room: anna joins", "room: bob joins", "room: anna joins")
 		}
-		late = p
-		return true
-	}, nil)
-	must(t, a.Leave(ctx, "room"))
-	a.join("room", Join{})
-	b.set(nil, nil)
-	n.mu.Lock()
-	ch := n.channels["room"]
-	n.mu.Unlock()
-	ch.Deliver("room", late)
-	other.expect("room: anna joins", "room: anna leaves")
-	a.expect("room: anna joins")
-	a.nothing()
+		a.nothing()
+	}
 }
 
 // What is present is renewed, and stays no longer than its lifetime otherwise.
