@@ -167,7 +167,7 @@ func TestHeapOfClient(t *testing.T) {
 	}
 	each := (heap() - before) / clients
 	t.Logf("%d bytes for each", each)
-	if each > 1000 {
+	if each > 700 {
 		t.Errorf("%d bytes for each", each)
 	}
 	runtime.KeepAlive(peers)
