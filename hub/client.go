@@ -24,7 +24,7 @@ type Client struct {
 	id   string
 	user string
 	next *Client // of the same user; guarded by Hub.mu
-	info []byte
+	info *[]byte // nil: none
 	conn *engine.Conn
 
 	format uint8
@@ -36,8 +36,8 @@ type Client struct {
 	working bool // what was ordered is being carried out, or waits for its turn
 	follows bool // its user, by followUser
 	mu      sync.Mutex
-	in      []*membership // in no order
-	more    *more         // nil: nothing
+	in      *membership // the first, in no order
+	more    *more       // nil: nothing
 }
 
 // more is what few clients have.
@@ -45,6 +45,8 @@ type more struct {
 	data   map[string]any
 	early  []*engine.Prepared // was published before the client had begun
 	orders []func()           // are carried out one after the other, when it has begun
+
+	leaving map[*membership]chan struct{} // those that are taken out: closed when OnLeft has returned
 }
 
 // needMore is called with the lock.
@@ -57,7 +59,7 @@ func (c *Client) needMore() *more {
 
 // trimMore is called with the lock when something has become nil.
 func (c *Client) trimMore() {
-	if m := c.more; m.data == nil && m.early == nil && m.orders == nil {
+	if m := c.more; m.data == nil && m.early == nil && m.orders == nil && m.leaving == nil {
 		c.more = nil
 	}
 }
@@ -69,7 +71,12 @@ func (c *Client) ID() string { return c.id }
 func (c *Client) User() string { return c.user }
 
 // Info is what Connect.Info said. It must not be changed.
-func (c *Client) Info() []byte { return c.info }
+func (c *Client) Info() []byte {
+	if c.info == nil {
+		return nil
+	}
+	return *c.info
+}
 
 // Conn is the connection.
 func (c *Client) Conn() *engine.Conn { return c.conn }
@@ -132,10 +139,8 @@ func (c *Client) set(key string, value any) {
 // Channels returns the channels that the client is in, or is joining, sorted. Any goroutine may call it, on a loop
 // too.
 func (c *Client) Channels() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	var names []string
-	for _, m := range c.in {
+	for _, m := range c.memberships() {
 		names = append(names, m.name)
 	}
 	slices.Sort(names)
@@ -144,12 +149,21 @@ func (c *Client) Channels() []string {
 
 // find returns the membership of a channel, or nil. It is called with the lock.
 func (c *Client) find(channel string) *membership {
-	for _, m := range c.in {
-		if m.name == channel {
-			return m
-		}
+	m := c.in
+	for m != nil && m.name != channel {
+		m = m.next
 	}
-	return nil
+	return m
+}
+
+// memberships are those of channels that the client is in, or is joining.
+func (c *Client) memberships() (all []*membership) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for m := c.in; m != nil; m = m.next {
+		all = append(all, m)
+	}
+	return all
 }
 
 // listed returns the membership of a channel that the client is in, or is joining, or nil.
@@ -171,7 +185,7 @@ func (c *Client) member(channel string) *membership {
 
 // seen is what others see of the client, in a channel.
 func (c *Client) seen(channel []byte) *broker.Info {
-	return &broker.Info{Client: c.id, User: c.user, Conn: c.info, Channel: channel}
+	return &broker.Info{Client: c.id, User: c.user, Conn: c.Info(), Channel: channel}
 }
 
 func (c *Client) closeNow(code protocol.CloseCode, reason string) {

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/sockmill/sockmill/engine"
@@ -47,7 +46,10 @@ func (h *Hub) Connect(ctx context.Context, conn *engine.Conn, as Connect) (*Clie
 	if err := h.check(&as); err != nil {
 		return nil, err
 	}
-	c := &Client{h: h, id: rand.Text(), user: strings.Clone(as.User), info: as.Info, conn: conn, format: uint8(as.Format)}
+	c := &Client{h: h, id: rand.Text(), user: strings.Clone(as.User), conn: conn, format: uint8(as.Format)}
+	if info := as.Info; info != nil {
+		c.info = &info
+	}
 	h.all.opens(c)
 	if err := h.add(c); err != nil {
 		h.all.leave(c)
@@ -224,10 +226,9 @@ func (c *Client) finish() {
 	c.gone = true
 	follows := c.follows
 	c.follows = false
-	of := slices.Clone(c.in)
 	c.mu.Unlock()
 	ctx := context.WithoutCancel(c.h.ctx)
-	for _, m := range of {
+	for _, m := range c.memberships() { // nothing is added to them any more
 		_ = m.end(ctx) // what the brokers refuse expires
 	}
 	if first {

@@ -56,9 +56,10 @@ func (c *Client) Publish(ctx context.Context, channel string, p Publication) (br
 	if err != nil {
 		return broker.Position{}, err
 	}
-	p.Info = c.seen(nil)
 	if m := c.member(channel); m != nil {
-		p.Info.Channel = m.info
+		p.Info = m.seen()
+	} else {
+		p.Info = c.seen(nil)
 	}
 	if hook := c.h.cfg.Hooks.Publish; hook != nil {
 		err = hook(ctx, c, channel, &p)

@@ -589,7 +589,7 @@ func TestRenew(t *testing.T) {
 	}
 	m := a.listed("room")
 	must(t, a.Leave(ctx, "room"))
-	a.in = append(a.in, m) // as if it was listed before
+	a.in, m.next = m, a.in // as if it was listed before
 	if n.renewAll(); count() != 0 {
 		t.Error("renewed after it has left")
 	}

@@ -40,8 +40,8 @@ type Joined struct {
 type membership struct {
 	c    *Client
 	name string
-	info []byte        // Join.Info
-	over chan struct{} // guarded by Client.mu: closed when OnLeft has returned; nil: the client was not taken out
+	next *membership // of the client; guarded by Client.mu
+	info *[]byte     // Join.Info; nil: none
 
 	// turn is held while the client joins and leaves, and while its presence is renewed. It guards ch and entered.
 	turn    sync.Mutex
@@ -66,7 +66,10 @@ func (h *Hub) Join(ctx context.Context, c *Client, channel string, j Join) (Join
 }
 
 func (c *Client) join(ctx context.Context, channel string, j Join) (Joined, error) {
-	m := &membership{c: c, name: channel, info: j.Info, quiet: j.NoJoinLeave}
+	m := &membership{c: c, name: channel, quiet: j.NoJoinLeave}
+	if info := j.Info; info != nil {
+		m.info = &info
+	}
 	m.turn.Lock()
 	defer m.turn.Unlock()
 	if err := c.list(ctx, m); err != nil {
@@ -94,15 +97,16 @@ func (c *Client) list(ctx context.Context, m *membership) error {
 	for {
 		c.mu.Lock()
 		old, err := c.find(m.name), c.roomLocked(m.name)
+		over := c.over(old)
 		if err == nil && old == nil {
-			c.in = append(c.in, m)
+			c.in, m.next = m, c.in
 		}
 		c.mu.Unlock()
 		if err != nil || old == nil {
 			return err
 		}
 		select {
-		case <-old.over:
+		case <-over:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -120,23 +124,54 @@ func (c *Client) roomLocked(channel string) error {
 	switch old := c.find(channel); {
 	case c.gone:
 		return ErrGone
-	case old != nil && old.over == nil:
+	case old != nil && c.over(old) == nil:
 		return ErrJoined
-	case old == nil && len(c.in) >= c.h.cfg.ChannelsPerClientMax:
+	case old == nil && c.in.count() >= c.h.cfg.ChannelsPerClientMax:
 		return ErrLimit
 	}
 	return nil
 }
 
+// count is how many memberships there are from m on.
+func (m *membership) count() (n int) {
+	for ; m != nil; m = m.next {
+		n++
+	}
+	return n
+}
+
+// seen is what others see of the client in the channel.
+func (m *membership) seen() *broker.Info {
+	if m.info == nil {
+		return m.c.seen(nil)
+	}
+	return m.c.seen(*m.info)
+}
+
 func (c *Client) unlist(m *membership) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if i := slices.Index(c.in, m); i >= 0 {
-		c.in = slices.Delete(c.in, i, i+1)
+	for at := &c.in; *at != nil; at = &(*at).next {
+		if *at == m {
+			*at, m.next = m.next, nil
+			break
+		}
 	}
-	if m.over != nil {
-		close(m.over)
+	if over := c.over(m); over != nil {
+		close(over)
+		if delete(c.more.leaving, m); len(c.more.leaving) == 0 {
+			c.more.leaving = nil
+			c.trimMore()
+		}
 	}
+}
+
+// over is closed when a membership from which the client was taken out has ended; nil: it was not. It is called with the lock.
+func (c *Client) over(m *membership) chan struct{} {
+	if c.more == nil {
+		return nil
+	}
+	return c.more.leaving[m]
 }
 
 // attempts joins, on a channel value that is not dead.
@@ -330,7 +365,12 @@ func (m *membership) takeOut(code protocol.CloseCode, reason string, lost bool) 
 		return
 	}
 	c.mu.Lock()
-	m.joined, m.over = false, make(chan struct{})
+	m.joined = false
+	more := c.needMore()
+	if more.leaving == nil {
+		more.leaving = map[*membership]chan struct{}{}
+	}
+	more.leaving[m] = make(chan struct{})
 	c.mu.Unlock()
 	name := m.ch.name
 	_ = m.quit(context.WithoutCancel(c.h.ctx)) // what the brokers refuse expires

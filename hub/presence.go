@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/sockmill/sockmill/hub/broker"
@@ -13,7 +12,7 @@ func (m *membership) announce(ctx context.Context) error {
 	h, o := m.c.h, &m.ch.opts
 	if o.Presence {
 		m.entered = true // perhaps, if it fails
-		if err := h.cfg.Presence.Enter(ctx, m.ch.name, *m.c.seen(m.info), h.cfg.PresenceLifetime); err != nil {
+		if err := h.cfg.Presence.Enter(ctx, m.ch.name, *m.seen(), h.cfg.PresenceLifetime); err != nil {
 			return err
 		}
 	}
@@ -40,7 +39,7 @@ func (m *membership) denounce(ctx context.Context) (err error) {
 
 // event is KindJoin, which the client itself gets too, or KindLeave, which it does not, even if it is there again.
 func (m *membership) event(kind uint8) broker.Publication {
-	p := broker.Publication{Kind: kind, Info: m.c.seen(m.info)}
+	p := broker.Publication{Kind: kind, Info: m.seen()}
 	if kind == KindLeave {
 		p.Except = []string{m.c.id}
 	}
@@ -63,15 +62,12 @@ func (h *Hub) renew(every *time.Ticker) {
 
 func (h *Hub) renewAll() {
 	for _, c := range h.Clients() {
-		c.mu.Lock()
-		of := slices.Clone(c.in)
-		c.mu.Unlock()
-		for _, m := range of {
+		for _, m := range c.memberships() {
 			if !m.turn.TryLock() { // it is coming or going
 				continue
 			}
 			if m.entered {
-				_ = h.cfg.Presence.Enter(h.ctx, m.ch.name, *m.c.seen(m.info), h.cfg.PresenceLifetime) // the next one may succeed
+				_ = h.cfg.Presence.Enter(h.ctx, m.ch.name, *m.seen(), h.cfg.PresenceLifetime) // the next one may succeed
 			}
 			m.turn.Unlock()
 		}
