@@ -55,7 +55,7 @@ func TestAPIDocument(t *testing.T) {
 	}
 	anna.expect(`news: 1 {"n":1}`, `news: 2 {"n":2}`, `news: 3 {"n":3}`, `message "lunch?"`, "news: 4 4", "sport: subscribe true 1",
 		"sport: unsubscribe 2000 server unsubscribe", fmt.Sprintf("refresh true %d", seconds(ttlMax)))
-	anna.over(Disconnect{4000, "logged out"})
+	anna.over(Disconnect{4500, "logged out"})
 }
 
 // curl takes a command apart.
