@@ -190,10 +190,15 @@ func TestUserIsRefused(t *testing.T) {
 	if got := wait(t, asked, "the question"); got != userPrefix+"anna" {
 		t.Errorf("asked for %q", got)
 	}
-	until(t, "three who wait", func() bool { return len(n.Clients("anna")) == 3 })
+	var held *user
+	until(t, "three who wait", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		held = n.followed["anna"]
+		return held.uses == 3
+	})
 	n.mu.Lock()
-	held := n.followed["anna"] // somebody else waits too
-	held.uses++
+	held.uses++ // somebody else waits too
 	n.mu.Unlock()
 	close(goOn)
 	for range 3 {
