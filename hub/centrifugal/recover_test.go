@@ -123,7 +123,7 @@ func TestReplyBytesMax(t *testing.T) {
 		if r := p.subscribe(&cf.SubscribeRequest{Channel: "room", Recover: true, Offset: 1, Epoch: epoch}); r.Recovered || r.Offset != 20 || r.Publications != nil {
 			t.Errorf("recovered %s", show(r))
 		}
-		for range 150 { // 64 bytes each, and more for the name
+		for range 115 { // 90 bytes each
 			q := n.client(f)
 			q.subscribe(&cf.SubscribeRequest{Channel: "room"})
 			q.quiet() // it is present
@@ -131,7 +131,7 @@ func TestReplyBytesMax(t *testing.T) {
 		if r := p.ask(&cf.Command{Presence: &cf.PresenceRequest{Channel: "room"}}); r.Error.GetCode() != 106 {
 			t.Errorf("%s, want error 106", show(r))
 		}
-		if r := p.good(&cf.Command{PresenceStats: &cf.PresenceStatsRequest{Channel: "room"}}).PresenceStats; r.NumClients != 151 || r.NumUsers != 1 {
+		if r := p.good(&cf.Command{PresenceStats: &cf.PresenceStatsRequest{Channel: "room"}}).PresenceStats; r.NumClients != 116 || r.NumUsers != 1 {
 			t.Error(show(r))
 		}
 	})

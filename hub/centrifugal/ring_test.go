@@ -58,7 +58,7 @@ func (n *node) pass(d time.Duration) {
 
 // The rings do what is due, without a timer for each session. Here only the clock is moved.
 func TestRing(t *testing.T) {
-	n := serve(t, Config{Anonymous: true})
+	n := serve(t, Config{Anonymous: true, ExpiryGrace: time.Millisecond}) // a step of 10 ms
 	p := n.client(formatJSON)
 	var stale []*peer
 	for range 2*ringTurn + 100 { // on two loops: more than a turn does
