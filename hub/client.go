@@ -140,9 +140,11 @@ func (c *Client) set(key string, value any) {
 // too.
 func (c *Client) Channels() []string {
 	var names []string
-	for _, m := range c.memberships() {
-		names = append(names, m.name)
+	c.mu.Lock()
+	for m := c.in; m != nil; m = m.next {
+		names = append(names, m.name) // which a join that succeeds replaces
 	}
+	c.mu.Unlock()
 	slices.Sort(names)
 	return names
 }
