@@ -124,7 +124,12 @@ export class Client {
   // not overtake it.
   #send(method, params, done) {
     this.#calls.set(++this.#lastID, done);
-    this.#socket.send(JSON.stringify({ id: this.#lastID, [method]: params }));
+    this.#write({ id: this.#lastID, [method]: params });
+  }
+
+  // A socket may have begun to close, and onclose is to come: then all calls fail.
+  #write(command) {
+    if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(command));
   }
 
   #receive({ id, push, ...reply }) {
@@ -135,7 +140,7 @@ export class Client {
     } else if (push) {
       this.#pushed(push);
     } else if (this.#pong) {
-      this.#socket.send('{}');
+      this.#write({});
     }
   }
 
