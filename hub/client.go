@@ -46,7 +46,7 @@ type more struct {
 	early  []*engine.Prepared // was published before the client had begun
 	orders []func()           // are carried out one after the other, when it has begun
 
-	leaving map[*membership]chan struct{} // those that are taken out: closed when OnLeft has returned
+	leaving map[*membership]chan struct{} // those that are taken out, which is ordered: closed when OnLeft has returned
 }
 
 // needMore is called with the lock.
@@ -59,7 +59,7 @@ func (c *Client) needMore() *more {
 
 // trimMore is called with the lock when something has become nil.
 func (c *Client) trimMore() {
-	if m := c.more; m.data == nil && m.early == nil && m.orders == nil && m.leaving == nil {
+	if m := c.more; m.data == nil && m.early == nil && m.orders == nil {
 		c.more = nil
 	}
 }

@@ -159,10 +159,7 @@ func (c *Client) unlist(m *membership) {
 	}
 	if over := c.over(m); over != nil {
 		close(over)
-		if delete(c.more.leaving, m); len(c.more.leaving) == 0 {
-			c.more.leaving = nil
-			c.trimMore()
-		}
+		delete(c.more.leaving, m)
 	}
 }
 

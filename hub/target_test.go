@@ -400,6 +400,8 @@ func TestSubscribeHangs(t *testing.T) {
 func TestOnLeftComesFirst(t *testing.T) {
 	told, goOn := make(chan error), make(chan struct{})
 	n := start(t, Config{Channel: all(Options{History: 10, Publish: Members}), OnLeft: func(c *Client, channel string, _ protocol.CloseCode, _ string) {
+		c.Set("key", "value")
+		c.Set("key", nil) // the client keeps nothing but what waits for this hook
 		told <- c.Leave(ctx, channel)
 		<-goOn
 	}})
@@ -428,6 +430,11 @@ func TestOnLeftComesFirst(t *testing.T) {
 	must(t, wait(t, joined, "the join"))
 	n.say("room", "two")
 	a.expect("room: 2 two")
+	until(t, "nothing to be left of it", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.more == nil
+	})
 }
 
 // What nobody waits for is logged if it fails.
