@@ -308,6 +308,10 @@ func TestRecovery(t *testing.T) {
 	if err != nil || len(page.Publications) > 0 || page.Top.Offset != 6 {
 		t.Errorf("after RemoveHistory: %+v %v", page, err)
 	}
+	if got = other.join("room", Join{Since: &broker.Position{Offset: 5, Epoch: first.Epoch}}); got.Recovered || got.Missed != nil || got.Position != page.Top {
+		t.Errorf("joined after RemoveHistory, while anna is here: %+v", got)
+	}
+	must(t, other.Leave(ctx, "room"))
 	if got = other.join("room", Join{Since: &broker.Position{Offset: 2, Epoch: first.Epoch}}); got.Recovered {
 		t.Errorf("removed, and joined %+v", got)
 	}

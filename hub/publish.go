@@ -71,13 +71,24 @@ func (h *Hub) History(ctx context.Context, channel string, q broker.Query) (brok
 	return h.cfg.History.Read(ctx, channel, q)
 }
 
-// RemoveHistory removes what is kept of a channel. Who comes back to this node after a short time may still recover from what it keeps
-// for that (Config.RingMax). It fails as History does.
+// RemoveHistory removes what is kept of a channel. Who comes back to another node after a short time may still recover from what that keeps
+// for it (Config.RingMax). It fails as History does.
 func (h *Hub) RemoveHistory(ctx context.Context, channel string) error {
 	if err := h.checkHistory(ctx, channel); err != nil {
 		return err
 	}
-	return h.cfg.History.Remove(ctx, channel)
+	if err := h.cfg.History.Remove(ctx, channel); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	ch := h.channels[channel]
+	h.mu.Unlock()
+	if ch != nil {
+		ch.mu.Lock()
+		ch.s.forget()
+		ch.mu.Unlock()
+	}
+	return nil
 }
 
 func (h *Hub) checkHistory(ctx context.Context, channel string) error {

@@ -73,6 +73,9 @@ func (s *stream) send(p broker.Publication) {
 	s.dead = s.fan(x) != nil
 }
 
+// forget leaves nothing to recover.
+func (s *stream) forget() { s.ring, s.base = nil, s.last }
+
 // query is what has to be read.
 func (s *stream) query() broker.Query {
 	if !s.known {
