@@ -57,7 +57,7 @@ type Config struct {
 	// cannot join. nil: nothing is logged.
 	Logger *zap.Logger
 
-	ChannelsPerClientMax int           // 128; at most engine.Config.TopicsPerConnectionMax less one
+	ChannelsPerClientMax int           // 128; at most engine.Config.TopicsPerConnectionMax less one; a channel with Options.JoinLeave takes two topics
 	RecoverMax           int           // publications that a join recovers at most; more is not recovered: 1,000
 	RingMax              int           // publications of a channel that are kept encoded, for those who come back: 64
 	WaitMax              int           // publications of a channel that wait while a gap is filled; of more, the rest is read too. Of the gap, as many are read at once: 4,096
