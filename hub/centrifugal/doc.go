@@ -53,5 +53,5 @@
 // # Limits
 //
 // See Config. Beside them: a message that nests JSON deeper than 512 is malformed; answers of more than 64 KiB are
-// sent before the other commands of their message are done; a token is good for a year at most.
+// sent before the other commands of their message are done; a token that expires is good for a year at most, one without `exp` for ever.
 package centrifugal
