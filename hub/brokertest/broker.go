@@ -103,33 +103,71 @@ func testSubscribe(s *suite) {
 
 // testUnsubscribe: after Unsubscribe nothing comes, whatever is under way. receiver looks.
 func testUnsubscribe(s *suite) {
-	stop := make(chan struct{})
-	var publishing sync.WaitGroup
-	for i := range 2 {
-		publishing.Add(1)
-		go func() {
-			defer publishing.Done()
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				if err := s.Nodes[i].Publish(ctx, "room", broker.Publication{Data: []byte("x")}); err != nil {
-					s.Error(err)
-					return
-				}
-			}
-		}()
-	}
+	stop := s.publishing("room", nil)
 	for range 200 {
 		r := s.receiver(s.a, "room")
 		r.next()
 		r.end(s.a)
 	}
-	close(stop)
-	publishing.Wait()
+	stop()
 }
+
+// publishing has two goroutines publish to a channel, one on each node, until stop is called, or until a call fails with an error
+// that is ended. Each waits when many of its publications have not come to both nodes: what is done with more than
+// can be carried is no part of the contract.
+func (s *suite) publishing(channel string, ended error) (stop func()) {
+	s.Helper()
+	const each = 64
+	over := make(chan struct{})
+	var all sync.WaitGroup
+	for i := range 2 {
+		under := []*underway{{kind: uint8(i), room: make(chan struct{}, each)}, {kind: uint8(i), room: make(chan struct{}, each)}}
+		s.must(s.a.Subscribe(ctx, channel, under[0]))
+		s.must(s.b.Subscribe(ctx, channel, under[1]))
+		all.Go(func() {
+			for {
+				for _, u := range under {
+					select {
+					case u.room <- struct{}{}:
+					case <-over:
+						if ended == nil {
+							return
+						}
+					}
+				}
+				err := s.Nodes[i].Publish(ctx, channel, broker.Publication{Kind: uint8(i), Data: []byte("x")})
+				if ended != nil && errors.Is(err, ended) {
+					return
+				}
+				if err != nil {
+					s.Errorf("Publish: %v", err)
+					return
+				}
+			}
+		})
+	}
+	return func() {
+		close(over)
+		all.Wait()
+	}
+}
+
+// underway is the publications of one kind that have not come to a node.
+type underway struct {
+	kind uint8
+	room chan struct{}
+}
+
+func (u *underway) Deliver(_ string, p broker.Publication) {
+	if p.Kind == u.kind {
+		select {
+		case <-u.room:
+		default: // one that did not wait any more
+		}
+	}
+}
+
+func (u *underway) Interrupted(string) {}
 
 // odd are names that are close to each other or mean something elsewhere.
 var odd = []string{
@@ -257,27 +295,13 @@ func testClose(s *suite) {
 	r := s.receiver(s.b, "room")
 	s.must(s.a.Publish(ctx, "room", pub("x")))
 	r.next()
-	var publishing sync.WaitGroup
-	for i := range 8 {
-		publishing.Add(1)
-		go func() {
-			defer publishing.Done()
-			for {
-				if err := s.Nodes[i%2].Publish(ctx, "room", pub("x")); err != nil {
-					if !errors.Is(err, broker.ErrClosed) {
-						s.Errorf("Publish: %v, want ErrClosed", err)
-					}
-					return
-				}
-			}
-		}()
-	}
+	stop := s.publishing("room", broker.ErrClosed)
 	r.next()
 	s.must(s.Close())
 	r.mu.Lock()
 	r.over = true
 	r.mu.Unlock()
-	publishing.Wait()
+	stop()
 	for _, n := range s.Nodes {
 		for name, call := range s.calls(n) {
 			if err := call(ctx, "room"); !errors.Is(err, broker.ErrClosed) {
