@@ -6,9 +6,11 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/sockmill/sockmill/hub/broker"
 )
@@ -23,7 +25,13 @@ type Broker struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // what run started
 	closed atomic.Bool
+	ended  sync.Once
 
+	seldom *zap.Logger // the same text once a minute at most
+
+	livePrefix, storedPrefix string // of subjects
+
+	link   link
 	hooks  hooks
 	health health
 	counts counters
@@ -51,6 +59,9 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	}
 	b := &Broker{cfg: cfg, log: cfg.Logger}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
+	b.seldom = b.log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewSamplerWithOptions(c, time.Minute, 1, 0) }))
+	b.link.wake, b.link.closed = make(chan struct{}, 1), make(chan struct{})
+	b.name()
 	b.begin()
 	for _, open := range []func(context.Context) error{b.connect, b.openHistory, b.openNodes, b.openPresence} {
 		if err := open(ctx); err != nil {
@@ -61,18 +72,21 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	return b, nil
 }
 
-// Close ends all: see package broker. Other nodes are told. It never fails.
+// name sets what depends on names.
+func (b *Broker) name() { b.livePrefix, b.storedPrefix = b.cfg.Prefix+".l.", b.cfg.Prefix+".h." }
+
+// Close ends all: see package broker. Other nodes are told. It waits for what goes on, if need be for Config.PublishTimeout and 2 s, the longest time that
+// nats.go takes to connect. It never fails.
 func (b *Broker) Close() error {
-	if b.closed.Swap(true) {
+	b.ended.Do(func() {
+		b.closed.Store(true)
+		b.closePresence()
+		b.closeNodes()
+		b.closeHistory()
+		b.cancel()
+		b.disconnect()
 		b.work.Wait()
-		return nil
-	}
-	b.closePresence()
-	b.closeNodes()
-	b.closeHistory()
-	b.cancel()
-	b.disconnect()
-	b.work.Wait()
+	})
 	return nil
 }
 

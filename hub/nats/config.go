@@ -69,6 +69,8 @@ type Config struct {
 
 	// Logger; nil: nothing is logged.
 	Logger *zap.Logger
+
+	drop func(m *natsgo.Msg) bool // for tests: a message that is lost on its way to this node
 }
 
 const (

@@ -1,13 +1,162 @@
 package nats
 
 import (
+	"context"
+	"fmt"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
-	_ "google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/sockmill/sockmill/hub/broker"
+	"github.com/sockmill/sockmill/hub/brokertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestServer(t *testing.T) { t.Log(server.VERSION) }
+var ctx = context.Background()
+
+// patience is how long an event may take before a test gives up on it.
+const patience = 20 * time.Second
+
+// eventually waits until a condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	often := time.NewTicker(time.Millisecond)
+	defer often.Stop()
+	for !holds() {
+		select {
+		case <-often.C:
+		case <-end.C:
+			t.Fatalf("gave up waiting: %s", what)
+		}
+	}
+}
+
+// start starts a NATS server.
+func start(t testing.TB, change func(o *server.Options)) *server.Server {
+	t.Helper()
+	o := &server.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true}
+	if change != nil {
+		change(o)
+	}
+	s, err := server.NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { stop(s) })
+	if !s.ReadyForConnections(patience) {
+		t.Fatal("the NATS server does not start")
+	}
+	return s
+}
+
+func stop(s *server.Server) {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+// cluster starts servers that know each other.
+func cluster(t testing.TB, n int) []*server.Server {
+	t.Helper()
+	var all []*server.Server
+	for i := range n {
+		all = append(all, start(t, func(o *server.Options) {
+			o.ServerName = fmt.Sprint("server-", i)
+			o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: -1}
+			if i > 0 {
+				o.Routes = server.RoutesFromStr("nats://" + all[0].ClusterAddr().String())
+			}
+		}))
+	}
+	for _, s := range all {
+		eventually(t, "all servers of the cluster are connected", func() bool { return s.NumRemotes() == n-1 })
+	}
+	return all
+}
+
+// open makes a node.
+func open(t testing.TB, cfg Config) *Broker {
+	t.Helper()
+	b, err := New(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.Close() })
+	return b
+}
+
+// TestConformance: two nodes at one server.
+func TestConformance(t *testing.T) {
+	brokertest.Run(t, func(t *testing.T) brokertest.Backend {
+		s := start(t, nil)
+		a, b := open(t, Config{Server: s, Node: "a", NoHistory: true}), open(t, Config{URL: s.ClientURL(), Node: "b", NoHistory: true})
+		return backend(brokertest.Node{Broker: a}, brokertest.Node{Broker: b})
+	})
+}
+
+// TestConformanceInCluster: three nodes, each at another server.
+func TestConformanceInCluster(t *testing.T) {
+	brokertest.Run(t, func(t *testing.T) brokertest.Backend {
+		servers := cluster(t, 3)
+		known := &known{nodes: map[string]map[*Broker]bool{}}
+		var nodes []brokertest.Node
+		for i, s := range servers {
+			b := open(t, Config{Server: s, Node: fmt.Sprint("node-", i), NoHistory: true, Grace: time.Hour})
+			nodes = append(nodes, brokertest.Node{Broker: &wide{Broker: b, t: t, servers: servers, known: known}})
+		}
+		return backend(nodes...)
+	})
+}
+
+func backend(nodes ...brokertest.Node) brokertest.Backend {
+	return brokertest.Backend{Nodes: nodes, Close: func() error {
+		for _, n := range nodes {
+			if err := n.Broker.(interface{ Close() error }).Close(); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+}
+
+// wide is a Broker whose Subscribe returns when all servers of a cluster know of it.
+type wide struct {
+	*Broker
+	t       testing.TB
+	servers []*server.Server
+	known   *known
+}
+
+// known is which nodes have subscribed to a shard. Grace is so long that they stay.
+type known struct {
+	mu    sync.Mutex
+	nodes map[string]map[*Broker]bool // by subject
+}
+
+func (k *known) add(subject string, b *Broker) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.nodes[subject] == nil {
+		k.nodes[subject] = map[*Broker]bool{}
+	}
+	k.nodes[subject][b] = true
+	return len(k.nodes[subject])
+}
+
+func (w *wide) Subscribe(ctx context.Context, channel string, r broker.Receiver) error {
+	if err := w.Broker.Subscribe(ctx, channel, r); err != nil {
+		return err
+	}
+	subject := w.liveSubject(channel)
+	n := w.known.add(w.shardSubject(w.shardOf(channel)), w.Broker)
+	for _, s := range w.servers {
+		eventually(w.t, "all servers know who follows a channel", func() bool { return s.GlobalAccount().Interest(subject) >= n })
+	}
+	return nil
+}

@@ -2,13 +2,10 @@ package nats
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	natsgo "github.com/nats-io/nats.go"
 )
 
 // Stats are counters since New, and gauges.
@@ -75,12 +72,12 @@ func (b *Broker) Health() error {
 	if b.closed.Load() {
 		return errors.New("nats: the node was closed")
 	}
+	var all []error
+	if server, ok := b.cfg.Server.(healthy); ok {
+		all = append(all, server.Health())
+	}
 	b.health.mu.Lock()
 	defer b.health.mu.Unlock()
-	var all []error
-	if status := b.conn.Status(); status != natsgo.CONNECTED {
-		all = append(all, fmt.Errorf("nats: there is no connection to NATS: %v", status))
-	}
 	for _, name := range slices.Sorted(maps.Keys(b.health.reasons)) {
 		all = append(all, b.health.reasons[name])
 	}
