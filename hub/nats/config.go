@@ -92,6 +92,11 @@ func (c *Config) settle() error {
 	if (c.URL == "") == (c.Server == nil) {
 		return errors.New("nats: exactly one of Config.URL and Config.Server must be set")
 	}
+	for s := range strings.SplitSeq(c.URL, ",") {
+		if _, err := parseURL(s); err != nil {
+			return fmt.Errorf("nats: Config.URL is not a URL: %w", err)
+		}
+	}
 	if c.Prefix == "" {
 		c.Prefix = "sockmill"
 	}

@@ -1,6 +1,7 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,6 +109,9 @@ func (b *Broker) connect(ctx context.Context) error {
 	if err := b.checkServer(); err != nil {
 		return err
 	}
+	if err := b.checkAllowed(ctx); err != nil {
+		return err
+	}
 	b.link.mu.Lock()
 	if b.link.losses == 0 {
 		b.link.up = true
@@ -141,7 +145,7 @@ func (b *Broker) settleOptions(o *natsgo.Options) error {
 	o.DisconnectedErrCB = func(_ *natsgo.Conn, err error) { b.connectionLost(err) }
 	o.ReconnectedCB = func(*natsgo.Conn) { b.connectionBack() }
 	o.AsyncErrorCB = func(_ *natsgo.Conn, _ *natsgo.Subscription, err error) { b.failedLater(err) }
-	o.ClosedCB = func(*natsgo.Conn) { close(b.link.closed) }
+	o.ClosedCB = func(*natsgo.Conn) { b.connectionClosed() }
 	return nil
 }
 
@@ -152,13 +156,25 @@ func (c *Config) server() string {
 	}
 	all := strings.Split(c.URL, ",")
 	for i, s := range all {
-		if u, err := url.Parse(strings.TrimSpace(s)); err == nil {
+		if u, err := parseURL(s); err == nil {
 			all[i] = u.Redacted()
-		} else {
-			all[i] = "a URL that is not one"
 		}
 	}
 	return strings.Join(all, ", ")
+}
+
+// parseURL reads a URL as nats.go does. Its errors do not have what was read: there may be a password in it.
+func parseURL(s string) (*url.URL, error) {
+	s = strings.TrimSpace(s)
+	if !strings.Contains(s, "://") {
+		s = "nats://" + s
+	}
+	u, err := url.Parse(s)
+	var bad *url.Error
+	if errors.As(err, &bad) {
+		return nil, bad.Err
+	}
+	return u, err
 }
 
 // checkServer fails if the server is too old.
@@ -169,6 +185,35 @@ func (b *Broker) checkServer() error {
 		return fmt.Errorf("nats: %s has the version %q: it must be at least 2.11", b.cfg.server(), version)
 	}
 	return nil
+}
+
+// checkAllowed fails if the server does not allow this node to publish to channels and to subscribe to them. Nobody takes what it publishes for a
+// publication.
+func (b *Broker) checkAllowed(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, b.cfg.PublishTimeout)
+	defer cancel()
+	sub, err := b.conn.ChanSubscribe(b.shardSubject(0), make(chan *natsgo.Msg, 1))
+	if err == nil {
+		err = b.conn.Publish(b.livePrefix+"0.%", nil)
+	}
+	if err == nil {
+		err = b.conn.FlushWithContext(limited)
+	}
+	if err == nil {
+		err = sub.Unsubscribe()
+	}
+	if err != nil {
+		return fmt.Errorf("nats: %s does not answer: %w", b.cfg.server(), err)
+	}
+	if err := b.conn.LastError(); refused(err) {
+		return fmt.Errorf("nats: %s does not allow what is needed: %w", b.cfg.server(), err)
+	}
+	return nil
+}
+
+// refused reports whether the server has said no. It says so before it answers a later ping.
+func refused(err error) bool {
+	return errors.Is(err, natsgo.ErrPermissionViolation) || errors.Is(err, natsgo.ErrMaxSubscriptionsExceeded)
 }
 
 // disconnect is the last thing that Close does.
@@ -216,6 +261,18 @@ func (b *Broker) connectionLost(err error) {
 	b.wakeWatch()
 }
 
+// connectionClosed is called after Close, or when nats.go has given up.
+func (b *Broker) connectionClosed() {
+	close(b.link.closed)
+	if b.closed.Load() {
+		return
+	}
+	b.link.live.Store(false)
+	err := fmt.Errorf("nats: the connection to NATS has ended for good: %w", cmp.Or(b.conn.LastError(), natsgo.ErrConnectionClosed))
+	b.health.set("connection", err)
+	b.log.Error("the connection to NATS has ended for good", zap.Error(err))
+}
+
 func (b *Broker) connectionBack() {
 	b.link.mu.Lock()
 	b.link.up = true
@@ -230,8 +287,8 @@ func (b *Broker) failedLater(err error) {
 		b.wakeWatch()
 		return
 	}
-	if errors.Is(err, natsgo.ErrPermissionViolation) {
-		b.health.set("permissions", fmt.Errorf("nats: not allowed: %w", err))
+	if refused(err) {
+		b.health.set("refused", fmt.Errorf("nats: the server does not allow what is needed: %w", err))
 	}
 	b.seldom.Warn("NATS reports an error", zap.Error(err))
 }
@@ -305,7 +362,7 @@ func (b *Broker) resume(ctx context.Context, losses uint64) {
 		return
 	}
 	b.health.set("connection", nil)
-	b.health.set("permissions", nil)
+	b.health.set("refused", nil)
 	b.log.Info("connected to NATS again", zap.String("server", b.conn.ConnectedUrlRedacted()))
 	if b.cfg.NoHistory {
 		b.interruptAll()

@@ -2,6 +2,9 @@ package nats
 
 import (
 	"context"
+	"errors"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -86,6 +89,10 @@ func (b *Broker) ask(ctx context.Context, i int) error {
 		if ctx.Err() == nil && limited.Err() != nil {
 			return errSlow
 		}
+		return b.failed(err)
+	}
+	if err := b.conn.LastError(); refused(err) && (!errors.Is(err, natsgo.ErrPermissionViolation) || strings.Contains(err.Error(), strconv.Quote(sub.Subject))) {
+		_ = sub.Unsubscribe()
 		return b.failed(err)
 	}
 	l.mu.Lock()
