@@ -232,20 +232,12 @@ func (w *wish) read(ctx context.Context, h *Hub, channel string) error {
 	}
 	p, err := h.cfg.History.Read(ctx, channel, q)
 	switch w.page = &p; {
-	case errors.Is(err, broker.ErrUnrecoverable), err == nil && !w.newest && !complete(*w.since, &p):
+	case errors.Is(err, broker.ErrUnrecoverable), err == nil && !w.newest && !p.Complete(*w.since):
 		w.since, w.page = nil, nil
 	case err != nil:
 		return err
 	}
 	return nil
-}
-
-// complete reports whether a page has all that follows a position.
-func complete(since broker.Position, p *broker.Page) bool {
-	if n := len(p.Publications); n > 0 {
-		since = p.Publications[n-1].Position
-	}
-	return since == p.Top
 }
 
 // try is called with the lock of the channel.

@@ -90,7 +90,7 @@ func (s *stream) took(page broker.Page, err error) (again bool) {
 	if !s.known {
 		s.known, s.last, s.base = true, page.Top, page.Top
 	}
-	s.dead = s.dead || err != nil || len(page.Publications) == 0 && s.last != page.Top
+	s.dead = s.dead || err != nil || len(page.Publications) == 0 && !s.moveOn(page.Top)
 	for _, p := range page.Publications {
 		if !s.dead {
 			s.send(p)
@@ -101,6 +101,15 @@ func (s *stream) took(page broker.Page, err error) (again bool) {
 	}
 	s.reading, s.waiting, s.overflow = false, nil, false
 	return false
+}
+
+// moveOn goes to a position behind which nothing lies that was not delivered. It reports false if that is not one of this stream.
+func (s *stream) moveOn(top broker.Position) bool {
+	if top.Epoch != s.last.Epoch || top.Offset < s.last.Offset {
+		return false
+	}
+	s.last = top // base stays: what was delivered before is what clients have
+	return true
 }
 
 // catchUp goes on with what was delivered meanwhile. If it returns true, something is still missing.
@@ -167,19 +176,23 @@ func (s *stream) join(since broker.Position, page *broker.Page) ([]*sent, verdic
 // before it is a member, and whether that is proven to be the newest. page is the newest publication, or nil if it
 // was not read.
 func (s *stream) newest(since broker.Position, page *broker.Page) (missed []*sent, proven bool, v verdict) {
-	switch n := len(s.ring); {
-	case s.dead:
+	if s.dead {
 		return nil, false, gone
-	case since == s.last:
+	}
+	if missed, ok := s.after(since); ok && len(missed) == 0 {
 		return nil, true, enter
+	}
+	switch n := len(s.ring); {
 	case n > 0:
 		return s.ring[n-1 : n : n], true, enter
 	case page == nil:
 		return nil, false, read
-	case page.Top != s.last:
+	case page.Top.Epoch != s.last.Epoch || page.Top.Offset > s.last.Offset:
 		return nil, false, behind
-	case len(page.Publications) == 0 || page.Publications[0].Position != s.last:
+	case len(page.Publications) == 0 || page.Publications[0].Position != page.Top:
 		return nil, false, enter // it is no longer kept
+	case page.Top == since:
+		return nil, true, enter
 	}
 	return []*sent{{p: page.Publications[0]}}, true, enter
 }

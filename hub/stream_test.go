@@ -17,7 +17,9 @@ type world struct {
 	all     []broker.Publication // the truth, of all epochs
 	kept    int                  // of all, the first that is still there
 	epoch   int
-	top     broker.Position
+	top     broker.Position      // of the last publication, or where the channel was when it began
+	high    uint64               // the next publication has a larger offset
+	rises   bool                 // a Top may be one behind which nothing has come yet
 	way     []broker.Publication // to the node
 	page    *answer              // of the node's read, on its way
 	fanned  []broker.Publication // to all members
@@ -75,10 +77,21 @@ func (w *world) fan(x *sent) error {
 	return nil
 }
 
+// next is the place in all of the first publication behind a position; the length if there is none.
+func (w *world) next(at broker.Position) int {
+	if i := slices.IndexFunc(w.all, func(p broker.Publication) bool { return p.Epoch == at.Epoch && p.Offset > at.Offset }); i >= 0 {
+		return i
+	}
+	return len(w.all)
+}
+
+// same reports whether nothing lies between two positions.
+func (w *world) same(a, b broker.Position) bool { return a.Epoch == b.Epoch && w.next(a) == w.next(b) }
+
 // take is how a client gets a publication: it must be the one that follows in truth.
 func (c *peer) take(w *world, p broker.Publication) {
 	i := slices.IndexFunc(w.all, func(x broker.Publication) bool { return x.Position == p.Position })
-	if i < 0 || string(w.all[i].Data) != string(p.Data) || !w.all[i].Follows(c.got) && (!w.latest || c.member) {
+	if i < 0 || string(w.all[i].Data) != string(p.Data) || i != w.next(c.got) && (!w.latest || c.member || p.Position == c.got) {
 		panic(fmt.Sprintf("after %v it got %v", c.got, p))
 	}
 	c.had, c.got = c.got, p.Position
@@ -86,7 +99,11 @@ func (c *peer) take(w *world, p broker.Publication) {
 
 // append is of the two publishers in turn: which of them is which is no matter.
 func (w *world) append() {
-	p := broker.Publication{Position: broker.Position{Offset: w.top.Offset + 1, Epoch: w.top.Epoch}, Prev: w.top.Offset}
+	w.high++
+	p := broker.Publication{Position: broker.Position{Offset: w.high, Epoch: w.top.Epoch}, Prev: w.top.Offset}
+	if w.rises && w.kept == len(w.all) {
+		p.Prev = p.Offset // it is not known
+	}
 	p.Data = fmt.Append(nil, []string{"anna ", "bob "}[len(w.all)%2], p.Position)
 	w.all, w.top = append(w.all, p), p.Position
 	w.way = append(w.way, p)
@@ -94,25 +111,30 @@ func (w *world) append() {
 
 func (w *world) read(q broker.Query) *answer {
 	page := broker.Page{Top: w.top}
+	if w.rises && w.kept == len(w.all) {
+		page.Top.Offset = w.high
+	}
 	if q.Reverse && len(w.all) > w.kept {
 		page.Publications = w.all[len(w.all)-1:]
 	}
 	if q.Since == nil {
 		return &answer{page: page}
 	}
-	i := len(w.all)
-	if *q.Since != w.top {
-		i = slices.IndexFunc(w.all, func(p broker.Publication) bool { return p.Follows(*q.Since) })
-		if i < w.kept || w.top.Epoch != q.Since.Epoch {
-			return &answer{page, broker.ErrUnrecoverable}
-		}
+	i := w.next(*q.Since)
+	if i < w.kept || w.top.Epoch != q.Since.Epoch {
+		return &answer{page, broker.ErrUnrecoverable}
 	}
-	page.Publications = w.all[i:min(len(w.all), i+q.Limit)]
+	page.Publications = slices.Clone(w.all[i:min(len(w.all), i+q.Limit)])
+	if len(page.Publications) > 0 {
+		page.Publications[0].Prev = q.Since.Offset
+	} else if w.rises {
+		page.Top.Offset = w.high
+	}
 	return &answer{page: page}
 }
 
 // budget is how often something may still happen.
-type budget struct{ appends, cuts, ends, slows int }
+type budget struct{ appends, cuts, ends, slows, rises int }
 
 // less is what is left after a step.
 func (b budget) less(step string) budget {
@@ -125,6 +147,8 @@ func (b budget) less(step string) budget {
 		b.ends--
 	case "slow":
 		b.slows--
+	case "rise":
+		b.rises--
 	}
 	return b
 }
@@ -156,6 +180,7 @@ func (w *world) steps(left budget) (all []string) {
 	add(w.c.member, "leave")
 	add(left.slows > 0 && w.c.member && w.c.had != w.c.got, "slow")
 	add(left.cuts > 0 && !w.c.member && !w.c.joining && w.c.got != w.top, "elsewhere")
+	add(left.rises > 0, "rise")
 	return all
 }
 
@@ -171,13 +196,15 @@ func (w *world) step(name string) {
 	case "cut":
 		w.way, w.lost = w.way[1:], true
 	case "elsewhere": // at another node, it got all
-		w.c.got = w.top
+		w.c.got = w.read(broker.Query{}).page.Top
+	case "rise": // somebody appends to another channel
+		w.high++
 	case "expire":
 		w.kept++
 	case "epoch":
 		w.epoch++
 		w.lost = true
-		w.top, w.kept = broker.Position{Epoch: fmt.Sprint("e", w.epoch)}, len(w.all)
+		w.top, w.kept, w.high = broker.Position{Epoch: fmt.Sprint("e", w.epoch)}, len(w.all), 0
 	case "fail":
 		w.failing = true
 	case "interrupt":
@@ -203,7 +230,7 @@ func (w *world) step(name string) {
 	case "slow": // it is closed with what it has not read
 		w.c.member, w.c.got = false, w.c.had
 	}
-	if w.c.member && w.c.got != w.s.last {
+	if w.c.member && !w.same(w.c.got, w.s.last) {
 		panic(fmt.Sprintf("the member has got %v, the stream %v", w.c.got, w.s.last))
 	}
 }
@@ -242,7 +269,7 @@ func (w *world) try() {
 		for _, x := range missed {
 			w.c.take(w, x.p)
 		}
-		if proven && w.c.got != w.s.last {
+		if proven && !w.same(w.c.got, w.s.last) {
 			panic(fmt.Sprintf("the join is proven, but it has got %v of %v", w.c.got, w.s.last))
 		}
 		w.joined(proven)
@@ -270,7 +297,7 @@ func (w *world) joined(recovered bool) {
 func (w *world) settle() {
 	for range 1000 {
 		switch next := w.steps(budget{}); {
-		case w.s.known && !w.s.reading && len(w.way) == 0 && w.s.last != w.top && w.lost:
+		case w.s.known && !w.s.reading && len(w.way) == 0 && !w.same(w.s.last, w.top) && w.lost:
 			w.lost = false
 			w.step("interrupt") // nothing else tells that the last ones were cut
 		case slices.Contains(next, "answer"):
@@ -286,7 +313,7 @@ func (w *world) settle() {
 		case slices.Contains(next, "try"):
 			w.step("try")
 		default:
-			if w.c.got != w.top {
+			if !w.same(w.c.got, w.top) {
 				panic(fmt.Sprintf("at the end the member has got %v of %v", w.c.got, w.top))
 			}
 			return
@@ -313,8 +340,12 @@ func TestEveryInterleaving(t *testing.T) {
 		ring   int
 		new    bool // the node has not read yet where the stream is
 		latest bool
+		rises  int
 		depth  int
-	}{{0, false, false, 9}, {1, false, false, 9}, {2, false, false, 9}, {1, true, false, 9}, {1, false, true, 8}, {1, true, true, 8}} {
+	}{
+		{0, false, false, 0, 9}, {1, false, false, 0, 9}, {2, false, false, 0, 9}, {1, true, false, 0, 9}, {1, false, true, 0, 8}, {1, true, true, 0, 8},
+		{0, true, false, 1, 7}, {1, true, false, 1, 7}, {1, true, true, 1, 7},
+	} {
 		depth := c.depth
 		if testing.Short() {
 			depth = 7
@@ -334,13 +365,13 @@ func TestEveryInterleaving(t *testing.T) {
 			runs, proven, refused = runs+1, proven+w.proven, refused+w.refused
 		}
 		w := newWorld(ring, 2)
-		w.latest = c.latest
+		w.latest, w.rises = c.latest, c.rises > 0
 		w.append() // the client has missed one
 		if !c.new {
 			w.step("ask")
 			w.step("answer")
 		}
-		walk(w, depth, budget{appends: 2, cuts: 1, ends: 1, slows: 1})
+		walk(w, depth, budget{appends: 2, cuts: 1, ends: 1, slows: 1, rises: c.rises})
 		t.Logf("%+v: %d orders, %d joins recovered, %d not", c, runs, proven, refused)
 		if runs < 1000 || proven < 1000 || refused < 100 {
 			t.Errorf("ring of %d: %d orders, %d joins recovered, %d not: this proves little", ring, runs, proven, refused)
@@ -359,9 +390,11 @@ func TestStreamSimulation(t *testing.T) {
 		if w.latest = random.IntN(3) == 0; w.latest {
 			w.s.ringMax = max(w.s.ringMax, 1) // as Options.History says
 		}
+		rises := random.IntN(2)
+		w.rises = rises > 0
 		w.guarded(t, func() {
 			for range 300 {
-				next := w.steps(budget{1, random.IntN(3) / 2, random.IntN(4) / 3, random.IntN(4) / 3})
+				next := w.steps(budget{1, random.IntN(3) / 2, random.IntN(4) / 3, random.IntN(4) / 3, rises * random.IntN(2)})
 				switch random.IntN(150) {
 				case 0:
 					next = []string{"epoch"}
@@ -417,7 +450,7 @@ func TestStreamDies(t *testing.T) {
 	}
 	for name, f := range map[string]func(s *stream){
 		"an error":                   func(s *stream) { s.took(broker.Page{Top: at(1)}, broker.ErrUnavailable) },
-		"nothing up to the newest":   func(s *stream) { s.took(broker.Page{Top: at(2)}, nil) },
+		"a Top that lies before":     func(s *stream) { s.took(broker.Page{Top: at(0)}, nil) },
 		"not what it was read for":   func(s *stream) { s.took(broker.Page{Top: at(1)}, nil); s.took(broker.Page{Top: at(1)}, nil) },
 		"another epoch, after a gap": func(s *stream) { s.took(broker.Page{Top: broker.Position{Offset: 1, Epoch: "f"}}, nil) },
 	} {

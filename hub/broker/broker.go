@@ -21,7 +21,7 @@
 // Subscribe first, then Read: whatever is appended after the position Page.Top of that
 // Read is delivered. What was delivered meanwhile with an offset up to that of Top
 // lies before it. Each publication that is delivered then follows the one before, or
-// something was lost: Read with Query.Since fills the gap, or fails with
+// something may have been lost: Read with Query.Since fills the gap, says that there is none, or fails with
 // ErrUnrecoverable. Nothing is ever missing in what it returns.
 //
 // # Rules for all methods

@@ -22,7 +22,7 @@ type History interface {
 	// minute of ordinary use.
 	//
 	// Nil means that the publication is kept, in the sense of the implementation: in memory, or
-	// on the disks of several machines. Fails with ErrInvalid, ErrTooLarge,
+	// on the disks of several machines. Fails with ErrInvalid, ErrTooLarge, ErrFull,
 	// ErrUnavailable, ErrClosed.
 	Append(ctx context.Context, channel string, p Publication, keep Keep) (Position, error)
 
@@ -31,11 +31,14 @@ type History interface {
 	// that position, without a gap up to the last one returned: the first one of them
 	// follows Since, each other one that before it. If this cannot be
 	// proven, Read fails with ErrUnrecoverable; Page.Top is right then too.
-	// If Limit is large enough, the last one returned has the position Top.
+	// If Limit is large enough, the last one returned has the position Top, unless there is none: then nothing lies
+	// between Since and Top. See Page.Complete.
 	//
-	// A channel without publications has a Top all the same, which what is appended first
-	// follows. Top changes with Append, and when the History has lost the stream: then its
-	// epoch is another one. Fails with ErrInvalid, ErrUnavailable, ErrClosed.
+	// A channel without publications has a Top all the same, and what is appended later follows each Top that was
+	// returned: it is what Read with that Top as Since returns. Top changes with Append, and when the History has lost the
+	// stream: then its epoch is another one. It may also rise without an Append, so a position that is read again and again stays
+	// one that can be proven; what is delivered next has as Prev then the offset of the publication before it, or says that it does not
+	// know that. Fails with ErrInvalid, ErrUnavailable, ErrClosed.
 	Read(ctx context.Context, channel string, q Query) (Page, error)
 
 	// Remove removes what is kept of a channel. A position before the newest one
@@ -77,4 +80,12 @@ type Query struct {
 type Page struct {
 	Publications []Publication // the oldest first, or with Query.Reverse the newest
 	Top          Position      // the newest of the channel, whatever was asked for
+}
+
+// Complete reports whether a page that was read with Query.Since, a Limit that is not 0 and without Query.Reverse has all that follows since.
+func (p *Page) Complete(since Position) bool {
+	if n := len(p.Publications); n > 0 {
+		return p.Publications[n-1].Position == p.Top
+	}
+	return since.Epoch == p.Top.Epoch
 }

@@ -59,14 +59,30 @@ func (s *suite) top(channel string) broker.Position {
 func (s *suite) since(channel string, at broker.Position) (ps []broker.Publication, refused bool) {
 	s.Helper()
 	page, err := s.b.Read(ctx, channel, broker.Query{Since: &at, Limit: broker.NoLimit})
-	want(s, "Top of a Read with Since", page.Top, s.top(channel))
+	want(s, "the epoch of Top of a Read with Since", page.Top.Epoch, s.top(channel).Epoch)
+	last, e := s.b.Read(ctx, channel, broker.Query{Since: &page.Top, Limit: broker.NoLimit})
+	s.same("since Top of a Read with Since", last.Publications)
 	if errors.Is(err, broker.ErrUnrecoverable) {
 		s.same("read with ErrUnrecoverable", page.Publications)
 		return nil, true
 	}
 	s.must(err)
-	want(s, "where the publications lead to", s.chain("since", at, page.Publications), page.Top)
+	s.must(e)
+	s.chain("since", at, page.Publications)
+	want(s, "complete", page.Complete(at), true)
 	return page.Publications, false
+}
+
+// behind fails the test unless p is the first publication behind a position: it says so, or the History does.
+func (s *suite) behind(n Node, channel string, at broker.Position, p broker.Publication) {
+	s.Helper()
+	if p.Follows(at) {
+		return
+	}
+	page, err := n.Read(ctx, channel, broker.Query{Since: &at, Limit: 1})
+	if err != nil || len(page.Publications) != 1 || page.Publications[0].Position != p.Position {
+		s.Errorf("%q with %+v and Prev %d was delivered, but since %+v there is %+v, error %v", p.Data, p.Position, p.Prev, at, page, err)
+	}
 }
 
 // refused fails the test unless what follows a position cannot be read.
@@ -99,7 +115,7 @@ func testAppend(s *suite) {
 	at := append([]broker.Position{first}, s.append("room", plenty, count("", 2, 5)...)...)
 	kept := s.read("room", broker.Query{Limit: broker.NoLimit})
 	want(s, "Top", kept.Top, at[4])
-	want(s, "the last position read", s.chain("read", before, kept.Publications), at[4])
+	want(s, "the last position read", s.chain("read", at[0], kept.Publications[1:]), at[4])
 	for i, text := range count("", 1, 5) {
 		if at[i].Epoch == "" || at[i].Epoch != before.Epoch || at[i].Offset == 0 {
 			s.Errorf("the position %+v in the epoch %q", at[i], before.Epoch)
@@ -109,7 +125,9 @@ func testAppend(s *suite) {
 			p := r.next()
 			s.check(p, text)
 			want(s, "the position delivered", p.Position, at[i])
-			s.chain("delivered", before, []broker.Publication{p})
+			if i > 0 {
+				s.chain("delivered", before, []broker.Publication{p})
+			}
 		}
 		before = at[i]
 	}
@@ -118,7 +136,6 @@ func testAppend(s *suite) {
 // testAppendOrder: many append at once; all receivers get the same order, which is that of the offsets.
 func testAppendOrder(s *suite) {
 	const publishers, each = 4, 200
-	before := s.top("room")
 	rs := []*receiver{s.receiver(s.a, "room"), s.receiver(s.b, "room")}
 	var fs []func()
 	for i := range publishers {
@@ -136,7 +153,7 @@ func testAppendOrder(s *suite) {
 	together(fs...)
 	kept := s.read("room", broker.Query{Limit: broker.NoLimit})
 	want(s, "kept", len(kept.Publications), publishers*each)
-	s.chain("read", before, kept.Publications)
+	s.chain("read", kept.Publications[0].Position, kept.Publications[1:])
 	var next [publishers]int
 	for _, k := range kept.Publications {
 		want(s, "the next of a publisher", string(k.Data), fmt.Sprint(next[k.Kind]))
@@ -221,12 +238,21 @@ func testUnrecoverable(s *suite) {
 	for _, offset := range []uint64{top.Offset + 1, top.Offset + 1000, math.MaxUint64, math.MaxUint64 - 1, 1 << 63} {
 		s.refused("the future", "room", broker.Position{Offset: offset, Epoch: top.Epoch})
 	}
-	for _, offset := range []uint64{empty.Offset + 1, math.MaxUint64} {
+	later := s.top("empty")
+	for _, offset := range []uint64{later.Offset + 1, math.MaxUint64} {
 		s.refused("the future", "empty", broker.Position{Offset: offset, Epoch: empty.Epoch})
 	}
-	// What is asked for does not change what is there.
-	want(s, "Top of the empty channel", s.top("empty"), empty)
-	s.chain("appended", empty, []broker.Publication{s.appendOne("empty", "1")})
+	// What is asked for does not change what is there, and each Top is one behind which nothing is missed.
+	if later.Epoch != empty.Epoch || later.Offset < empty.Offset {
+		s.Errorf("Top of the empty channel is %+v after %+v", later, empty)
+	}
+	p := s.appendOne("empty", "1")
+	for _, at := range []broker.Position{empty, later} {
+		s.behind(s.b, "empty", at, p)
+		ps, refused := s.since("empty", at)
+		want(s, "refused", refused, false)
+		s.same("since a Top of the empty channel", ps, "1")
+	}
 }
 
 // appendOne appends a text and returns what a receiver gets.

@@ -70,7 +70,7 @@ type joiner struct {
 	node Node
 	r    *receiver
 	read broker.Position // what is delivered up to there was read
-	at   broker.Position // the last that it got
+	at   broker.Position // behind the last that it got
 }
 
 // join subscribes, and reads what follows a position.
@@ -81,8 +81,8 @@ func (s *suite) join(n Node, since broker.Position) *joiner {
 		s.Errorf("since %+v: %v", since, err)
 	}
 	j.at = s.chain("read", since, page.Publications)
-	j.read = page.Top
-	want(s, "the last that was read", j.at, page.Top)
+	want(s, "complete", page.Complete(since), true)
+	j.read, j.at = page.Top, page.Top
 	return j
 }
 
@@ -91,7 +91,8 @@ func (j *joiner) accept(p broker.Publication) {
 	if p.Epoch == j.read.Epoch && p.Offset <= j.read.Offset {
 		return
 	}
-	j.at = j.s.chain("delivered", j.at, []broker.Publication{p})
+	j.s.behind(j.node, "room", j.at, p)
+	j.at = p.Position
 }
 
 // take accepts the next publication if one has been delivered.

@@ -218,10 +218,7 @@ func (b *batch) resume(name string) (*cf.SubscribeResult, error) {
 	default:
 		since := broker.Position{Offset: want.Offset, Epoch: want.Epoch}
 		page, err = s.hub.History(b.ctx, name, broker.Query{Since: &since, Limit: s.recoverMax()})
-		if n := len(page.Publications); n > 0 {
-			since = page.Publications[n-1].Position
-		}
-		joined.Recovered = err == nil && since == page.Top
+		joined.Recovered = err == nil && page.Complete(since)
 		if errors.Is(err, broker.ErrUnrecoverable) {
 			err = nil
 		}
