@@ -1,0 +1,126 @@
+package nats
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/sockmill/sockmill/hub/broker"
+)
+
+// state is that of a stream, as its leader said.
+type state struct {
+	name        string
+	first, last uint64    // sequences: of the oldest message that is kept of any channel, and of the newest there was
+	leader      string    // and since when
+	now         time.Time // its clock, by which messages have their time
+	config      jetstream.StreamConfig
+	stored      uint64 // messages of the subject that was asked for
+}
+
+// look is a question for the state that several callers share.
+type look struct {
+	done  chan struct{}
+	state state
+	err   error
+}
+
+// look returns the state of the stream at a moment after the call has begun. However many call it at once, few questions are asked.
+func (p *part) look(ctx context.Context) (state, error) {
+	p.mu.Lock()
+	if p.next == nil {
+		p.next = &look{done: make(chan struct{})}
+	}
+	l := p.next
+	p.mu.Unlock()
+	select {
+	case p.looking <- struct{}{}:
+		select {
+		case <-l.done:
+		default:
+			p.mu.Lock()
+			p.next = nil // who comes now has to wait for another one
+			p.mu.Unlock()
+			l.state, l.err = p.state(p.b.ctx, "")
+			close(l.done)
+		}
+		<-p.looking
+	case <-l.done:
+	case <-ctx.Done():
+		return state{}, ctx.Err()
+	}
+	return l.state, l.err
+}
+
+// state asks the leader of the stream, also for how many messages a subject has. It fails with jetstream.ErrStreamNotFound if the stream is gone.
+func (p *part) state(ctx context.Context, subject string) (state, error) {
+	var question []byte
+	if subject != "" {
+		question, _ = json.Marshal(map[string]string{"subjects_filter": subject})
+	}
+	var info struct {
+		jetstream.StreamInfo
+		Error *jetstream.APIError `json:"error"`
+	}
+	name := p.stream()
+	if err := p.b.api(ctx, "STREAM.INFO."+name, question, &info); err != nil {
+		return state{}, err
+	}
+	if err := answered(info.Error); err != nil {
+		return state{}, err
+	}
+	s := state{name: name, first: info.State.FirstSeq, last: info.State.LastSeq, config: info.Config, now: info.TimeStamp, stored: info.State.Subjects[subject]}
+	if info.Cluster != nil {
+		s.leader = info.Cluster.Leader
+		if since := info.Cluster.LeaderSince; since != nil {
+			s.leader += since.String()
+		}
+	}
+	return s, nil
+}
+
+// message asks the leader of the stream for a message; ok is false if there is none.
+func (p *part) message(ctx context.Context, stream string, q getRequest) (m stored, ok bool, err error) {
+	question, _ := json.Marshal(q)
+	var answer struct {
+		Message struct {
+			Sequence uint64    `json:"seq"`
+			Time     time.Time `json:"time"`
+			Data     []byte    `json:"data"`
+		} `json:"message"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if err := p.b.api(ctx, "STREAM.MSG.GET."+stream, question, &answer); err != nil {
+		return m, false, err
+	}
+	if answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+		return m, false, nil
+	}
+	return p.b.stored(stream, answer.Message.Sequence, answer.Message.Time, answer.Message.Data), true, answered(answer.Error)
+}
+
+// api asks JetStream.
+func (b *Broker) api(ctx context.Context, subject string, question []byte, answer any) error {
+	m, err := b.askOnce(ctx, "$JS.API."+subject, nil, question)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(m.Data, answer); err != nil {
+		return fmt.Errorf("%w: the answer is not one of JetStream: %w", broker.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// answered makes an error of one in an answer.
+func answered(e *jetstream.APIError) error {
+	switch {
+	case e == nil:
+		return nil
+	case e.ErrorCode == jetstream.JSErrCodeStreamNotFound:
+		return jetstream.ErrStreamNotFound
+	}
+	return fmt.Errorf("%w: %s (JetStream error %d)", broker.ErrUnavailable, e.Description, e.ErrorCode)
+}
