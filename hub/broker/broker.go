@@ -39,7 +39,7 @@
 // everybody may keep it for ever.
 //
 // Errors: those of this package are for errors.Is. After an error other than that of a
-// context and ErrUnavailable, nothing has happened.
+// context, ErrUnavailable and MissingError, nothing has happened.
 //
 // Closing: an implementation is closed by whoever made it. No receiver is called after its
 // Close has returned, and then every method fails with ErrClosed.

@@ -6,11 +6,21 @@ import (
 	"time"
 )
 
-// Presence knows which connections are in a channel, on all nodes.
+// Presence knows which connections are in a channel, on all nodes. A connection is on one node: only that one calls Enter and Leave for it.
+//
+// A result may lack what some nodes know, because they did not answer in time. Then Present and Count return it together with
+// a *MissingError, for errors.As, and it is right for all other nodes.
+//
+// # When a node ends suddenly
+//
+// Its connections are present until the implementation no longer knows the node, or until their lifetimes have
+// passed. Nobody publishes for them that they have left: only the node that has ended knew all of them, so no other one could publish
+// exactly one event for each. Events tell what the living nodes did. Whoever keeps a list of members by events
+// asks Present from time to time, and always when it joins again.
 type Presence interface {
 	// Enter says that the connection info.Client is in the channel, for as long as
 	// lifetime from now. To enter again begins a new lifetime and replaces info. A node renews its
-	// connections in time, so that those of a node that has crashed are gone after a
+	// connections in time, so that those that it has forgotten are gone after a
 	// lifetime. Fails with ErrInvalid if info.Client is empty or lifetime is not positive; with ErrFull,
 	// ErrUnavailable, ErrClosed.
 	Enter(ctx context.Context, channel string, info Info, lifetime time.Duration) error
@@ -19,11 +29,11 @@ type Presence interface {
 	// it was not. Fails with ErrInvalid, ErrUnavailable, ErrClosed.
 	Leave(ctx context.Context, channel, client string) error
 
-	// Present returns all who are in the channel, in no order. Fails with ErrInvalid,
-	// ErrUnavailable, ErrClosed.
+	// Present returns all who are in the channel, in no order. Fails with ErrInvalid, ErrUnavailable, ErrClosed; a
+	// *MissingError comes with a result.
 	Present(ctx context.Context, channel string) ([]Info, error)
 
-	// Count counts them. Fails with ErrInvalid, ErrUnavailable, ErrClosed.
+	// Count counts them. It fails as Present does. A user is counted once, on however many nodes it is.
 	Count(ctx context.Context, channel string) (Counts, error)
 }
 

@@ -221,6 +221,12 @@ func (s *suite) calls(n Node) map[string]func(ctx context.Context, channel strin
 			return err
 		}
 	}
+	if _, ok := n.Broker.(broker.Nodes); ok {
+		all["Ask"] = func(ctx context.Context, subject string) error {
+			_, err := s.nodes(n).Ask(ctx, subject, nil)
+			return err
+		}
+	}
 	return all
 }
 

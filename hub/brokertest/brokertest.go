@@ -35,7 +35,7 @@ type Backend struct {
 	Close func() error
 }
 
-// Node is one node of a Backend. What is nil is not tested. A Broker that has broker.Prefixes is tested for that too.
+// Node is one node of a Backend. What is nil is not tested. A Broker that has broker.Prefixes or broker.Nodes is tested for them too.
 type Node struct {
 	broker.Broker
 	broker.History
@@ -47,6 +47,7 @@ type Node struct {
 func Run(t *testing.T, backend func(t *testing.T) Backend) {
 	first := backend(t).Nodes[0]
 	_, prefixes := first.Broker.(broker.Prefixes)
+	_, nodes := first.Broker.(broker.Nodes)
 	for _, group := range []struct {
 		has   bool
 		tests []test
@@ -54,6 +55,7 @@ func Run(t *testing.T, backend func(t *testing.T) Backend) {
 		{first.Broker != nil, brokerTests},
 		{first.Broker != nil && first.History != nil, historyTests},
 		{prefixes, prefixesTests},
+		{nodes, nodesTests},
 		{first.Presence != nil, presenceTests},
 	} {
 		for _, x := range group.tests {

@@ -20,6 +20,7 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 		"memory: Config.KeysMax is -2: ":                                                                   {KeysMax: -2},
 		"memory: Config.KeyLifetime is 1s: it must be at least 1m0s, or 0 for the default, or NoLimit":     {KeyLifetime: time.Second},
 		"memory: Config.PresenceBytesMax is 1: it must be at least 4096, or 0 for the default, or NoLimit": {PresenceBytesMax: 1},
+		"memory: Config.AskTimeout is 1µs: it must be at least 1ms, or 0 for the default, or NoLimit":      {AskTimeout: time.Microsecond},
 	} {
 		if _, err := memory.New(cfg); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("error %v, want %s", err, want)

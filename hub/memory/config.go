@@ -27,6 +27,9 @@ type Config struct {
 
 	PresenceBytesMax int // of all who are present: 64 MiB; above: broker.ErrFull
 
+	Node       string        // what Broker.Node returns: "memory"
+	AskTimeout time.Duration // how long an Ask waits at most: 1 second
+
 	// Clock tells the time; nil: time.Now. It is called on any goroutine, and must not call the Broker.
 	Clock func() time.Time
 }
@@ -51,6 +54,9 @@ func (c *Config) settle() error {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
+	if c.Node == "" {
+		c.Node = "memory"
+	}
 	for _, r := range []row{
 		{"ChannelsMax", &c.ChannelsMax, 65_536, 1, unbounded},
 		{"PublicationsMax", &c.PublicationsMax, 1_048_576, 1, unbounded},
@@ -58,6 +64,7 @@ func (c *Config) settle() error {
 		{"KeysMax", &c.KeysMax, 65_536, 1, unbounded},
 		{"KeyLifetime", &c.KeyLifetime, int64(5 * time.Minute), int64(time.Minute), never},
 		{"PresenceBytesMax", &c.PresenceBytesMax, 64 * mib, 4 * kib, unbounded},
+		{"AskTimeout", &c.AskTimeout, int64(time.Second), int64(time.Millisecond), never},
 	} {
 		switch p := r.field.(type) {
 		case *int:

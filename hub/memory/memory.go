@@ -1,4 +1,4 @@
-// Package memory is the broker.Broker, the broker.History and the broker.Presence of one process. Nothing
+// Package memory is the broker.Broker, the broker.History, the broker.Presence and the broker.Nodes of one process. Nothing
 // of it outlives the process, and everything is bounded by Config.
 //
 // Append and Publish call the receivers themselves: when they return nil, the publication was
@@ -19,8 +19,8 @@ import (
 	"github.com/sockmill/sockmill/hub/broker"
 )
 
-// Broker implements broker.Broker, broker.History and broker.Presence. Several nodes of one process may
-// share it.
+// Broker implements broker.Broker, broker.Prefixes, broker.History, broker.Presence and broker.Nodes. Several hubs of one process may
+// share it: they are one node.
 type Broker struct {
 	cfg    Config
 	began  time.Time
@@ -35,6 +35,7 @@ type Broker struct {
 	keys      keys
 
 	presence presence // has its own mutex
+	nodes    nodes    // has its own mutex
 }
 
 // shares is how many parts the channels are divided into, by a hash of the name.
@@ -49,6 +50,7 @@ func New(cfg Config) (*Broker, error) {
 	b.histories.init(&b.cfg, b.share)
 	b.keys.init(&b.cfg)
 	b.presence.init(&b.cfg)
+	b.nodes.init()
 	return b, nil
 }
 
@@ -56,6 +58,7 @@ func New(cfg Config) (*Broker, error) {
 func (b *Broker) Close() error {
 	b.closed.Store(true)
 	b.wait()
+	b.nodes.close()
 	return nil
 }
 
