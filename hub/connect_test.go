@@ -36,8 +36,8 @@ func TestConnectBegin(t *testing.T) {
 		}
 		must(t, n.PublishUsers(ctx, []string{"anna"}, Publication{Data: []byte("not for it"), Except: []string{c.ID()}}))
 		must(t, n.PublishTo(ctx, everyone, Publication{Data: []byte("not for it"), Except: []string{c.ID()}}))
-		must(t, n.Command(ctx, Target{User: "anna"}, "command", nil))
-		must(t, n.Subscribe(ctx, Target{Client: c.ID()}, "z", Join{}))
+		must(t, only(n.Command(ctx, Target{User: "anna"}, "command", nil)))
+		must(t, only(n.Subscribe(ctx, Target{Client: c.ID()}, "z", Join{})))
 		if got := wait(t, commands, "that of the other"); len(commands) > 0 {
 			t.Errorf("%s was carried out too early", got)
 		}
@@ -116,8 +116,8 @@ func TestConnectIsSlow(t *testing.T) {
 		code  protocol.CloseCode
 	}{
 		{"publications", func(c *Client) error { return n.PublishUsers(ctx, []string{"anna"}, Publication{}) }, earlyMax, 3010},
-		{"orders", func(c *Client) error { return n.Command(ctx, Target{User: "anna"}, "x", nil) }, ordersMax, 3010},
-		{"kick", func(c *Client) error { return n.Kick(ctx, Target{User: "anna"}, 3500, "") }, 0, 3500},
+		{"orders", func(c *Client) error { return only(n.Command(ctx, Target{User: "anna"}, "x", nil)) }, ordersMax, 3010},
+		{"kick", func(c *Client) error { return only(n.Kick(ctx, Target{User: "anna"}, 3500, "")) }, 0, 3500},
 	} {
 		p, conn := n.dial()
 		_, err := n.Connect(ctx, conn, Connect{User: "anna", Begin: func(c *Client) error {

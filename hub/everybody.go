@@ -110,22 +110,24 @@ func (a *everybody) leave(c *Client) {
 
 // Deliver implements broker.Receiver.
 func (a *everybody) Deliver(_ string, p broker.Publication) {
-	switch p.Kind {
-	case kindOrder:
-		a.h.obey(&p, nil)
-		return
-	case kindDirect:
+	if p.Kind == kindDirect {
 		a.h.giveOne(&p, nil)
 		return
 	}
+	a.give(&p)
+}
+
+// give sends a publication to all clients, but those that it excepts, and returns to how many.
+func (a *everybody) give(p *broker.Publication) (given int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	x, out := &sent{p: p}, outlet{h: a.h}
+	x, out := &sent{p: *p}, outlet{h: a.h}
 	for f, n := range a.seated {
-		but := a.h.excluded(&p, f, func(c *Client) bool { return c.seated })
+		but := a.h.excluded(p, f, func(c *Client) bool { return c.seated })
 		if n == len(but) {
 			continue
 		}
+		given += n - len(but)
 		if err := out.spread(x, f, a.topics[f], but, a.others(f, but)); err != nil {
 			for c := range a.others(f, but) {
 				c.closeInsufficient()
@@ -135,8 +137,10 @@ func (a *everybody) Deliver(_ string, p broker.Publication) {
 	for c := range a.opening {
 		if !slices.Contains(p.Except, c.id) {
 			out.give(x, c, false)
+			given++
 		}
 	}
+	return given
 }
 
 // others are those who get what is published in a format, but some. It is called with the lock.

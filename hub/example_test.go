@@ -72,7 +72,7 @@ func Example() {
 	counts, _ := h.Count(ctx, "room")
 	fmt.Println(counts.Users, "user in", anna.Channels())
 
-	_ = h.Kick(ctx, hub.Target{User: "anna"}, 3500, "that is all")
+	_, _ = h.Kick(ctx, hub.Target{User: "anna"}, 3500, "that is all")
 	stop()
 	if err := <-ended; err != nil {
 		log.Fatal(err)

@@ -482,7 +482,7 @@ func TestRejoinInTheHook(t *testing.T) {
 	b := newLossy(t)
 	cfg, told := b.config(), make(chan bool, 10)
 	cfg.OnLeft = func(c *Client, channel string, _ protocol.CloseCode, _ string) {
-		told <- c.h.Subscribe(ctx, Target{Client: c.ID()}, channel, Join{}) == nil
+		told <- only(c.h.Subscribe(ctx, Target{Client: c.ID()}, channel, Join{})) == nil
 	}
 	n := start(t, cfg)
 	a, c := n.client("anna"), n.client("carol")

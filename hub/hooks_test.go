@@ -215,8 +215,8 @@ func TestHooksOnLoop(t *testing.T) {
 		errs <- err
 		_, err = n.Join(ctx, a.Client, "room", Join{})
 		errs <- err
-		errs <- n.Kick(ctx, Target{Client: a.ID()}, 3000, "")
-		errs <- n.Command(ctx, Target{Client: a.ID()}, "x", nil)
+		errs <- only(n.Kick(ctx, Target{Client: a.ID()}, 3000, ""))
+		errs <- only(n.Command(ctx, Target{Client: a.ID()}, "x", nil))
 		errs <- n.PublishUsers(ctx, []string{"anna"}, Publication{})
 		close(errs)
 	}))

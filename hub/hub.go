@@ -18,8 +18,13 @@
 // The methods of Client do what the client asks for, if Options or Hooks allow it; they fail with
 // ErrDenied otherwise. The methods of Hub do what the program wants.
 //
-// Hub.Kick, Subscribe, Unsubscribe and Command are orders: each node carries them out for its clients of a Target, on goroutines of the
-// hub, for one client one after the other.
+// Hub.Send, Kick, Subscribe, Unsubscribe and Command are orders: each node carries them out for its clients of a Target, on goroutines of the
+// hub, for one client one after the other: see Reach.
+//
+// # Nodes
+//
+// Orders and lists (Hub.Reach, ListClients, ListUsers, ListChannels, ListNodes) hold for all nodes if Config.Broker is a
+// broker.Nodes; without it, for this node. Methods without a context know only this node.
 //
 // # Goroutines
 //
@@ -40,6 +45,7 @@ package hub
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"sync"
@@ -70,7 +76,6 @@ const (
 	KindPublication uint8 = iota
 	KindJoin              // Publication.Info has joined
 	KindLeave             // Publication.Info has left
-	kindOrder             // of the hub itself, never encoded: what some clients' nodes have to do
 	kindDirect            // of the hub itself: a KindPublication for one client, whose ID stands in front of Data
 )
 
@@ -80,6 +85,10 @@ type Hub struct {
 	cfg   Config
 	loops []*engine.Loop
 	own   *memory.Broker // nil: the brokers are the program's
+	nodes broker.Nodes   // nil: the broker knows no others
+	quit  func()         // ends answering them
+	id    string         // another one after each start
+	began time.Time
 	all   everybody
 
 	ctx  context.Context // ends with the Hub
@@ -103,7 +112,7 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
-	h := &Hub{e: e, loops: e.Loops(), clients: map[string]*Client{}, conns: map[*engine.Conn]*Client{}, users: map[string]*Client{}, followed: map[string]*user{}, channels: map[string]*channel{}}
+	h := &Hub{e: e, loops: e.Loops(), id: rand.Text(), began: time.Now(), quit: func() {}, clients: map[string]*Client{}, conns: map[*engine.Conn]*Client{}, users: map[string]*Client{}, followed: map[string]*user{}, channels: map[string]*channel{}}
 	if cfg.Broker == nil && cfg.History == nil && cfg.Presence == nil {
 		own, err := memory.New(memory.Config{})
 		if err != nil {
@@ -118,6 +127,9 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 	if err := e.AtEnd(h.end); err != nil {
 		h.end()
 		return nil, err
+	}
+	if nodes, ok := cfg.Broker.(broker.Nodes); ok {
+		h.nodes, h.quit = nodes, nodes.Answer(subject, h.answer)
 	}
 	h.work.Add(1)
 	go h.renew(time.NewTicker(cfg.PresenceLifetime / 3))
@@ -139,6 +151,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	}
 	h.mu.Unlock()
 	h.end()
+	h.quit()
 	done := make(chan struct{})
 	go func() {
 		for _, c := range clients {

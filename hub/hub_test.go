@@ -214,6 +214,9 @@ func (p *peerConn) join(channel string, j Join) Joined {
 	return got
 }
 
+// only is what an order failed with.
+func only(_ Reach, err error) error { return err }
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -393,7 +396,7 @@ func TestErrors(t *testing.T) {
 	check("publish to no name", publish(ctx, ""), ErrName)
 	check("publish, stopped", publish(stopped, "one"), context.Canceled)
 	check("publish to no user", n.PublishUsers(ctx, []string{""}, Publication{}), ErrName)
-	check("kick no user", n.Kick(ctx, Target{User: ""}, 3000, ""), ErrName)
+	check("kick no user", only(n.Kick(ctx, Target{User: ""}, 3000, "")), ErrName)
 	_, err := n.History(ctx, "one", broker.Query{})
 	check("no history", err, broker.ErrUnavailable)
 	check("remove no history", n.RemoveHistory(ctx, "one"), broker.ErrUnavailable)
@@ -401,7 +404,7 @@ func TestErrors(t *testing.T) {
 	check("no presence", err, broker.ErrUnavailable)
 	_, err = n.Count(ctx, "")
 	check("count no name", err, ErrName)
-	if n.Kick(ctx, Target{User: "anna"}, 1, "") == nil {
+	if only(n.Kick(ctx, Target{User: "anna"}, 1, "")) == nil {
 		t.Error("kicked with a code that may not be sent")
 	}
 
@@ -702,20 +705,20 @@ func TestKick(t *testing.T) {
 	cfg := Config{Broker: b, History: b, Presence: b}
 	n, other := start(t, cfg), start(t, cfg)
 	a, b1, b2, b3 := n.client("anna"), n.client("bob"), n.client("bob"), other.client("bob")
-	must(t, n.Kick(ctx, Target{Client: b1.ID()}, 3500, "you"))
+	must(t, only(n.Kick(ctx, Target{Client: b1.ID()}, 3500, "you")))
 	if e := wait(t, b1.over, "the end"); e.Code != 3500 || e.Reason != "you" {
 		t.Errorf("closed with %v", e)
 	}
-	must(t, other.Kick(ctx, Target{User: "bob"}, 3501, "all of you"))
+	must(t, only(other.Kick(ctx, Target{User: "bob"}, 3501, "all of you")))
 	for _, x := range []*peerConn{b2, b3} {
 		if e := wait(t, x.over, "the end"); e.Code != 3501 || e.Reason != "all of you" {
 			t.Errorf("closed with %v", e)
 		}
 	}
-	must(t, other.Kick(ctx, Target{Client: "nobody"}, 3502, ""))
+	must(t, only(other.Kick(ctx, Target{Client: "nobody"}, 3502, "")))
 	must(t, other.PublishTo(ctx, everyone, Publication{Data: []byte("still there")}))
 	a.expect(": still there")
-	must(t, other.Kick(ctx, Target{Client: a.ID()}, 3502, ""))
+	must(t, only(other.Kick(ctx, Target{Client: a.ID()}, 3502, "")))
 	if e := wait(t, a.over, "the end"); e.Code != 3502 {
 		t.Errorf("closed with %v", e)
 	}

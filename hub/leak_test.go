@@ -118,7 +118,7 @@ func TestConnectsLeaveNothing(t *testing.T) {
 			var all []*peerConn
 			for k := range 25 {
 				all = append(all, n.connect(Connect{User: fmt.Sprint("user ", (i*25+k)/3), Format: k % 2, Channels: []string{"room"}}))
-				must(t, n.Command(ctx, Target{Client: all[k].ID()}, "x", nil))
+				must(t, only(n.Command(ctx, Target{Client: all[k].ID()}, "x", nil)))
 			}
 			for _, p := range all {
 				must(t, (<-p.far).Abort())

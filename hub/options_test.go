@@ -46,7 +46,7 @@ func TestUnknownChannel(t *testing.T) {
 		"RemoveHistory": func() error { return n.RemoveHistory(ctx, "x") },
 		"Present":       func() error { _, err := n.Present(ctx, "x"); return err },
 		"Count":         func() error { _, err := n.Count(ctx, "x"); return err },
-		"Subscribe":     func() error { return n.Subscribe(ctx, Target{User: "anna"}, "x", Join{}) },
+		"Subscribe":     func() error { return only(n.Subscribe(ctx, Target{User: "anna"}, "x", Join{})) },
 		"Connect": func() error {
 			_, c := n.dial()
 			_, err := n.Connect(ctx, c, Connect{Channels: []string{"room", "x"}})

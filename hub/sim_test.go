@@ -392,10 +392,10 @@ func (p *person) order(channel string) {
 	}
 	if p.s.random.IntN(2) == 0 {
 		p.s.note("subscribe", channel)
-		must(p.t, p.s.Subscribe(ctx, to, channel, j))
+		must(p.t, only(p.s.Subscribe(ctx, to, channel, j)))
 	} else {
 		p.s.note("unsubscribe", channel)
-		must(p.t, p.s.Unsubscribe(ctx, to, channel, 2000, ""))
+		must(p.t, only(p.s.Unsubscribe(ctx, to, channel, 2000, "")))
 	}
 	for _, x := range p.s.people {
 		x.settled()

@@ -98,9 +98,12 @@ func TestTargets(t *testing.T) {
 		{Target{All: true, Except: []string{id(0), id(2), id(4)}}, []int{1, 3}},
 	} {
 		for _, from := range nodes {
-			check := func(err error, want ...string) {
+			check := func(give func() (Reach, error), want ...string) {
 				t.Helper()
-				must(t, err)
+				r, err := give()
+				if err != nil || r.Clients != len(x.want) || r.Missing != nil {
+					t.Errorf("an order for %+v reaches %+v: %v", x.to, r, err)
+				}
 				for _, c := range clients {
 					c.settled()
 				}
@@ -115,22 +118,31 @@ func TestTargets(t *testing.T) {
 					t.Errorf("for %+v: %q, want %q", x.to, got, all)
 				}
 			}
-			check(from.Command(ctx, x.to, "do\xff", []byte("\xfe")), " do\xff\xfe")
-			check(from.Subscribe(ctx, x.to, "room\xff", Join{Info: []byte("!")}), " joins room\xff!")
-			check(from.Subscribe(ctx, x.to, "room\xff", Join{}))
-			check(from.Subscribe(ctx, x.to, "b", Join{}), " joins b")
-			check(from.Unsubscribe(ctx, x.to, "room\xff", 2000, "go"), " left room\xff2000go")
-			check(from.Unsubscribe(ctx, x.to, "room\xff", 2000, "go"))
-			check(from.Subscribe(ctx, x.to, "a", Join{}), " joins a")
-			check(from.Unsubscribe(ctx, x.to, "", 2000, ""), " left a2000", " left b2000")
+			check(func() (Reach, error) { return from.Command(ctx, x.to, "do\xff", []byte("\xfe")) }, " do\xff\xfe")
+			check(func() (Reach, error) { return from.Subscribe(ctx, x.to, "room\xff", Join{Info: []byte("!")}) }, " joins room\xff!")
+			check(func() (Reach, error) { return from.Subscribe(ctx, x.to, "room\xff", Join{}) })
+			check(func() (Reach, error) { return from.Subscribe(ctx, x.to, "b", Join{}) }, " joins b")
+			check(func() (Reach, error) { return from.Unsubscribe(ctx, x.to, "room\xff", 2000, "go") }, " left room\xff2000go")
+			check(func() (Reach, error) { return from.Unsubscribe(ctx, x.to, "room\xff", 2000, "go") })
+			check(func() (Reach, error) { return from.Subscribe(ctx, x.to, "a", Join{}) }, " joins a")
+			check(func() (Reach, error) { return from.Unsubscribe(ctx, x.to, "", 2000, "") }, " left a2000", " left b2000")
 
-			data := fmt.Sprint("published ", len(log.take()))
-			must(t, from.PublishTo(ctx, x.to, Publication{Data: []byte(data), Except: []string{id(1)}}))
+			log.take()
+			p := Publication{Data: []byte("published"), Except: []string{id(1)}}
+			must(t, from.PublishTo(ctx, x.to, p))
+			sent, err := from.Send(ctx, x.to, p)
+			must(t, err)
+			reach, err := from.Reach(ctx, x.to)
+			must(t, err)
 			for i, c := range clients {
 				if slices.Contains(x.want, i) && i != 1 {
-					c.expect(": " + data)
+					c.expect(": published", ": published")
+					sent.Clients--
 				}
 				c.nothing()
+			}
+			if sent.Clients != 0 || reach.Clients != len(x.want) || reach.Missing != nil {
+				t.Errorf("%+v: sent to %+d clients too many, and reaches %+v", x.to, sent.Clients, reach)
 			}
 		}
 	}
@@ -139,7 +151,7 @@ func TestTargets(t *testing.T) {
 			t.Errorf("still in %v", c.Channels())
 		}
 	}
-	must(t, nodes[1].Kick(ctx, Target{User: "anna", Except: []string{id(1)}}, 3500, "anna"))
+	must(t, only(nodes[1].Kick(ctx, Target{User: "anna", Except: []string{id(1)}}, 3500, "anna")))
 	for _, i := range []int{0, 2} {
 		if e := wait(t, clients[i].over, "the end"); e.Code != 3500 || e.Reason != "anna" {
 			t.Errorf("closed with %v", e)
@@ -147,7 +159,7 @@ func TestTargets(t *testing.T) {
 	}
 	for _, i := range []int{1, 3, 4} {
 		clients[i].nothing()
-		must(t, nodes[0].Kick(ctx, Target{Client: id(i)}, 3501, "you"))
+		must(t, only(nodes[0].Kick(ctx, Target{Client: id(i)}, 3501, "you")))
 		if e := wait(t, clients[i].over, "the end"); e.Code != 3501 || e.Reason != "you" {
 			t.Errorf("closed with %v", e)
 		}
@@ -161,26 +173,26 @@ func TestTargetErrors(t *testing.T) {
 	stopped, cancel := context.WithCancel(ctx)
 	cancel()
 	for what, err := range map[string]error{
-		"Kick":             n.Kick(ctx, none, 3000, ""),
-		"Subscribe":        n.Subscribe(ctx, none, "x", Join{}),
-		"Unsubscribe":      n.Unsubscribe(ctx, none, "x", 2000, ""),
-		"Command":          n.Command(ctx, none, "x", nil),
+		"Kick":             only(n.Kick(ctx, none, 3000, "")),
+		"Subscribe":        only(n.Subscribe(ctx, none, "x", Join{})),
+		"Unsubscribe":      only(n.Unsubscribe(ctx, none, "x", 2000, "")),
+		"Command":          only(n.Command(ctx, none, "x", nil)),
 		"PublishTo":        n.PublishTo(ctx, none, Publication{}),
-		"all and a user":   n.Command(ctx, Target{All: true, User: "anna"}, "x", nil),
+		"all and a user":   only(n.Command(ctx, Target{All: true, User: "anna"}, "x", nil)),
 		"all and a client": n.PublishTo(ctx, Target{All: true, Client: a.ID()}, Publication{}),
-		"a long user":      n.Command(ctx, Target{User: string(make([]byte, 254))}, "x", nil),
-		"no channel":       n.Subscribe(ctx, to, "", Join{}),
-		"another channel":  n.Unsubscribe(ctx, to, "\x00", 2000, ""),
-		"a client and ...": n.Command(ctx, Target{Client: a.ID(), User: string(make([]byte, 254))}, "x", nil),
+		"a long user":      only(n.Command(ctx, Target{User: string(make([]byte, 254))}, "x", nil)),
+		"no channel":       only(n.Subscribe(ctx, to, "", Join{})),
+		"another channel":  only(n.Unsubscribe(ctx, to, "\x00", 2000, "")),
+		"a client and ...": only(n.Command(ctx, Target{Client: a.ID(), User: string(make([]byte, 254))}, "x", nil)),
 	} {
 		is(t, what, err, ErrName)
 	}
-	is(t, "stopped", n.Command(stopped, to, "x", nil), context.Canceled)
-	if n.Subscribe(ctx, to, "x", Join{Begin: func(Joined) error { return nil }}) == nil {
+	is(t, "stopped", only(n.Command(stopped, to, "x", nil)), context.Canceled)
+	if only(n.Subscribe(ctx, to, "x", Join{Begin: func(Joined) error { return nil }})) == nil {
 		t.Error("Begin was sent to other nodes")
 	}
 	n.stop()
-	is(t, "closed", n.Command(ctx, to, "x", nil), ErrClosed)
+	is(t, "closed", only(n.Command(ctx, to, "x", nil)), ErrClosed)
 }
 
 // The orders of one goroutine to a client are carried out one after the other, in their order, off the goroutine of the broker.
@@ -200,10 +212,10 @@ func TestOrdersInOrder(t *testing.T) {
 	var want []string
 	for i := range 300 {
 		name := fmt.Sprint("command ", i)
-		must(t, errors.Join(n.Command(ctx, to, name, nil), n.Subscribe(ctx, to, "room", Join{}), n.Unsubscribe(ctx, to, "room", 2000, "")))
+		must(t, errors.Join(only(n.Command(ctx, to, name, nil)), only(n.Subscribe(ctx, to, "room", Join{})), only(n.Unsubscribe(ctx, to, "room", 2000, ""))))
 		want = append(want, name, "joins", "left")
 	}
-	must(t, n.Kick(ctx, to, 3500, ""))
+	must(t, only(n.Kick(ctx, to, 3500, "")))
 	if got := log.len(); got > 0 {
 		t.Errorf("%d are carried out already", got)
 	}
@@ -224,7 +236,7 @@ func TestOrdersAreBounded(t *testing.T) {
 	n.orders.max = 2
 	n.mu.Unlock()
 	a, other, third := n.client("anna"), n.client("other"), n.client("third")
-	order := func(user string) { must(t, n.Command(ctx, Target{User: user}, "x", nil)) }
+	order := func(user string) { must(t, only(n.Command(ctx, Target{User: user}, "x", nil))) }
 	order("anna")
 	if wait(t, began, "the first") != a.Client {
 		t.Error("another")
@@ -292,7 +304,7 @@ func TestUnsubscribeWhileJoining(t *testing.T) {
 				joined <- err
 			}()
 			wait(t, reading, "the read")
-			must(t, n.Unsubscribe(ctx, Target{User: "anna"}, channel, 2000, "x"))
+			must(t, only(n.Unsubscribe(ctx, Target{User: "anna"}, channel, 2000, "x")))
 			if log.len() > 0 {
 				t.Error("left before it has joined")
 			}
@@ -321,7 +333,7 @@ func TestUnsubscribeWithoutHook(t *testing.T) {
 	n := start(t, b.config())
 	a := n.client("anna")
 	a.join("room", Join{})
-	must(t, n.Unsubscribe(ctx, Target{User: "anna"}, "room", CodeInsufficient, ""))
+	must(t, only(n.Unsubscribe(ctx, Target{User: "anna"}, "room", CodeInsufficient, "")))
 	a.settled()
 	n.say("room", "nobody hears")
 	a.nothing()
@@ -348,8 +360,8 @@ func TestKickWhileJoining(t *testing.T) {
 		joined <- err
 	}()
 	wait(t, reading, "the read")
-	must(t, n.Kick(ctx, Target{User: "anna"}, 3500, ""))
-	must(t, n.Subscribe(ctx, Target{User: "anna"}, "room", Join{}))
+	must(t, only(n.Kick(ctx, Target{User: "anna"}, 3500, "")))
+	must(t, only(n.Subscribe(ctx, Target{User: "anna"}, "room", Join{})))
 	if e := wait(t, a.over, "the end"); e.Code != 3500 {
 		t.Errorf("closed with %v", e)
 	}
@@ -380,7 +392,7 @@ func TestSubscribeHangs(t *testing.T) {
 			b.mu.Lock()
 			b.hanging = make(chan string)
 			b.mu.Unlock()
-			must(t, n.Subscribe(ctx, Target{User: "anna"}, "room", Join{Since: &at}))
+			must(t, only(n.Subscribe(ctx, Target{User: "anna"}, "room", Join{Since: &at})))
 			wait(t, b.hanging, "the read")
 			if end == "hub" {
 				must(t, n.Close(ctx))
@@ -407,7 +419,7 @@ func TestOnLeftComesFirst(t *testing.T) {
 	}})
 	a := n.client("anna")
 	a.join("room", Join{})
-	must(t, n.Unsubscribe(ctx, Target{User: "anna"}, "room", 2000, ""))
+	must(t, only(n.Unsubscribe(ctx, Target{User: "anna"}, "room", 2000, "")))
 	is(t, "leave in the hook", wait(t, told, "the hook"), ErrNotJoined)
 	stopped, cancel := context.WithCancel(ctx)
 	cancel()
@@ -444,20 +456,18 @@ func TestSubscribeFails(t *testing.T) {
 	a := n.client("anna")
 	a.join("room", Join{})
 	for _, channel := range []string{"room", "other"} {
-		must(t, n.Subscribe(ctx, Target{User: "anna"}, channel, Join{}))
+		must(t, only(n.Subscribe(ctx, Target{User: "anna"}, channel, Join{})))
 	}
 	a.settled()
 	if all := logs.TakeAll(); len(all) != 1 || all[0].ContextMap()["channel"] != "other" || all[0].ContextMap()["error"] != ErrLimit.Error() {
 		t.Errorf("logged %v", all)
 	}
-	must(t, n.cfg.Broker.Publish(ctx, userPrefix+"anna", broker.Publication{Kind: kindOrder, Data: []byte("{")}))
-	must(t, n.cfg.Broker.Publish(ctx, everybodyName, broker.Publication{Kind: kindOrder, Data: []byte(`{"what":"unknown","client":"` + a.ID() + `"}`)}))
 	for _, data := range []string{"", "\x05", "\x05four", "\x01x"} {
 		must(t, n.cfg.Broker.Publish(ctx, userPrefix+"anna", broker.Publication{Kind: kindDirect, Data: []byte(data)}))
 		must(t, n.cfg.Broker.Publish(ctx, everybodyName, broker.Publication{Kind: kindDirect, Data: []byte(data)}))
 	}
 	a.nothing()
-	if logs.Len() != 1+2*3 {
+	if logs.Len() != 2*3 {
 		t.Errorf("logged %v", logs.All())
 	}
 	n.say("room", "x")
@@ -474,7 +484,7 @@ func TestSubscribeSince(t *testing.T) {
 	a := n.client("anna")
 	at := n.say("room", "one")
 	n.say("room", "two")
-	must(t, other.Subscribe(ctx, Target{User: "anna"}, "room", Join{Since: &at, Data: []byte("data"), Info: []byte("info"), NoJoinLeave: true}))
+	must(t, only(other.Subscribe(ctx, Target{User: "anna"}, "room", Join{Since: &at, Data: []byte("data"), Info: []byte("info"), NoJoinLeave: true})))
 	a.settled()
 	n.say("room", "three")
 	a.expect("room: 2 two", "room: 3 three")

@@ -38,8 +38,6 @@ func (h *Hub) deliverUser(name string, p broker.Publication) {
 	clients := h.Clients(name)
 	switch {
 	case len(clients) == 0: // also so that nil means everybody
-	case p.Kind == kindOrder:
-		h.obey(&p, clients)
 	case p.Kind == kindDirect:
 		h.giveOne(&p, clients)
 	default:
@@ -47,14 +45,16 @@ func (h *Hub) deliverUser(name string, p broker.Publication) {
 	}
 }
 
-// give sends a publication to clients, but those that it excepts.
-func (h *Hub) give(p *broker.Publication, to []*Client) {
+// give sends a publication to clients, but those that it excepts, and returns to how many.
+func (h *Hub) give(p *broker.Publication, to []*Client) (given int) {
 	x, out := &sent{p: *p}, outlet{h: h}
 	for _, c := range to {
 		if !slices.Contains(p.Except, c.id) {
 			out.give(x, c, len(to) == 1)
+			given++
 		}
 	}
+	return given
 }
 
 // followUser has this node get what is published to the client's user.

@@ -3,7 +3,6 @@ package centrifugal
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/json"
@@ -13,7 +12,6 @@ import (
 	"mime"
 	"net/http"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"go.uber.org/zap"
@@ -40,12 +38,10 @@ type APIConfig struct {
 
 // api serves the HTTP API.
 type api struct {
-	s     *Server
-	cfg   APIConfig
-	keys  [][sha256.Size]byte
-	once  once
-	uid   string // of this node
-	began time.Time
+	s    *Server
+	cfg  APIConfig
+	keys [][sha256.Size]byte
+	once once
 }
 
 // API is the HTTP API of Centrifugo, for backends: POST /api/METHOD. Mount the handler at /api/ and at /api; it serves requests on any goroutine
@@ -55,8 +51,8 @@ type api struct {
 // is {"result": …} or {"error": {"code": …, "message": …}}, both with status 200. With another status, nothing was done: the
 // request is none of the API.
 //
-// presence, presence_stats, history, history_remove, publish, broadcast, subscribe, unsubscribe, disconnect and refresh hold for all nodes,
-// as far as the brokers of Config.Hub reach. channels and info are about this node.
+// All methods hold for all nodes, as far as the brokers of Config.Hub reach. What nodes are asked for has "missing" in its result, the
+// nodes that did not answer, if there are any.
 func (s *Server) API(cfg APIConfig) http.Handler {
 	for _, r := range []struct {
 		field *int
@@ -66,7 +62,7 @@ func (s *Server) API(cfg APIConfig) http.Handler {
 			*r.field = r.def
 		}
 	}
-	a := &api{s: s, cfg: cfg, uid: rand.Text(), began: s.now()}
+	a := &api{s: s, cfg: cfg}
 	a.once.init(s.now)
 	for _, key := range cfg.Keys {
 		if key != "" {

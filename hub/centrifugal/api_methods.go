@@ -30,6 +30,8 @@ var methods = map[string]func(a *api, ctx context.Context, params json.RawMessag
 	"history_remove": of((*api).historyRemove),
 	"channels":       of((*api).channels),
 	"info":           of((*api).info),
+	"connections":    of((*api).connections),
+	"users":          of((*api).users),
 }
 
 // of makes a method of a function that takes its parameters decoded.
@@ -77,6 +79,14 @@ func (w *whom) target() (hub.Target, error) {
 	return hub.Target{User: w.User, Client: w.Client}, nil
 }
 
+// reach is the result of an order.
+type reach struct {
+	Clients int      `json:"clients"`
+	Missing []string `json:"missing,omitempty"` // nodes that did not answer
+}
+
+func reached(r hub.Reach, err error) (any, error) { return reach{r.Clients, r.Missing}, err }
+
 type subscribeParams struct {
 	whom
 	Channel  string           `json:"channel"`
@@ -117,7 +127,7 @@ func (a *api) subscribe(ctx context.Context, p *subscribeParams) (any, error) {
 		return nil, notAvailable("override: set the options of the channel")
 	}
 	j := hub.Join{Since: p.Since, Info: either(p.B64Info, p.Info), Data: either(p.B64Data, p.Data)}
-	return empty{}, a.s.hub.Subscribe(ctx, to, p.Channel, j)
+	return reached(a.s.hub.Subscribe(ctx, to, p.Channel, j))
 }
 
 type unsubscribeParams struct {
@@ -133,7 +143,7 @@ func (a *api) unsubscribe(ctx context.Context, p *unsubscribeParams) (any, error
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, a.s.hub.Unsubscribe(ctx, to, p.Channel, UnsubscribeServer, "server unsubscribe")
+	return reached(a.s.hub.Unsubscribe(ctx, to, p.Channel, UnsubscribeServer, "server unsubscribe"))
 }
 
 type disconnectParams struct {
@@ -164,7 +174,7 @@ func (a *api) disconnect(ctx context.Context, p *disconnectParams) (any, error) 
 	case len(with.Reason) > reasonBytesMax || !utf8.ValidString(with.Reason):
 		return nil, badRequest("disconnect.reason has %d bytes: at most %d are allowed", len(with.Reason), reasonBytesMax)
 	}
-	return empty{}, a.s.hub.Kick(ctx, to, with.Code, with.Reason)
+	return reached(a.s.hub.Kick(ctx, to, with.Code, with.Reason))
 }
 
 type refreshParams struct {
@@ -195,5 +205,5 @@ func (a *api) refresh(ctx context.Context, p *refreshParams) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return empty{}, a.s.hub.Command(ctx, to, commandRefresh, data)
+	return reached(a.s.hub.Command(ctx, to, commandRefresh, data))
 }

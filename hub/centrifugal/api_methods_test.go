@@ -2,6 +2,7 @@ package centrifugal
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -24,7 +25,7 @@ func TestAPISubscribe(t *testing.T) {
 		for i := range 3 {
 			b.call("publish", fmt.Sprintf(`{"channel":"news","data":%d}`, i+1))
 		}
-		b.want("subscribe", `{"user":"anna","channel":"news"}`, `{"result":{}}`)
+		b.want("subscribe", `{"user":"anna","channel":"news"}`, `{"result":{"clients":2}}`)
 		anna.expect("news: subscribe true 3")
 		phone.expect("news: subscribe true 3")
 		for range 2 { // the second time nothing happens
@@ -102,7 +103,7 @@ func TestAPIUnsubscribe(t *testing.T) {
 		n := serve(t, users(Config{Hub: spaces()}))
 		b := n.backend(APIConfig{})
 		anna, bob := n.user(f, "anna").in("plain:a", "plain:b"), n.user(f, "bob").in("plain:a")
-		b.want("unsubscribe", `{"user":"anna","channel":"plain:a"}`, `{"result":{}}`)
+		b.want("unsubscribe", `{"user":"anna","channel":"plain:a"}`, `{"result":{"clients":1}}`)
 		anna.expect("plain:a: unsubscribe 2000 server unsubscribe")
 		b.call("publish", `{"channel":"plain:a","data":1}`)
 		b.call("publish", `{"channel":"plain:b","data":2}`)
@@ -131,7 +132,7 @@ func TestAPIDisconnect(t *testing.T) {
 		b.fails("disconnect", params, is)
 	}
 	// All of a user but those in the whitelist, with a code; then only one; and who is not the user's, never.
-	b.want("disconnect", fmt.Sprintf(`{"user":"anna","whitelist":["%s","%s","x"],"disconnect":{"code":4999,"reason":"%s","reconnect":true}}`, anna.client, bob.client, strings.Repeat("x", 123)), `{"result":{}}`)
+	b.want("disconnect", fmt.Sprintf(`{"user":"anna","whitelist":["%s","%s","x"],"disconnect":{"code":4999,"reason":"%s","reconnect":true}}`, anna.client, bob.client, strings.Repeat("x", 123)), `{"result":{"clients":2}}`)
 	for _, p := range []*peer{phone, tv} {
 		p.over(Disconnect{4999, strings.Repeat("x", 123)})
 	}
@@ -158,7 +159,7 @@ func TestAPIRefresh(t *testing.T) {
 		if got := p.connect(&cf.ConnectRequest{Token: text}); !got.Expires {
 			t.Fatalf("connected %s", show(got))
 		}
-		b.want("refresh", `{"user":"anna"}`, `{"result":{}}`)
+		b.want("refresh", `{"user":"anna"}`, `{"result":{"clients":1}}`)
 		p.expect("refresh false 0")
 		b.call("refresh", fmt.Sprintf(`{"user":"anna","client":"%s","expire_at":%d}`, p.client, time.Now().Unix()+3600))
 		if r := p.next(); r.Push == nil || r.Push.Refresh == nil || !r.Push.Refresh.Expires || r.Push.Refresh.Ttl < 3590 || r.Push.Refresh.Ttl > 3600 {
@@ -305,16 +306,34 @@ func TestAPITwoNodes(t *testing.T) {
 	b.call("unsubscribe", fmt.Sprintf(`{"client":"%s","channel":"plain:far"}`, far.client))
 	far.among("plain:far: unsubscribe 2000 server unsubscribe")
 
-	b.want("channels", `{}`, `{"result":{"channels":{"seen:a":{"num_clients":1},"plain:near":{"num_clients":1},"plain:two":{"num_clients":1}}}}`)
-	b.want("channels", `{"pattern":"plain:*"}`, `{"result":{"channels":{"plain:near":{"num_clients":1},"plain:two":{"num_clients":1}}}}`)
-	b.want("channels", `{"pattern":"plain"}`, `{"result":{"channels":{}}}`)
-	const info = `{"result":{"nodes":[{"uid":"…","name":"…","version":"sockmill","uptime":0,"num_clients":%d,"num_users":%d,"num_channels":%d,"num_subs":%d}]}}`
-	b.want("info", `{}`, fmt.Sprintf(info, 1, 1, 3, 3))
-	other := one.user(formatJSON, "anna").in("plain:two")
-	b.want("info", `{}`, fmt.Sprintf(info, 2, 1, 3, 4))
-	other.in("plain:four")
 	b.fails("channels", `{}`, ErrLimit)
-	b.call("channels", `{"pattern":"plain:*"}`)
+	b.want("channels", `{"pattern":"plain:*"}`, `{"result":{"channels":{"plain:more":{"num_clients":1},"plain:near":{"num_clients":1},"plain:two":{"num_clients":1}}}}`)
+	b.want("channels", `{"pattern":"s*"}`, `{"result":{"channels":{"seen:a":{"num_clients":2}}}}`)
+	b.want("channels", `{"pattern":"plain"}`, `{"result":{"channels":{}}}`)
+	nodes, err := one.Hub().ListNodes(ctx)
+	must(t, err)
+	var want []string
+	for _, x := range nodes.Items {
+		want = append(want, fmt.Sprintf(`{"uid":"%s","name":"memory","version":"sockmill","uptime":0,"num_clients":1,"num_users":1,"num_channels":%d,"num_subs":%d}`, x.ID, x.Channels, x.Members))
+	}
+	b.want("info", `{}`, `{"result":{"nodes":[`+strings.Join(want, ",")+`]}}`)
+	b.want("users", `{}`, `{"result":{"users":[{"user":"anna","num_clients":1},{"user":"bob","num_clients":1}],"more":false}}`)
+	b.want("users", `{"limit":1}`, `{"result":{"users":[{"user":"anna","num_clients":1}],"more":true}}`)
+	b.want("users", `{"limit":1,"after":"anna"}`, `{"result":{"users":[{"user":"bob","num_clients":1}],"more":false}}`)
+	const of = `{"result":{"connections":[{"client":"%s","user":"%s","node":"memory","num_channels":%d}],"more":false}}`
+	b.want("connections", `{"user":"bob"}`, fmt.Sprintf(of, far.client, "bob", 2))
+	b.want("connections", fmt.Sprintf(`{"client":"%s"}`, near.client), fmt.Sprintf(of, near.client, "anna", 3))
+	b.want("connections", `{"user":"nobody"}`, `{"result":{"connections":[],"more":false}}`)
+	all := []string{near.client, far.client}
+	slices.Sort(all)
+	b.want("connections", fmt.Sprintf(`{"after":"%s"}`, all[1]), `{"result":{"connections":[],"more":false}}`)
+	if got := b.call("connections", `{"limit":1}`); !strings.Contains(got, all[0]) || strings.Contains(got, all[1]) || !strings.Contains(got, `"more":true`) {
+		t.Errorf("connections: %s", got)
+	}
+	for _, name := range []string{"connections", "users"} {
+		b.fails(name, `{"limit":-1}`, ErrBadRequest)
+		b.fails(name, `{"limit":10001}`, ErrBadRequest)
+	}
 
 	b.call("disconnect", `{"user":"bob"}`)
 	far.over(DisconnectForceNoReconnect)

@@ -32,15 +32,16 @@ type onceKey [sha256.Size]byte
 type doing struct {
 	key   onceKey
 	since time.Time
-	done  chan struct{} // closed when err is valid
+	done  chan struct{} // closed when what follows is valid
+	is    any
 	err   error
 }
 
 func (o *once) init(now func() time.Time) { o.now, o.byKey = now, map[onceKey]*list.Element{} }
 
-// do calls f, unless an earlier call of it with the same channel and key has succeeded. It waits for one that is under
-// way.
-func (o *once) do(ctx context.Context, channel, key string, f func() error) error {
+// do calls f, unless an earlier call of it with the same channel and key has succeeded, whose result it returns. It waits for
+// one that is under way.
+func (o *once) do(ctx context.Context, channel, key string, f func() (any, error)) (any, error) {
 	h := sha256.New()
 	h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(channel)))) //nolint:gosec // names are short
 	h.Write([]byte(channel + key))
@@ -53,15 +54,15 @@ func (o *once) do(ctx context.Context, channel, key string, f func() error) erro
 		select {
 		case <-d.done:
 			if d.err == nil {
-				return nil
+				return d.is, nil
 			}
 		case <-ctx.Done():
-			return ctx.Err()
+			return nil, ctx.Err()
 		}
 	}
 }
 
-func (o *once) carryOut(d *doing, f func() error) error {
+func (o *once) carryOut(d *doing, f func() (any, error)) (any, error) {
 	d.err = errUnfinished // it stays if f panics
 	defer func() {
 		if d.err != nil {
@@ -69,8 +70,8 @@ func (o *once) carryOut(d *doing, f func() error) error {
 		}
 		close(d.done)
 	}()
-	d.err = f()
-	return d.err
+	d.is, d.err = f()
+	return d.is, d.err
 }
 
 var errUnfinished = errors.New("centrifugal: what was done under the same idempotency key has not come to its end")

@@ -33,8 +33,9 @@ type broadcastParams struct {
 }
 
 type sendParams struct {
-	Users []string `json:"users"`
-	All   bool     `json:"all"`
+	Users  []string `json:"users"`
+	Client string   `json:"client"`
+	All    bool     `json:"all"`
 	message
 }
 
@@ -93,9 +94,9 @@ func (a *api) publishTo(ctx context.Context, channel string, m *message) (any, e
 	case err != nil:
 		return nil, err
 	case m.Key != "" && (o.History == 0 || m.SkipHistory):
-		return publishResult{}, a.once.do(ctx, channel, m.Key, func() error {
+		return a.once.do(ctx, channel, m.Key, func() (any, error) {
 			_, err := a.s.hub.Publish(ctx, channel, m.publication())
-			return err
+			return publishResult{}, err
 		})
 	}
 	at, err := a.s.hub.Publish(ctx, channel, m.publication())
@@ -121,27 +122,33 @@ func (a *api) broadcast(ctx context.Context, p *broadcastParams) (any, error) {
 	return map[string]any{"responses": answers}, nil
 }
 
-// send publishes to users, or to all, whatever channels they are in. It is not of Centrifugo.
+// send publishes to users, to a client, or to all, whatever channels they are in. It is not of Centrifugo.
 func (a *api) send(ctx context.Context, p *sendParams) (any, error) {
 	if err := p.check(); err != nil {
 		return nil, err
 	}
-	switch n := len(p.Users); {
-	case p.All == (n > 0):
-		return nil, badRequest("it needs either users or all")
-	case n > a.cfg.ChannelsMax:
+	to, ways := hub.Target{All: p.All, Client: p.Client}, 0
+	for _, way := range []bool{len(p.Users) > 0, p.Client != "", p.All} {
+		if way {
+			ways++
+		}
+	}
+	switch {
+	case ways != 1:
+		return nil, badRequest("it needs either users, client or all")
+	case len(p.Users) > a.cfg.ChannelsMax:
 		return nil, limitExceeded("a message goes to at most %d users", a.cfg.ChannelsMax)
 	}
-	do := func() error {
-		if p.All {
-			return a.s.hub.PublishTo(ctx, hub.Target{All: true}, p.publication())
+	do := func() (any, error) {
+		if len(p.Users) > 0 {
+			return reached(a.s.hub.SendUsers(ctx, p.Users, p.publication()))
 		}
-		return a.s.hub.PublishUsers(ctx, p.Users, p.publication())
+		return reached(a.s.hub.Send(ctx, to, p.publication()))
 	}
 	if p.Key != "" {
-		return empty{}, a.once.do(ctx, "", p.Key, do) // no channel has this name
+		return a.once.do(ctx, "", p.Key, do) // no channel has this name
 	}
-	return empty{}, do()
+	return do()
 }
 
 // parallelMax is how many commands of a batch, or channels of a broadcast, are worked on at once.

@@ -162,19 +162,21 @@ func TestAPISend(t *testing.T) {
 		n := serve(t, users(Config{Hub: spaces()}))
 		b := n.backend(APIConfig{ChannelsMax: 2})
 		anna, phone, bob := n.user(f, "anna"), n.user(f, "anna"), n.user(f, "bob")
-		b.want("send", `{"users":["anna","carl"],"data":{"n":1}}`, `{"result":{}}`)
+		b.want("send", `{"users":["anna","carl"],"data":{"n":1}}`, `{"result":{"clients":2}}`)
 		anna.expect(`message {"n":1}`)
 		phone.expect(`message {"n":1}`)
-		b.want("send", fmt.Sprintf(`{"all":true,"data":2,"except":["%s"],"idempotency_key":"k"}`, phone.client), `{"result":{}}`)
-		b.want("send", `{"all":true,"data":2,"idempotency_key":"k"}`, `{"result":{}}`)
+		b.want("send", fmt.Sprintf(`{"all":true,"data":2,"except":["%s"],"idempotency_key":"k"}`, phone.client), `{"result":{"clients":2}}`)
+		b.want("send", `{"all":true,"data":2,"idempotency_key":"k"}`, `{"result":{"clients":2}}`)
+		b.want("send", fmt.Sprintf(`{"client":"%s","data":3}`, bob.client), `{"result":{"clients":1}}`)
 		anna.expect("message 2")
-		bob.expect("message 2")
+		bob.expect("message 2", "message 3")
 		for _, p := range []*peer{anna, phone, bob} {
 			p.quiet()
 		}
 		b.fails("send", `{"data":1}`, ErrBadRequest)
 		b.fails("send", `{"users":["anna"],"all":true,"data":1}`, ErrBadRequest)
 		b.fails("send", `{"users":["anna"]}`, ErrBadRequest)
+		b.fails("send", `{"client":"x","all":true,"data":1}`, ErrBadRequest)
 		b.fails("send", `{"users":["anna",""],"data":1}`, ErrBadRequest)
 		b.fails("send", `{"users":["anna","bob","carl"],"data":1}`, ErrLimit)
 		anna.quiet()
@@ -332,6 +334,11 @@ func (w *watched) Done() <-chan struct{} {
 	return w.Context.Done()
 }
 
+func (o *once) doErr(ctx context.Context, channel, key string, f func() error) error {
+	_, err := o.do(ctx, channel, key, func() (any, error) { return nil, f() })
+	return err
+}
+
 func TestOnce(t *testing.T) {
 	var o once
 	now := time.Unix(1, 0)
@@ -340,23 +347,23 @@ func TestOnce(t *testing.T) {
 	ok := func() error { calls++; return nil }
 	do := func(ctx context.Context, channel, key string, f func() error) {
 		t.Helper()
-		must(t, o.do(ctx, channel, key, f))
+		must(t, o.doErr(ctx, channel, key, f))
 	}
 
 	// What fails is done again, also by who waits for it; a channel and a key do not run into each other.
 	begun, end := make(chan struct{}), make(chan struct{})
 	failed := make(chan error, 1)
 	go func() {
-		failed <- o.do(ctx, "a", "bc", func() error { close(begun); <-end; return errors.New("broken") })
+		failed <- o.doErr(ctx, "a", "bc", func() error { close(begun); <-end; return errors.New("broken") })
 	}()
 	<-begun
 	ended, stop := context.WithCancel(ctx)
 	stop()
-	if err := o.do(ended, "a", "bc", ok); !errors.Is(err, context.Canceled) {
+	if err := o.doErr(ended, "a", "bc", ok); !errors.Is(err, context.Canceled) {
 		t.Errorf("who does not wait any more: %v", err)
 	}
 	second, waits := make(chan error, 1), &watched{ctx, make(chan struct{}, 1)}
-	go func() { second <- o.do(waits, "a", "bc", ok) }()
+	go func() { second <- o.doErr(waits, "a", "bc", ok) }()
 	<-waits.asked
 	close(end)
 	if err := <-failed; err == nil || err.Error() != "broken" {
@@ -370,7 +377,7 @@ func TestOnce(t *testing.T) {
 	}
 	func() {
 		defer func() { _ = recover() }()
-		_ = o.do(ctx, "a", "panics", func() error { panic("x") })
+		_ = o.doErr(ctx, "a", "panics", func() error { panic("x") })
 	}()
 	do(ctx, "a", "panics", ok)
 	if calls != 3 {

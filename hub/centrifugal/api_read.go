@@ -3,6 +3,7 @@ package centrifugal
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/sockmill/sockmill/hub"
 	"github.com/sockmill/sockmill/hub/broker"
@@ -44,6 +45,7 @@ func (a *api) presence(ctx context.Context, p *channelParams) (any, error) {
 		return nil, notAvailable("presence in this channel")
 	}
 	all, err := a.s.hub.Present(ctx, p.Channel)
+	missing, err := missed(err)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +56,10 @@ func (a *api) presence(ctx context.Context, p *channelParams) (any, error) {
 		}
 		infos[all[i].Client] = infoOf(&all[i])
 	}
-	return map[string]any{"presence": infos}, nil
+	return struct {
+		Presence map[string]*clientInfo `json:"presence"`
+		Missing  []string               `json:"missing,omitempty"`
+	}{infos, missing}, nil
 }
 
 func (a *api) presenceStats(ctx context.Context, p *channelParams) (any, error) {
@@ -66,7 +71,21 @@ func (a *api) presenceStats(ctx context.Context, p *channelParams) (any, error) 
 		return nil, notAvailable("presence in this channel")
 	}
 	n, err := a.s.hub.Count(ctx, p.Channel)
-	return map[string]any{"num_clients": n.Clients, "num_users": n.Users}, err
+	missing, err := missed(err)
+	return struct {
+		Clients int      `json:"num_clients"`
+		Users   int      `json:"num_users"`
+		Missing []string `json:"missing,omitempty"`
+	}{n.Clients, n.Users, missing}, err
+}
+
+// missed returns the nodes that a result lacks, if that is all that is wrong with it.
+func missed(err error) (nodes []string, is error) {
+	var m *broker.MissingError
+	if errors.As(err, &m) {
+		return m.Nodes, nil
+	}
+	return nil, err
 }
 
 type historyParams struct {
@@ -152,44 +171,4 @@ func (a *api) historyRemove(ctx context.Context, p *channelParams) (any, error) 
 		return nil, notAvailable("history in this channel")
 	}
 	return empty{}, a.s.hub.RemoveHistory(ctx, p.Channel)
-}
-
-type channelsParams struct {
-	Pattern string `json:"pattern"` // * stands for any bytes, also none; empty: all
-}
-
-// channels lists the channels of this node.
-func (a *api) channels(_ context.Context, p *channelsParams) (any, error) {
-	if p.Pattern == "" {
-		p.Pattern = "*"
-	}
-	if n := len(p.Pattern); n > broker.ChannelBytesMax {
-		return nil, badRequest("a pattern has at most %d bytes, not %d", broker.ChannelBytesMax, n)
-	}
-	match := hub.ByPattern(hub.Pattern{Match: p.Pattern})
-	infos := map[string]any{}
-	for name, n := range a.s.hub.Channels() {
-		if _, err := match(name); err != nil {
-			continue
-		}
-		if len(infos) == a.cfg.ChannelsMax {
-			return nil, limitExceeded("there are more than %d channels: ask for a narrower pattern", a.cfg.ChannelsMax)
-		}
-		infos[name] = map[string]int{"num_clients": n}
-	}
-	return map[string]any{"channels": infos}, nil
-}
-
-// info is about this node.
-func (a *api) info(context.Context, *empty) (any, error) {
-	h := a.s.hub
-	channels := h.Channels()
-	subs := 0
-	for _, n := range channels {
-		subs += n
-	}
-	return map[string]any{"nodes": []map[string]any{{
-		"uid": a.uid, "name": a.uid, "version": version, "uptime": int(a.s.now().Sub(a.began).Seconds()),
-		"num_clients": len(h.Clients()), "num_users": len(h.Users()), "num_channels": len(channels), "num_subs": subs,
-	}}}, nil
 }

@@ -45,7 +45,7 @@ func (b *batch) presence(c *cf.Command) error {
 		return ErrNotAvailable
 	}
 	all, err := b.x.known().Present(b.ctx, c.Presence.Channel)
-	if err != nil {
+	if _, err = missed(err); err != nil { // clients get what there is
 		return err
 	}
 	bytes, infos := 0, make(map[string]*cf.ClientInfo, len(all))
@@ -68,7 +68,7 @@ func (b *batch) presenceStats(c *cf.Command) error {
 		return ErrNotAvailable
 	}
 	n, err := b.x.known().Count(b.ctx, c.PresenceStats.Channel)
-	if err != nil {
+	if _, err = missed(err); err != nil {
 		return err
 	}
 	b.reply(&cf.Reply{Id: c.Id, PresenceStats: &cf.PresenceStatsResult{NumClients: uint32(n.Clients), NumUsers: uint32(n.Users)}}) //nolint:gosec // they are counts

@@ -52,7 +52,7 @@ func TestToldInVain(t *testing.T) {
 	must(t, err)
 	n := serve(t, Config{Anonymous: true, Hub: hub.Config{Broker: m, History: m, Presence: refusing{m}}})
 	p := n.client(formatJSON)
-	must(t, n.Hub().Subscribe(ctx, hub.Target{Client: p.client}, "room", hub.Join{}))
+	must(t, only(n.Hub().Subscribe(ctx, hub.Target{Client: p.client}, "room", hub.Join{})))
 	if r := p.next(); r.Push == nil || r.Push.Subscribe == nil {
 		t.Fatalf("received %s", show(r))
 	}

@@ -206,9 +206,9 @@ func TestForeignClient(t *testing.T) {
 	c, err := n.hub.Connect(ctx, wait(t, conns, "the connection"), hub.Connect{Channels: []string{"a"}})
 	must(t, err)
 	to := hub.Target{Client: c.ID()}
-	must(t, n.hub.Subscribe(ctx, to, "b", hub.Join{}))
-	must(t, n.hub.Command(ctx, to, commandRefresh, []byte("{}")))
-	must(t, n.hub.Unsubscribe(ctx, to, "a", UnsubscribeServer, ""))
+	must(t, only(n.hub.Subscribe(ctx, to, "b", hub.Join{})))
+	must(t, only(n.hub.Command(ctx, to, commandRefresh, []byte("{}"))))
+	must(t, only(n.hub.Unsubscribe(ctx, to, "a", UnsubscribeServer, "")))
 	until(t, "all is done", func() bool { return slices.Equal(c.Channels(), []string{"b"}) })
 	n.say("b", "1")
 	for got := wait(t, lines, "the publication"); !strings.Contains(got, `"data":1`); got = wait(t, lines, "the publication") {

@@ -21,7 +21,7 @@ func TestSubscribedByProgram(t *testing.T) {
 		}
 		p := n.client(f)
 		to := hub.Target{Client: p.client}
-		must(t, n.Hub().Subscribe(ctx, to, "news", hub.Join{Since: &first, Data: []byte(`{"a":1}`)}))
+		must(t, only(n.Hub().Subscribe(ctx, to, "news", hub.Join{Since: &first, Data: []byte(`{"a":1}`)})))
 		r := p.next()
 		if r.Push == nil || describe(r.Push) != "news: subscribe true 1" || r.Push.Subscribe.Epoch != first.Epoch || string(r.Push.Subscribe.Data) != `{"a":1}` {
 			t.Errorf("received %s", show(r))
@@ -31,7 +31,7 @@ func TestSubscribedByProgram(t *testing.T) {
 		p.expect("news: 4 4")
 
 		first.Epoch = "another"
-		must(t, n.Hub().Subscribe(ctx, to, "sport", hub.Join{Since: &first}))
+		must(t, only(n.Hub().Subscribe(ctx, to, "sport", hub.Join{Since: &first})))
 		p.expect("sport: subscribe true 0")
 		p.quiet()
 	})

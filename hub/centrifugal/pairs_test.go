@@ -57,7 +57,7 @@ func TestKickAndBatch(t *testing.T) {
 		p := n.client(f)
 		p.send(&cf.Command{Rpc: &cf.RPCRequest{Data: cf.Raw("1")}}, &cf.Command{Publish: pubRoom.Publish})
 		c := wait(t, called, "the call")
-		must(t, n.hub.Kick(ctx, hub.Target{Client: c.ID()}, 4500, "out"))
+		must(t, only(n.hub.Kick(ctx, hub.Target{Client: c.ID()}, 4500, "out")))
 		p.over(Disconnect{4500, "out"})
 		kicked <- struct{}{}
 		until(t, "the client has gone", func() bool { return n.hub.Client(c.ID()) == nil })
@@ -74,8 +74,8 @@ func TestUnsubscribedAndSubscribing(t *testing.T) {
 		p.subscribe(&cf.SubscribeRequest{Channel: "room"})
 		for i := range 50 {
 			to := hub.Target{Client: p.client}
-			must(t, n.hub.Unsubscribe(ctx, to, "room", UnsubscribeServer, "out"))
-			must(t, n.hub.Command(ctx, to, commandRefresh, []byte("{}"))) // it comes behind it
+			must(t, only(n.hub.Unsubscribe(ctx, to, "room", UnsubscribeServer, "out")))
+			must(t, only(n.hub.Command(ctx, to, commandRefresh, []byte("{}")))) // it comes behind it
 			p.send(&cf.Command{Unsubscribe: &cf.UnsubscribeRequest{Channel: "room"}}, &cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "room"}})
 			in := false
 			for refreshed, answered := false, false; !refreshed || !answered; {
@@ -325,12 +325,12 @@ func TestInsufficientState(t *testing.T) {
 	p := n.client(formatJSON)
 	to := hub.Target{Client: p.client}
 	p.subscribe(&cf.SubscribeRequest{Channel: "own"})
-	must(t, n.hub.Subscribe(ctx, to, "server", hub.Join{}))
+	must(t, only(n.hub.Subscribe(ctx, to, "server", hub.Join{})))
 	p.expect("server: subscribe true 0")
-	must(t, n.hub.Unsubscribe(ctx, to, "own", hub.CodeInsufficient, "insufficient state"))
+	must(t, only(n.hub.Unsubscribe(ctx, to, "own", hub.CodeInsufficient, "insufficient state")))
 	p.expect("own: unsubscribe 2500 insufficient state")
 	p.subscribe(&cf.SubscribeRequest{Channel: "own"})
-	must(t, n.hub.Unsubscribe(ctx, to, "server", hub.CodeInsufficient, "insufficient state"))
+	must(t, only(n.hub.Unsubscribe(ctx, to, "server", hub.CodeInsufficient, "insufficient state")))
 	p.over(DisconnectInsufficientState)
 }
 

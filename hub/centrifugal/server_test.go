@@ -169,6 +169,9 @@ func wait[T any](t testing.TB, c <-chan T, what string) (v T) {
 	return v
 }
 
+// only is what an order failed with.
+func only(_ hub.Reach, err error) error { return err }
+
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

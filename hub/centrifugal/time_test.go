@@ -217,7 +217,7 @@ func TestConnectionExpiry(t *testing.T) {
 		if r := refresh(forever, jwt.MapClaims{"sub": "7"}); r.Expires || r.Ttl != 0 {
 			t.Error(show(r))
 		}
-		must(t, n.hub.Command(ctx, hub.Target{Client: pushed.client}, commandRefresh, []byte(show(renewal{Expire: n.clock().Add(time.Minute)}))))
+		must(t, only(n.hub.Command(ctx, hub.Target{Client: pushed.client}, commandRefresh, []byte(show(renewal{Expire: n.clock().Add(time.Minute)})))))
 		pushed.expect("refresh true 60")
 		n.advance(25*time.Second - 1)
 		late.quiet()
@@ -228,12 +228,12 @@ func TestConnectionExpiry(t *testing.T) {
 		n.advance(time.Hour)
 		renewed.over(DisconnectExpired)
 		forever.quiet()
-		must(t, n.hub.Command(ctx, hub.Target{Client: forever.client}, "no such", nil)) // is logged
-		must(t, n.hub.Command(ctx, hub.Target{Client: forever.client}, commandRefresh, []byte(`{"expired":true}`)))
+		must(t, only(n.hub.Command(ctx, hub.Target{Client: forever.client}, "no such", nil))) // is logged
+		must(t, only(n.hub.Command(ctx, hub.Target{Client: forever.client}, commandRefresh, []byte(`{"expired":true}`))))
 		forever.over(DisconnectExpired)
 
 		p := connect()
-		must(t, n.hub.Command(ctx, hub.Target{Client: p.client}, commandRefresh, []byte(show(renewal{Expire: n.clock()}))))
+		must(t, only(n.hub.Command(ctx, hub.Target{Client: p.client}, commandRefresh, []byte(show(renewal{Expire: n.clock()})))))
 		p.over(DisconnectExpired)
 	})
 }
@@ -424,7 +424,7 @@ func TestBadSubRefresh(t *testing.T) {
 func TestServerSubscriptionExpiry(t *testing.T) {
 	n := serve(t, Config{Tokens: tokens(t), Anonymous: true, PingInterval: engine.NoLimit})
 	p := n.client(formatJSON)
-	must(t, n.hub.Subscribe(ctx, hub.Target{Client: p.client}, "a", hub.Join{}))
+	must(t, only(n.hub.Subscribe(ctx, hub.Target{Client: p.client}, "a", hub.Join{})))
 	p.expect("a: subscribe true 0")
 	until(t, "it is in", func() bool { return len(n.hub.Client(p.client).Channels()) == 1 })
 	p.good(&cf.Command{SubRefresh: &cf.SubRefreshRequest{Channel: "a", Token: sign(jwt.MapClaims{"channel": "a", "exp": n.at(time.Hour)})}})
