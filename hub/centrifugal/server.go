@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -15,12 +16,17 @@ import (
 // Server serves the protocol to the connections of one engine.
 type Server struct {
 	cfg     Config
+	e       *engine.Engine
 	hub     *hub.Hub
 	log     *zap.Logger
 	handler engine.Handler
 	pings   [formats][]byte
 	now     func() time.Time
 	waits   bool // commands may have to wait: for the program, or for a broker that is not of this process
+
+	ticks    func(time.Duration) (ticks <-chan time.Time, stop func())
+	draining atomic.Bool
+	open     atomic.Int64 // connections
 
 	made  time.Time
 	began int64         // made, in nanoseconds since 1970: when slots of rings began to be counted
@@ -34,7 +40,7 @@ func New(e *engine.Engine, cfg Config) (*Server, error) {
 	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, log: cfg.Logger, now: time.Now, made: time.Now()}
+	s := &Server{cfg: cfg, e: e, ticks: newTicks, log: cfg.Logger, now: time.Now, made: time.Now()}
 	s.began = s.made.UnixNano()
 	for f := range formats {
 		s.pings[f] = f.ping()
@@ -88,6 +94,9 @@ func (s *Server) onUpgrade(u *engine.Upgrade) error {
 	r := u.Request
 	if r.Path != s.cfg.Path {
 		return engine.Refuse(404, "not found")
+	}
+	if s.draining.Load() {
+		return refuse()
 	}
 	x := &session{s: s, index: -1}
 	for offered := range r.Fields.Tokens("Sec-WebSocket-Protocol") {

@@ -48,17 +48,24 @@ type sub struct {
 
 // open is called when the connection is open.
 func (x *session) open(c *engine.Conn) {
+	x.s.open.Add(1)
 	x.mu.Lock()
-	defer x.mu.Unlock()
 	now := x.s.time()
 	x.conn, x.due = c, now+int64(x.s.cfg.ConnectTimeout)
 	x.ring().put(x, now)
+	x.mu.Unlock()
+	if x.s.draining.Load() { // since its handshake
+		x.close(DisconnectShutdown)
+	}
 }
 
 func (x *session) ring() *ring { return x.s.rings[x.conn.Loop().Index()] }
 
 // over is called as the last callback of the connection.
-func (x *session) over() { x.ring().take(x) }
+func (x *session) over() {
+	x.s.open.Add(-1)
+	x.ring().take(x)
+}
 
 // receive takes a message from the client, on the loop.
 func (x *session) receive(m engine.Message) {
