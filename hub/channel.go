@@ -26,7 +26,7 @@ type channel struct {
 	s       stream
 	out     outlet
 	rosters []roster      // by format
-	idle    chan struct{} // closed when the stream does not read; nil: it does not
+	idle    chan struct{} // closed when the stream has read, or could not; nil: nobody waits for that
 }
 
 // roster is the members of a channel that speak one format.
@@ -87,8 +87,10 @@ func (ch *channel) subscribe() (err error) {
 	ch.s = stream{fan: ch.fan, tracks: tracks, ringMax: min(ch.opts.History, ch.h.cfg.RingMax), waitMax: ch.h.cfg.WaitMax}
 	reads := ch.s.interrupted()
 	ch.mu.Unlock()
-	if err = ch.h.cfg.Broker.Subscribe(ch.h.ctx, ch.name, ch); err == nil && reads {
-		err = ch.read()
+	ctx, cancel := context.WithTimeout(ch.h.ctx, ch.h.patience)
+	defer cancel()
+	if err = ch.h.cfg.Broker.Subscribe(ctx, ch.name, ch); err == nil && reads {
+		err = ch.read(false)
 	}
 	return err
 }
@@ -110,7 +112,7 @@ func (ch *channel) release() {
 	case <-ch.asked.done:
 		ch.end()
 	default:
-		go func() { // begin ends, at the latest with the hub
+		go func() { // begin ends
 			<-ch.asked.done
 			ch.end()
 		}()
@@ -121,7 +123,7 @@ func (ch *channel) end() {
 	ch.mu.Lock()
 	ch.s.dead = true
 	ch.mu.Unlock()
-	_ = ch.h.cfg.Broker.Unsubscribe(context.WithoutCancel(ch.h.ctx), ch.name, ch) // it may be closed
+	ch.h.unsubscribe(ch.name, ch)
 }
 
 // forget has who comes next make another channel.
@@ -157,25 +159,36 @@ func (ch *channel) Interrupted(string) {
 }
 
 func (ch *channel) goRead() {
-	ch.h.reads.do(func() { _ = ch.read() })
+	ch.h.reads.do(func() { _ = ch.read(true) })
 }
 
-// read does what the stream has to read.
-func (ch *channel) read() error {
+// read does what the stream has to read. If the history cannot be reached, the stream waits, if it may, and is read again later.
+func (ch *channel) read(mayWait bool) error {
 	for again := true; again; {
 		ch.mu.Lock()
-		q := ch.s.query()
+		q, over := ch.s.query(), ch.s.dead
+		if over {
+			ch.goOn()
+		}
 		ch.mu.Unlock()
-		page, err := ch.h.cfg.History.Read(ch.h.ctx, ch.name, q)
+		if over {
+			return nil
+		}
+		page, err := ch.readOnce(q)
 		ch.mu.Lock()
+		if mayWait && temporary(err) && !ch.s.dead {
+			ch.goOn()
+			ch.mu.Unlock()
+			ch.h.readLater(ch, err)
+			return err
+		}
 		dead := ch.s.dead
 		again = ch.s.took(page, err)
 		if ch.s.dead && !dead {
 			ch.lose()
 		}
-		if !again && ch.idle != nil {
-			close(ch.idle)
-			ch.idle = nil
+		if !again {
+			ch.goOn()
 		}
 		ch.mu.Unlock()
 		if err != nil {
@@ -185,7 +198,25 @@ func (ch *channel) read() error {
 	return nil
 }
 
-// settle has the node read, and waits until it has.
+func (ch *channel) readOnce(q broker.Query) (broker.Page, error) {
+	ctx, cancel := context.WithTimeout(ch.h.ctx, ch.h.patience)
+	defer cancel()
+	page, err := ch.h.cfg.History.Read(ctx, ch.name, q)
+	if err == nil {
+		ch.h.readable.Store(true)
+	}
+	return page, err
+}
+
+// goOn has those go on who wait for the stream to read. It is called with the lock.
+func (ch *channel) goOn() {
+	if ch.idle != nil {
+		close(ch.idle)
+		ch.idle = nil
+	}
+}
+
+// settle has the node read, and waits until it has, or could not.
 func (ch *channel) settle(ctx context.Context) error {
 	ch.mu.Lock()
 	if ch.s.interrupted() {

@@ -227,7 +227,8 @@ func (c *Client) finish() {
 	follows := c.follows
 	c.follows = false
 	c.mu.Unlock()
-	ctx := context.WithoutCancel(c.h.ctx)
+	ctx, cancel := c.h.upkeep()
+	defer cancel()
 	for _, m := range c.memberships() { // nothing is added to them any more
 		_ = m.end(ctx) // what the brokers refuse expires
 	}

@@ -58,17 +58,20 @@ func (a *everybody) begin(asked *result) {
 
 func (a *everybody) subscribe() error {
 	h := a.h
+	ctx, cancel := context.WithTimeout(h.ctx, h.patience)
+	defer cancel()
 	if b, ok := h.cfg.Broker.(broker.Prefixes); ok {
-		if err := b.SubscribePrefix(h.ctx, userPrefix, (*users)(h)); err != nil {
+		if err := b.SubscribePrefix(ctx, userPrefix, (*users)(h)); err != nil {
 			return err
 		}
 	}
-	return h.cfg.Broker.Subscribe(h.ctx, everybodyName, a)
+	return h.cfg.Broker.Subscribe(ctx, everybodyName, a)
 }
 
 // end is called once, when all clients have finished. The broker may be closed.
 func (a *everybody) end() {
-	ctx := context.WithoutCancel(a.h.ctx)
+	ctx, cancel := a.h.upkeep()
+	defer cancel()
 	if b, ok := a.h.cfg.Broker.(broker.Prefixes); ok {
 		_ = b.UnsubscribePrefix(ctx, userPrefix, (*users)(a.h))
 	}

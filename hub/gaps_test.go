@@ -192,7 +192,7 @@ func TestInsufficientCloses(t *testing.T) {
 	a, other := n.client("anna"), n.client("bob")
 	a.join("room", Join{})
 	other.join("another", Join{})
-	b.set(holds("one"), func(string) error { return broker.ErrUnavailable })
+	b.set(holds("one"), func(string) error { return broker.ErrUnrecoverable })
 	n.say("room", "one")
 	n.say("room", "two")
 	if e := wait(t, a.over, "the end"); e.Code != 3010 {

@@ -49,6 +49,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sockmill/sockmill/engine"
@@ -89,7 +90,10 @@ type Hub struct {
 	quit  func()         // ends answering them
 	id    string         // another one after each start
 	began time.Time
-	all   everybody
+
+	patience time.Duration // upkeepTimeout, but in tests
+	readable atomic.Bool   // a history could be read since readAgain
+	all      everybody
 
 	ctx  context.Context // ends with the Hub
 	end  context.CancelFunc
@@ -105,6 +109,7 @@ type Hub struct {
 	orders   pool
 	ends     pool
 	reads    pool
+	later    later
 }
 
 // New makes a Hub. It ends with the engine, or by Close.
@@ -112,7 +117,7 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
-	h := &Hub{e: e, loops: e.Loops(), id: rand.Text(), began: time.Now(), quit: func() {}, clients: map[string]*Client{}, conns: map[*engine.Conn]*Client{}, users: map[string]*Client{}, followed: map[string]*user{}, channels: map[string]*channel{}}
+	h := &Hub{e: e, loops: e.Loops(), id: rand.Text(), patience: upkeepTimeout, began: time.Now(), quit: func() {}, clients: map[string]*Client{}, conns: map[*engine.Conn]*Client{}, users: map[string]*Client{}, followed: map[string]*user{}, channels: map[string]*channel{}}
 	if cfg.Broker == nil && cfg.History == nil && cfg.Presence == nil {
 		own, err := memory.New(memory.Config{})
 		if err != nil {
@@ -132,7 +137,7 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 		h.nodes, h.quit = nodes, nodes.Answer(subject, h.answer)
 	}
 	h.work.Add(1)
-	go h.renew(time.NewTicker(cfg.PresenceLifetime / 3))
+	go h.keep(cfg.PresenceLifetime / 3)
 	return h, nil
 }
 
@@ -154,9 +159,7 @@ func (h *Hub) Close(ctx context.Context) error {
 	h.quit()
 	done := make(chan struct{})
 	go func() {
-		for _, c := range clients {
-			c.finish()
-		}
+		finishAll(clients)
 		h.work.Wait() // also for the ends of those that were disconnected before
 		h.all.end()
 		close(done)
@@ -170,6 +173,24 @@ func (h *Hub) Close(ctx context.Context) error {
 		return h.own.Close()
 	}
 	return nil
+}
+
+// finishAll has several clients finish at once, since each may have to ask a broker.
+func finishAll(clients []*Client) {
+	var all sync.WaitGroup
+	next := make(chan *Client)
+	for range endsAtOnce {
+		all.Go(func() {
+			for c := range next {
+				c.finish()
+			}
+		})
+	}
+	for _, c := range clients {
+		next <- c
+	}
+	close(next)
+	all.Wait()
 }
 
 func (h *Hub) onLoop() bool {

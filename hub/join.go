@@ -78,11 +78,9 @@ func (c *Client) join(ctx context.Context, channel string, j Join) (Joined, erro
 	joined, err := m.attempts(ctx, j)
 	if err == nil {
 		err = m.announce(ctx)
-		if err != nil {
-			_ = m.quit(ctx)
-		}
 	}
 	if err != nil {
+		m.giveUp()
 		c.unlist(m)
 		return Joined{}, err
 	}
@@ -90,6 +88,17 @@ func (c *Client) join(ctx context.Context, channel string, j Join) (Joined, erro
 	m.joined, m.name = true, m.ch.name // the name that others have too
 	c.mu.Unlock()
 	return joined, nil
+}
+
+// giveUp undoes what was done of a join that has failed. It is called with the turn.
+func (m *membership) giveUp() {
+	ctx, cancel := m.c.h.upkeep()
+	defer cancel()
+	if m.ch != nil {
+		_ = m.quit(ctx) // what the brokers refuse expires, as in what follows
+	} else {
+		_ = m.leavePresence(ctx)
+	}
 }
 
 // list notes that the client is joining. If it is being taken out of the channel, it waits for that.
@@ -178,7 +187,11 @@ func (m *membership) attempts(ctx context.Context, j Join) (Joined, error) {
 		if err != nil {
 			return Joined{}, err
 		}
-		joined, v, err := m.attempt(ctx, ch, j)
+		var joined Joined
+		v := gone
+		if err = m.enterPresence(ctx, ch); err == nil {
+			joined, v, err = m.attempt(ctx, ch, j)
+		}
 		if err == nil && v == enter {
 			m.ch = ch
 			return joined, nil
@@ -362,7 +375,9 @@ func (m *membership) takeOut(code protocol.CloseCode, reason string, lost bool) 
 	more.leaving[m] = make(chan struct{})
 	c.mu.Unlock()
 	name := m.ch.name
-	_ = m.quit(context.WithoutCancel(c.h.ctx)) // what the brokers refuse expires
+	ctx, cancel := c.h.upkeep()
+	_ = m.quit(ctx) // what the brokers refuse expires
+	cancel()
 	m.turn.Unlock()
 	switch f := c.h.cfg.OnLeft; {
 	case f != nil:

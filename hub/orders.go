@@ -264,7 +264,9 @@ func (c *Client) obeySubscribe(channel string, j Join) {
 	ctx, end := context.WithCancel(c.conn.Context()) // of the connection, and of the hub
 	defer context.AfterFunc(c.h.ctx, end)()
 	defer end()
-	if err := c.joinFor(ctx, channel, j, &told); err != nil && told && c.h.cfg.OnLeft != nil { // what it was told is not so
+	bounded, cancel := context.WithTimeout(ctx, c.h.patience)
+	defer cancel()
+	if err := c.joinFor(bounded, channel, j, &told); err != nil && told && c.h.cfg.OnLeft != nil { // what it was told is not so
 		c.h.cfg.OnLeft(c, channel, CodeInsufficient, reasonInsufficient)
 	} else if err != nil && ctx.Err() == nil && c.h.ctx.Err() == nil && !errors.Is(err, ErrJoined) && !errors.Is(err, ErrGone) {
 		c.h.cfg.Logger.Warn("Hub.Subscribe: a client cannot join", zap.String("client", c.id), zap.String("user", c.user), zap.String("channel", channel), zap.Error(err))

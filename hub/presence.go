@@ -2,37 +2,47 @@ package hub
 
 import (
 	"context"
-	"time"
+	"errors"
 
 	"github.com/sockmill/sockmill/hub/broker"
 )
 
-// announce tells others that the client is in the channel. It is called with the turn.
-func (m *membership) announce(ctx context.Context) error {
-	h, o := m.c.h, &m.ch.opts
-	if o.Presence {
-		m.entered = true // perhaps, if it fails
-		if err := h.cfg.Presence.Enter(ctx, m.ch.name, *m.seen(), h.cfg.PresenceLifetime); err != nil {
-			return err
-		}
+// enterPresence has others see that the client is in a channel that it is joining. It is called with the turn, once or more.
+func (m *membership) enterPresence(ctx context.Context, ch *channel) error {
+	if !ch.opts.Presence || m.entered {
+		return nil
 	}
-	if o.JoinLeave {
-		return h.cfg.Broker.Publish(ctx, m.ch.name, m.event(KindJoin))
-	}
-	return nil
+	m.entered = true // perhaps, if it fails
+	return m.c.h.cfg.Presence.Enter(ctx, ch.name, *m.seen(), m.c.h.cfg.PresenceLifetime)
 }
 
-// denounce tells others that it is not any more.
-func (m *membership) denounce(ctx context.Context) (err error) {
-	h := m.c.h
-	if m.entered {
-		m.entered = false
-		err = h.cfg.Presence.Leave(ctx, m.ch.name, m.c.id)
+// leavePresence is called with the turn.
+func (m *membership) leavePresence(ctx context.Context) error {
+	if !m.entered {
+		return nil
 	}
+	m.entered = false
+	return m.c.h.cfg.Presence.Leave(ctx, m.name, m.c.id)
+}
+
+// announce tells the members that the client has joined, if the broker can be reached: what was joined is joined. It is called with
+// the turn.
+func (m *membership) announce(ctx context.Context) error {
+	if !m.ch.opts.JoinLeave {
+		return nil
+	}
+	err := m.c.h.cfg.Broker.Publish(ctx, m.ch.name, m.event(KindJoin))
+	if temporary(err) {
+		return nil
+	}
+	return err
+}
+
+// denounce tells others that it is not there any more. It is called with the turn.
+func (m *membership) denounce(ctx context.Context) error {
+	err := m.leavePresence(ctx)
 	if m.ch.opts.JoinLeave {
-		if e := h.cfg.Broker.Publish(ctx, m.ch.name, m.event(KindLeave)); err == nil {
-			err = e
-		}
+		err = errors.Join(err, m.c.h.cfg.Broker.Publish(ctx, m.ch.name, m.event(KindLeave)))
 	}
 	return err
 }
@@ -46,36 +56,9 @@ func (m *membership) event(kind uint8) broker.Publication {
 	return p
 }
 
-// renew renews the presence of all clients of this node, until the hub ends.
-func (h *Hub) renew(every *time.Ticker) {
-	defer h.work.Done()
-	defer every.Stop()
-	for {
-		select {
-		case <-every.C:
-			h.renewAll()
-		case <-h.ctx.Done():
-			return
-		}
-	}
-}
-
-func (h *Hub) renewAll() {
-	for _, c := range h.Clients() {
-		for _, m := range c.memberships() {
-			if !m.turn.TryLock() { // it is coming or going
-				continue
-			}
-			if m.entered {
-				_ = h.cfg.Presence.Enter(h.ctx, m.ch.name, *m.seen(), h.cfg.PresenceLifetime) // the next one may succeed
-			}
-			m.turn.Unlock()
-		}
-	}
-}
-
 // Present returns who is in a channel with Options.Presence, on all nodes, in no order. It fails with ErrName, ErrClosed
-// and the errors of Config.Channel and broker.Presence; with broker.ErrUnavailable if the channel has no presence.
+// and the errors of Config.Channel and broker.Presence; with broker.ErrUnavailable if the channel has no presence. With a
+// broker.MissingError, what is returned is right for all nodes but those.
 func (h *Hub) Present(ctx context.Context, channel string) ([]broker.Info, error) {
 	if err := h.checkPresence(ctx, channel); err != nil {
 		return nil, err
@@ -83,7 +66,7 @@ func (h *Hub) Present(ctx context.Context, channel string) ([]broker.Info, error
 	return h.cfg.Presence.Present(ctx, channel)
 }
 
-// Count counts who is in a channel. It fails as Present does.
+// Count counts who is in a channel. It fails as Present does, and returns as much.
 func (h *Hub) Count(ctx context.Context, channel string) (broker.Counts, error) {
 	if err := h.checkPresence(ctx, channel); err != nil {
 		return broker.Counts{}, err

@@ -94,7 +94,9 @@ func (c *Client) followUser(ctx context.Context) error {
 
 func (u *user) begin() {
 	defer u.h.work.Done()
-	if u.asked.err = u.h.cfg.Broker.Subscribe(u.h.ctx, userPrefix+u.name, u); u.asked.err != nil {
+	ctx, cancel := context.WithTimeout(u.h.ctx, u.h.patience)
+	defer cancel()
+	if u.asked.err = u.h.cfg.Broker.Subscribe(ctx, userPrefix+u.name, u); u.asked.err != nil {
 		u.h.mu.Lock()
 		u.forget()
 		u.h.mu.Unlock()
@@ -126,7 +128,7 @@ func (u *user) release() {
 	}
 	u.h.mu.Unlock()
 	if last {
-		<-u.asked.done                                                                       // at the latest with the hub
-		_ = u.h.cfg.Broker.Unsubscribe(context.WithoutCancel(u.h.ctx), userPrefix+u.name, u) // it may be closed
+		<-u.asked.done // after Hub.patience at the latest
+		u.h.unsubscribe(userPrefix+u.name, u)
 	}
 }
