@@ -36,7 +36,8 @@ type Config struct {
 	// of a process loses nothing either way.
 	SyncAlways bool
 
-	// PayloadBytesMax is the size of the largest message; 0: 8 MiB, and at most 64 MiB. All servers of a cluster need the same.
+	// PayloadBytesMax is the size of the largest message; 0: 8 MiB, and at most 64 MiB. All servers of a cluster need the same. A stream
+	// keeps messages of up to 32 MiB, with their subject and headers.
 	PayloadBytesMax int
 
 	// Listen is the address, HOST:PORT, for clients of other processes; empty: none are let in. TLS, if not nil,
@@ -49,7 +50,8 @@ type Config struct {
 	// ClusterName is the same on all servers of a cluster; empty: "sockmill". ClusterListen is the address, HOST:PORT, at which
 	// this server listens for the others. Peers are the addresses at which this one reaches
 	// them; its own may be among them. A server without other peers runs alone: then ClusterListen is not used.
-	// All servers must list the same cluster. A Dir that was used alone cannot be used in a cluster later.
+	// All servers must list the same cluster. The first start of a cluster needs all of them but one (of two: both), later ones a
+	// majority. A Dir that was used alone cannot be used in a cluster later.
 	ClusterName   string
 	ClusterListen string
 	Peers         []string

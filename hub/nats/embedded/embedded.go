@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-	"go.uber.org/zap"
 )
 
 // Server is a NATS server in this process. All methods may be called from any goroutine.
@@ -81,12 +80,16 @@ func (s *Server) start(ctx context.Context) error {
 	if s.server, err = server.NewServer(s.options()); err != nil {
 		return fmt.Errorf("embedded: %w", err)
 	}
+	p := &peers{s: s, names: map[string]string{}}
+	if err := p.settle(ctx); err != nil {
+		return err
+	}
 	s.server.SetLoggerV2(s.log, false, false, false)
 	s.server.Start()
 	if err := s.log.fatal(); err != nil {
 		return fmt.Errorf("embedded: %w", err)
 	}
-	return s.ready(ctx)
+	return s.ready(ctx, p)
 }
 
 // abort ends a server that did not become ready.
@@ -159,6 +162,3 @@ func (s *Server) Stop(ctx context.Context) error {
 
 // stopPatience is how long Stop waits for the server to close its files after its context has ended.
 const stopPatience = 5 * time.Second
-
-// logger is that of the configuration, with the name of the server.
-func (s *Server) logger() *zap.Logger { return s.config.Logger }

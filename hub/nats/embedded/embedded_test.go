@@ -4,10 +4,16 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 )
 
@@ -43,17 +49,20 @@ func start(t testing.TB, c Config) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Stop(within(t)); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { stop(t, s) })
 	return s
+}
+
+func stop(t testing.TB, s *Server) {
+	t.Helper()
+	if err := s.Stop(within(t)); err != nil {
+		t.Error(err)
+	}
 }
 
 func connect(t testing.TB, s *Server) *natsgo.Conn {
 	t.Helper()
-	c, err := natsgo.Connect("", natsgo.InProcessServer(s))
+	c, err := natsgo.Connect("", natsgo.InProcessServer(s), natsgo.MaxReconnects(-1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,57 +70,231 @@ func connect(t testing.TB, s *Server) *natsgo.Conn {
 	return c
 }
 
-func TestAlone(t *testing.T) {
-	begun := time.Now()
-	s := start(t, Config{Name: "a"})
-	t.Log("ready after", time.Since(begun))
-	if err := s.Health(); err != nil {
-		t.Error(err)
-	}
-	c := connect(t, s)
-	if err := c.FlushTimeout(patience); err != nil {
-		t.Error(err)
-	}
+// node is the configuration of one of the servers at these addresses.
+func node(t testing.TB, i int, at []string) Config {
+	return Config{Name: fmt.Sprint("n", i), Dir: t.TempDir(), ClusterListen: at[i], Peers: at, Logger: zaptest.NewLogger(t).Named(fmt.Sprint(i))}
 }
 
-func three(t testing.TB, change func(i int, c *Config)) []*Server {
+// startAll starts servers at once, as those of a cluster must be. They are stopped at the end of the test.
+func startAll(t testing.TB, configs ...Config) []*Server {
 	t.Helper()
-	at := free(t, 3)
 	type result struct {
 		i   int
 		s   *Server
 		err error
 	}
-	results := make(chan result, 3)
-	for i := range at {
-		c := Config{Name: fmt.Sprintf("n%d", i), Dir: t.TempDir(), ClusterListen: at[i], Peers: at, Logger: zaptest.NewLogger(t).Named(fmt.Sprint(i))}
-		if change != nil {
-			change(i, &c)
-		}
+	results := make(chan result, len(configs))
+	for i, c := range configs {
 		go func() {
 			s, err := Start(within(t), c)
 			results <- result{i, s, err}
 		}()
 	}
-	all := make([]*Server, 3)
-	for range all {
+	all := make([]*Server, len(configs))
+	for range configs {
 		r := <-results
 		if r.err != nil {
 			t.Fatal(r.err)
 		}
 		all[r.i] = r.s
-		t.Cleanup(func() { _ = r.s.Stop(within(t)) })
+		t.Cleanup(func() { stop(t, r.s) })
 	}
 	return all
 }
 
+func three(t testing.TB) []*Server {
+	t.Helper()
+	at := free(t, 3)
+	return startAll(t, node(t, 0, at), node(t, 1, at), node(t, 2, at))
+}
+
+// until waits for a state of a server. It looks at each change.
+func until(t testing.TB, s *Server, what string, is func(state) bool) {
+	t.Helper()
+	end := time.After(patience)
+	for {
+		changed := s.Changed()
+		if is(s.look()) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-end:
+			t.Fatalf("%s: not within %v: %+v", what, patience, s.look())
+		}
+	}
+}
+
+func TestAlone(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	dir := filepath.Join(t.TempDir(), "new")
+	s, err := Start(within(t), Config{Name: "a", Dir: dir, ClusterListen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Health(); err != nil {
+		t.Error(err)
+	}
+	if url := s.ClientURL(); url != "" {
+		t.Errorf("clients are let in at %s", url)
+	}
+	c := connect(t, s)
+	js, err := jetstream.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(within(t), jetstream.StreamConfig{Name: "s", Subjects: []string{"s.*"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(within(t), "s.a", []byte("kept")); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	stop(t, s)
+	if err := s.Health(); err == nil {
+		t.Error("a server that has ended is healthy")
+	}
+
+	s, err = Start(within(t), Config{Name: "a", Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c = connect(t, s)
+	if js, err = jetstream.New(c); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(within(t), "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err := stream.GetLastMsgForSubject(within(t), "s.a"); err != nil || string(m.Data) != "kept" {
+		t.Errorf("after a restart: %v %v", m, err)
+	}
+	c.Close()
+	stop(t, s)
+	stop(t, s) // again
+}
+
+func TestInMemoryLeavesNothing(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	s := start(t, Config{Name: "a"})
+	if found, err := os.ReadDir(os.TempDir()); err != nil || len(found) != 1 {
+		t.Errorf("while it runs: %v %v", found, err)
+	}
+	stop(t, s)
+	if found, err := os.ReadDir(os.TempDir()); err != nil || len(found) != 0 {
+		t.Errorf("after it: %v %v", found, err)
+	}
+}
+
 func TestThree(t *testing.T) {
-	begun := time.Now()
-	all := three(t, nil)
-	t.Log("ready after", time.Since(begun))
-	for _, s := range all {
+	defer goleak.VerifyNone(t)
+	at := free(t, 3)
+	first := startAll(t, node(t, 0, at), node(t, 1, at)) // two of three are ready
+	third := start(t, node(t, 2, at))
+	for _, s := range append(slices.Clone(first), third) {
+		until(t, s, "all are connected", func(t state) bool { return len(t.routes) == 2 && t.leader != "" })
 		if err := s.Health(); err != nil {
 			t.Error(err)
 		}
 	}
+
+	stop(t, third)
+	for _, s := range first {
+		until(t, s, "one is gone", func(t state) bool { return len(t.routes) == 1 && t.health() == nil })
+	}
+	stop(t, first[1])
+	until(t, first[0], "the last one is not healthy", func(t state) bool { return len(t.routes) == 0 && t.health() != nil })
+	stop(t, first[0])
+}
+
+// TestMessages: what is published at one server reaches the others, in the largest size that is allowed.
+func TestMessages(t *testing.T) {
+	at := free(t, 3)
+	var configs []Config
+	for i := range at {
+		c := node(t, i, at)
+		c.PayloadBytesMax = PayloadBytesMax
+		configs = append(configs, c)
+	}
+	all := startAll(t, configs...)
+	c := connect(t, all[0])
+	if n := c.MaxPayload(); n != PayloadBytesMax {
+		t.Errorf("the largest message has %d bytes", n)
+	}
+	js, err := jetstream.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(within(t), jetstream.StreamConfig{Name: "s", Subjects: []string{"s.*"}, Replicas: 3}); err != nil {
+		t.Fatal(err)
+	}
+	sub, err := connect(t, all[2]).SubscribeSync("s.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		// The interest of the third has reached the first when something arrives.
+		if err := c.Publish("s.first", nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sub.NextMsg(100 * time.Millisecond); err == nil {
+			break
+		}
+	}
+	const kept = 32<<20 - 4096 // what a stream adds is counted
+	if _, err := js.Publish(within(t), "s.kept", make([]byte, kept)); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Publish("s.large", make([]byte, PayloadBytesMax)); err != nil {
+		t.Fatal(err)
+	}
+	for large := false; !large; {
+		m, err := sub.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		large = m.Subject == "s.large"
+		if want := map[string]int{"s.kept": kept, "s.large": PayloadBytesMax}[m.Subject]; len(m.Data) != want {
+			t.Errorf("%s: %d bytes of %d", m.Subject, len(m.Data), want)
+		}
+	}
+	if _, err := js.Publish(within(t), "s.large", make([]byte, PayloadBytesMax)); err == nil || !strings.Contains(err.Error(), "message too large") {
+		t.Errorf("a stream keeps 64 MiB: %v", err)
+	}
+}
+
+func TestClients(t *testing.T) {
+	s := start(t, Config{Name: "a", Listen: "127.0.0.1:0", User: "u", Password: "p"})
+	connect(t, s) // needs neither
+	for _, c := range []struct {
+		options []natsgo.Option
+		ok      bool
+	}{
+		{nil, false},
+		{[]natsgo.Option{natsgo.UserInfo("u", "q")}, false},
+		{[]natsgo.Option{natsgo.UserInfo("v", "p")}, false},
+		{[]natsgo.Option{natsgo.UserInfo("u", "p")}, true},
+	} {
+		conn, err := natsgo.Connect(s.ClientURL(), c.options...)
+		if (err == nil) != c.ok {
+			t.Errorf("%d options: %v", len(c.options), err)
+		}
+		if err == nil {
+			conn.Close()
+		}
+	}
+}
+
+// TestNoClients: a server of a cluster has to listen, but lets nobody in.
+func TestNoClients(t *testing.T) {
+	s := three(t)[0]
+	if conn, err := natsgo.Connect("nats://" + s.server.Addr().String()); err == nil {
+		conn.Close()
+		t.Error("a client of another process is let in")
+	}
+	connect(t, s)
 }

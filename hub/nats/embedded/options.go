@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"net"
 	"net/url"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -38,9 +37,9 @@ func (s *Server) options() *server.Options {
 		MaxPending:             max(server.MAX_PENDING_SIZE, 4*int64(c.PayloadBytesMax)),
 		LameDuckDuration:       lameDuck,
 		LameDuckGracePeriod:    lameDuckGrace,
-		// Each attempt is of interest to Start; serverLog bounds how many are logged.
-		ConnectErrorReports:   1,
-		ReconnectErrorReports: 1,
+		// One attempt of about sixty, which is one each minute.
+		ConnectErrorReports:   60,
+		ReconnectErrorReports: 60,
 	}
 	// In a cluster, the server must listen for clients, also if none are let in.
 	o.Host, o.Port = "127.0.0.1", server.RANDOM_PORT
@@ -79,12 +78,9 @@ func (s *Server) clusterOptions(o *server.Options) {
 		o.Cluster.TLSConfig = t
 		o.Cluster.TLSTimeout = server.TLS_TIMEOUT.Seconds()
 	}
-	// The server takes the number of routes for that of the servers when a cluster begins, so its own address is one of them.
-	own := c.ClusterListen
-	if ip := net.ParseIP(o.Cluster.Host); o.Cluster.Host == "" || ip != nil && ip.IsUnspecified() {
-		own = net.JoinHostPort("127.0.0.1", strconv.Itoa(o.Cluster.Port))
-	}
-	for _, a := range append([]string{own}, s.others...) {
+	// At its first start, the server waits for as many others as it has routes, itself among them: so its own address is not one of
+	// them, and one may be missing.
+	for _, a := range s.others {
 		o.Routes = append(o.Routes, &url.URL{Scheme: "nats-route", Host: a, User: url.UserPassword(o.Cluster.Username, o.Cluster.Password)})
 	}
 }

@@ -19,11 +19,12 @@ type state struct {
 	jetStream bool
 	size      int               // servers of the cluster, this one among them; 1: alone
 	routes    map[string]string // IDs of the others that are connected, by their names
+	duplicate bool              // another server of the same name tries to connect
 	leader    string            // the name of the leader that decides about streams; empty: none
 }
 
 func (s *Server) look() state {
-	t := state{running: s.server.Running(), jetStream: s.server.JetStreamEnabled(), size: 1 + len(s.others), routes: s.routes()}
+	t := state{running: s.server.Running(), jetStream: s.server.JetStreamEnabled(), size: 1 + len(s.others), routes: s.routes(), duplicate: s.log.hasDuplicate()}
 	if t.size == 1 {
 		return t
 	}
@@ -54,7 +55,10 @@ func (t *state) health() error {
 	if !t.jetStream {
 		all = append(all, errors.New("embedded: JetStream is off"))
 	}
-	if have := 1 + len(t.routes); have <= t.size/2 {
+	if t.duplicate {
+		all = append(all, errors.New("embedded: another server of the same name is connected"))
+	}
+	if have := 1 + len(t.routes); have < majority(t.size) {
 		all = append(all, fmt.Errorf("embedded: connected to %d of %d servers: a majority is needed", have, t.size))
 	}
 	if t.size > 1 && t.leader == "" {
@@ -68,7 +72,7 @@ func (t *state) same(u *state) bool {
 }
 
 // ready waits until the server is ready.
-func (s *Server) ready(ctx context.Context) error {
+func (s *Server) ready(ctx context.Context, p *peers) error {
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
 	progress := time.NewTicker(progressEvery)
@@ -85,9 +89,13 @@ func (s *Server) ready(ctx context.Context) error {
 		select {
 		case <-poll.C:
 		case <-progress.C:
-			s.logger().Info("nats: waiting for the cluster", zap.Error(t.health()), zap.String("connected", strings.Join(slices.Sorted(maps.Keys(t.routes)), ", ")))
+			p.ask(ctx, t.routes)
+			if err := p.hopeless(); err != nil {
+				return err
+			}
+			s.config.Logger.Info("nats: waiting for the cluster", zap.NamedError("reason", t.health()), zap.Strings("missing", p.missing(t.routes)))
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ctx.Err(), t.health())
+			return errors.Join(fmt.Errorf("embedded: %w", ctx.Err()), t.health(), fmt.Errorf("missing: %s", strings.Join(p.missing(t.routes), "; ")))
 		}
 	}
 }
@@ -109,22 +117,34 @@ func (s *Server) watch() {
 		}
 		t := s.look()
 		s.mu.Lock()
-		if !t.same(&s.state) {
+		was := s.state
+		if !t.same(&was) {
 			s.state = t
 			close(s.changed)
 			s.changed = make(chan struct{})
 		}
 		s.mu.Unlock()
+		s.report(&was, &t)
 	}
 }
 
-// others are the peers without this server itself.
-func others(peers []string, own string) []string {
-	var all []string
-	for _, p := range peers {
-		if p != own && !slices.Contains(all, p) {
-			all = append(all, p)
+// report logs what has changed.
+func (s *Server) report(was, is *state) {
+	log := s.config.Logger
+	for _, name := range slices.Sorted(maps.Keys(is.routes)) {
+		if was.routes[name] == "" {
+			log.Info("nats: connected to a server of the cluster", zap.String("server", name))
 		}
 	}
-	return all
+	for _, name := range slices.Sorted(maps.Keys(was.routes)) {
+		if is.routes[name] == "" {
+			log.Warn("nats: the connection to a server of the cluster is lost", zap.String("server", name))
+		}
+	}
+	if was.leader != is.leader {
+		log.Info("nats: another server leads the cluster", zap.String("server", is.leader))
+	}
+	if was.jetStream && !is.jetStream {
+		log.Error("nats: JetStream is off")
+	}
 }
