@@ -34,9 +34,9 @@ type Server struct {
 	stopped  chan struct{} // closed when the server has ended
 }
 
-// Start starts a server and returns when it is ready: alone, when it accepts connections; in a cluster, when it is connected to a majority of
-// the servers (itself among them) and JetStream has a leader that decides about streams. Until then it logs every two seconds
-// what it is waiting for. A server that comes later joins by itself.
+// Start starts a server and returns when it is ready: when JetStream answers, for which in a cluster a majority of
+// the servers (itself among them) must be connected and have chosen a leader. Until then it logs every two seconds
+// what it is waiting for. A server that comes later joins by itself; until it is there, no stream can have a replica on it.
 //
 // Start fails when ctx ends, and before that if waiting does not help. Nothing is left of a server that failed. Reading the store is not
 // interrupted by ctx.

@@ -298,3 +298,17 @@ func TestNoClients(t *testing.T) {
 	}
 	connect(t, s)
 }
+
+// poll waits for what nobody tells.
+func poll(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for end := time.After(patience); !is(); {
+		select {
+		case <-again.C:
+		case <-end:
+			t.Fatalf("%s: not within %v", what, patience)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 )
 
@@ -79,9 +81,12 @@ func (s *Server) ready(ctx context.Context, p *peers) error {
 	defer progress.Stop()
 	for {
 		t := s.look()
-		if t.health() == nil {
-			s.state = t
-			return nil
+		reason := t.health()
+		if reason == nil {
+			if reason = s.answers(ctx); reason == nil {
+				s.state = t
+				return nil
+			}
 		}
 		if err := s.log.fatal(); err != nil {
 			return fmt.Errorf("embedded: %w", err)
@@ -93,11 +98,35 @@ func (s *Server) ready(ctx context.Context, p *peers) error {
 			if err := p.hopeless(); err != nil {
 				return err
 			}
-			s.config.Logger.Info("nats: waiting for the cluster", zap.NamedError("reason", t.health()), zap.Strings("missing", p.missing(t.routes)))
+			s.config.Logger.Info("nats: waiting for the cluster", zap.NamedError("reason", reason), zap.Strings("missing", p.missing(t.routes)))
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("embedded: %w", ctx.Err()), t.health(), fmt.Errorf("missing: %s", strings.Join(p.missing(t.routes), "; ")))
+			return errors.Join(fmt.Errorf("embedded: %w", ctx.Err()), reason, fmt.Errorf("missing: %s", strings.Join(p.missing(t.routes), "; ")))
 		}
 	}
+}
+
+// answers asks JetStream for something that the leader has to answer. That it is there is not enough: at first, its server may not
+// have heard from it that requests have to be sent there, and loses them.
+func (s *Server) answers(ctx context.Context) error {
+	conn, err := natsgo.Connect("", natsgo.InProcessServer(s))
+	if err != nil {
+		return fmt.Errorf("embedded: %w", err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, progressEvery/4)
+	defer cancel()
+	m, err := conn.RequestWithContext(ctx, "$JS.API.INFO", nil)
+	if err != nil {
+		return fmt.Errorf("embedded: no answer from JetStream: %w", err)
+	}
+	var answer struct{ Error *server.ApiError }
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return fmt.Errorf("embedded: the answer of JetStream: %w", err)
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("embedded: JetStream answers: %w", answer.Error)
+	}
+	return nil
 }
 
 const (

@@ -1,0 +1,211 @@
+package embedded
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/zap"
+)
+
+const childVariable = "SOCKMILL_EMBEDDED_CHILD"
+
+// TestMain runs a server instead of the tests if the environment has its configuration, until the standard input ends.
+func TestMain(m *testing.M) {
+	if c := os.Getenv(childVariable); c != "" {
+		if err := child(c); err != nil {
+			fmt.Println(err)
+			os.Exit(1) //nolint:forbidigo // it is a main
+		}
+		return
+	}
+	os.Exit(m.Run()) //nolint:forbidigo // it is a main
+}
+
+// prepareChild is what a test of one system only has to do in the process of a server.
+var prepareChild = func() error { return nil }
+
+func child(text string) error {
+	var c Config
+	if err := json.Unmarshal([]byte(text), &c); err != nil {
+		return err
+	}
+	if err := prepareChild(); err != nil {
+		return err
+	}
+	c.Logger, _ = zap.NewDevelopment()
+	s, err := Start(context.Background(), c)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready")
+	_, _ = bufio.NewReader(os.Stdin).ReadByte()
+	return s.Stop(context.Background())
+}
+
+// command is a process with a server.
+func command(t testing.TB, c Config) *exec.Cmd {
+	t.Helper()
+	text, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0]) //nolint:gosec // this test itself
+	cmd.Env = append(os.Environ(), childVariable+"="+string(text))
+	if _, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
+}
+
+// spawn starts a server in a process of its own and returns its process when it is ready.
+func spawn(t testing.TB, c Config) *os.Process {
+	t.Helper()
+	cmd := command(t, c)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the process says %q: %v", line, err)
+	}
+	return cmd.Process
+}
+
+// stream makes a stream of three replicas that is led by a server, and returns a connection to it by way of another.
+func stream(t testing.TB, via *Server, leader string) jetstream.JetStream {
+	t.Helper()
+	js, err := jetstream.New(connect(t, via))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s jetstream.Stream
+	for all := within(t); s == nil; {
+		// A request that comes before the servers know who answers it is lost, and a server that has just come is not chosen at once.
+		ctx, cancel := context.WithTimeout(all, time.Second)
+		s, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "s", Subjects: []string{"s.*"}, Replicas: 3})
+		cancel()
+		if all.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	for ctx := within(t); ctx.Err() == nil; {
+		if info, err := s.Info(ctx); err == nil && info.Cluster.Leader == leader {
+			return js
+		}
+		// Nobody answers while there is no leader.
+		_, _ = js.Conn().Request("$JS.API.STREAM.LEADER.STEPDOWN.s", fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, leader), time.Second)
+	}
+	t.Fatalf("%s does not lead the stream", leader)
+	return nil
+}
+
+// tryAgain is after what time a publish is sent again: one that the old leader has got when it steps down is never answered.
+const tryAgain = 250 * time.Millisecond
+
+// publish publishes until there is a failure and then a success, or until end is closed, and returns how long it had failed at most.
+func publish(t testing.TB, js jetstream.JetStream, end <-chan struct{}) (longest time.Duration, failures int) {
+	ctx := within(t)
+	for i := 0; ; i++ {
+		begun := time.Now()
+		for first := true; ; first = false {
+			try, cancel := context.WithTimeout(ctx, tryAgain)
+			_, err := js.Publish(try, "s.a", nil, jetstream.WithRetryAttempts(0), jetstream.WithMsgID(fmt.Sprint(begun.UnixNano(), i)))
+			cancel()
+			if err == nil {
+				break
+			}
+			if first {
+				failures++
+			}
+			if ctx.Err() != nil {
+				t.Errorf("publishes fail: %v", err)
+				return longest, failures
+			}
+		}
+		longest = max(longest, time.Since(begun))
+		select {
+		case <-end:
+			return longest, failures
+		default:
+		}
+	}
+}
+
+// TestHandOver: a leader that is stopped is followed by another without an election, which takes at least four seconds.
+func TestHandOver(t *testing.T) {
+	all := three(t)
+	for i := range all {
+		until(t, all[i], "all are connected", func(t state) bool { return len(t.routes) == 2 })
+	}
+	js := stream(t, all[0], "n1")
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		if err := all[1].Stop(within(t)); err != nil {
+			t.Error(err)
+		}
+	}()
+	longest, failures := publish(t, js, stopped)
+	t.Logf("%d publishes failed at first, the longest took %v", failures, longest)
+	if longest > 3*time.Second {
+		t.Errorf("a publish took %v", longest)
+	}
+}
+
+// TestKilled: the leader is gone without a word.
+func TestKilled(t *testing.T) {
+	at := free(t, 3)
+	all := startAll(t, node(t, 0, at), node(t, 1, at))
+	third := node(t, 2, at)
+	process := spawn(t, third)
+	js := stream(t, all[0], "n2")
+	if err := process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	killed := time.Now()
+	until(t, all[0], "it is gone", func(t state) bool { return len(t.routes) == 1 })
+	t.Logf("noticed after %v", time.Since(killed))
+	done := make(chan struct{})
+	close(done)
+	publish(t, js, done) // one that succeeds
+	t.Logf("another leader after %v", time.Since(killed))
+	spawn(t, third) // it comes back, and its name is free
+	until(t, all[0], "it is back", func(t state) bool { return len(t.routes) == 2 && t.health() == nil })
+}
+
+// TestSilent: a server that does not answer is noticed by its pings.
+func TestSilent(t *testing.T) {
+	at := free(t, 3)
+	all := startAll(t, node(t, 0, at), node(t, 1, at))
+	process := spawn(t, node(t, 2, at))
+	until(t, all[0], "it is there", func(t state) bool { return len(t.routes) == 2 })
+	if err := process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	until(t, all[0], "it is gone", func(t state) bool { return len(t.routes) == 1 })
+	if took := time.Since(begun); took > 8*time.Second {
+		t.Errorf("noticed after %v", took)
+	} else {
+		t.Logf("noticed after %v", took)
+	}
+	if err := process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	until(t, all[0], "it is back", func(t state) bool { return len(t.routes) == 2 })
+}
