@@ -63,7 +63,7 @@ type Config struct {
 	ClusterTLS      *tls.Config
 
 	// Logger gets the progress of Start and what the server logs; nil: nothing is logged.
-	Logger *zap.Logger `json:"-"`
+	Logger *zap.Logger
 }
 
 // check completes a configuration with its defaults, or says what is wrong with it.

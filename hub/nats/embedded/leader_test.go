@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/zap"
 )
 
 const childVariable = "SOCKMILL_EMBEDDED_CHILD"
@@ -29,19 +28,24 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run()) //nolint:forbidigo // it is a main
 }
 
+// childConfig is what a test gives to a server in a process of its own.
+type childConfig struct {
+	Name, Dir, ClusterListen string
+	Peers                    []string
+}
+
 // prepareChild is what a test of one system only has to do in the process of a server.
 var prepareChild = func() error { return nil }
 
 func child(text string) error {
-	var c Config
-	if err := json.Unmarshal([]byte(text), &c); err != nil {
+	var p childConfig
+	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return err
 	}
 	if err := prepareChild(); err != nil {
 		return err
 	}
-	c.Logger, _ = zap.NewDevelopment()
-	s, err := Start(context.Background(), c)
+	s, err := Start(context.Background(), Config{Name: p.Name, Dir: p.Dir, ClusterListen: p.ClusterListen, Peers: p.Peers})
 	if err != nil {
 		return err
 	}
@@ -53,7 +57,7 @@ func child(text string) error {
 // command is a process with a server.
 func command(t testing.TB, c Config) *exec.Cmd {
 	t.Helper()
-	text, err := json.Marshal(c)
+	text, err := json.Marshal(childConfig{c.Name, c.Dir, c.ClusterListen, c.Peers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,6 +90,23 @@ func spawn(t testing.TB, c Config) *os.Process {
 	return cmd.Process
 }
 
+// makeStream makes a stream for "s.*".
+func makeStream(t testing.TB, js jetstream.JetStream, replicas int) jetstream.Stream {
+	t.Helper()
+	for all := within(t); ; {
+		// A server that has just come is not chosen at once.
+		ctx, cancel := context.WithTimeout(all, time.Second)
+		s, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: "s", Subjects: []string{"s.*"}, Replicas: replicas})
+		cancel()
+		if err == nil {
+			return s
+		}
+		if all.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // stream makes a stream of three replicas that is led by a server, and returns a connection to it by way of another.
 func stream(t testing.TB, via *Server, leader string) jetstream.JetStream {
 	t.Helper()
@@ -93,16 +114,7 @@ func stream(t testing.TB, via *Server, leader string) jetstream.JetStream {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var s jetstream.Stream
-	for all := within(t); s == nil; {
-		// A request that comes before the servers know who answers it is lost, and a server that has just come is not chosen at once.
-		ctx, cancel := context.WithTimeout(all, time.Second)
-		s, err = js.CreateStream(ctx, jetstream.StreamConfig{Name: "s", Subjects: []string{"s.*"}, Replicas: 3})
-		cancel()
-		if all.Err() != nil {
-			t.Fatal(err)
-		}
-	}
+	s := makeStream(t, js, 3)
 	for ctx := within(t); ctx.Err() == nil; {
 		if info, err := s.Info(ctx); err == nil && info.Cluster.Leader == leader {
 			return js
@@ -148,6 +160,7 @@ func publish(t testing.TB, js jetstream.JetStream, end <-chan struct{}) (longest
 
 // TestHandOver: a leader that is stopped is followed by another without an election, which takes at least four seconds.
 func TestHandOver(t *testing.T) {
+	t.Parallel()
 	all := three(t)
 	for i := range all {
 		until(t, all[i], "all are connected", func(t state) bool { return len(t.routes) == 2 })
@@ -169,6 +182,7 @@ func TestHandOver(t *testing.T) {
 
 // TestKilled: the leader is gone without a word.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	at := free(t, 3)
 	all := startAll(t, node(t, 0, at), node(t, 1, at))
 	third := node(t, 2, at)
@@ -190,6 +204,7 @@ func TestKilled(t *testing.T) {
 
 // TestSilent: a server that does not answer is noticed by its pings.
 func TestSilent(t *testing.T) {
+	t.Parallel()
 	at := free(t, 3)
 	all := startAll(t, node(t, 0, at), node(t, 1, at))
 	process := spawn(t, node(t, 2, at))

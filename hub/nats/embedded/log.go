@@ -1,7 +1,6 @@
 package embedded
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -94,7 +93,7 @@ func (l *serverLog) Errorf(format string, v ...any) {
 func (l *serverLog) Fatalf(format string, v ...any) {
 	l.mu.Lock()
 	if l.err == nil {
-		l.err = errors.New(fmt.Sprintf(format, v...))
+		l.err = fmt.Errorf(format, v...)
 	}
 	l.mu.Unlock()
 	l.line(zapcore.ErrorLevel, format, v)

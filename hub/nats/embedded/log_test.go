@@ -60,6 +60,7 @@ func TestQuiet(t *testing.T) {
 
 // TestProgress: what is waited for is named.
 func TestProgress(t *testing.T) {
+	t.Parallel()
 	core, seen := observer.New(zapcore.InfoLevel)
 	at := free(t, 3)
 	c := node(t, 0, at)

@@ -77,11 +77,12 @@ func (p *peers) hopeless() error {
 		}
 		duplicate = duplicate || errors.Is(err, errDuplicate)
 	}
-	if !duplicate {
+	switch {
+	case !duplicate:
 		p.duplicates = time.Time{}
-	} else if p.duplicates.IsZero() {
+	case p.duplicates.IsZero():
 		p.duplicates = time.Now()
-	} else if time.Since(p.duplicates) > duplicatePatience {
+	case time.Since(p.duplicates) > duplicatePatience:
 		return fmt.Errorf("embedded: the name %q is taken: %s", p.s.config.Name, strings.Join(p.missing(nil), "; "))
 	}
 	if size := 1 + len(p.s.others); size > 1 && refused > size-majority(size) {

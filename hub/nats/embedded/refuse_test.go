@@ -15,7 +15,7 @@ import (
 )
 
 // refuses starts a server that must fail, with all these words in its error.
-func refuses(t *testing.T, ctx context.Context, c Config, words ...string) {
+func refuses(ctx context.Context, t *testing.T, c Config, words ...string) {
 	t.Helper()
 	if c.Logger == nil {
 		c.Logger = zaptest.NewLogger(t).Named(c.Name)
@@ -46,7 +46,7 @@ func TestBadConfig(t *testing.T) {
 		"address \"there\"":         {Name: "a", ClusterListen: "127.0.0.1:1", Peers: []string{"there"}},
 		"without Config.ClusterLis": {Name: "a", Peers: []string{"127.0.0.1:1"}},
 	} {
-		refuses(t, within(t), c, word)
+		refuses(within(t), t, c, word)
 	}
 }
 
@@ -58,8 +58,8 @@ func TestPortTaken(t *testing.T) {
 	}
 	defer func() { _ = l.Close() }()
 	taken := l.Addr().String()
-	refuses(t, within(t), Config{Name: "a", Listen: taken}, taken, "address already in use")
-	refuses(t, within(t), Config{Name: "a", ClusterListen: taken, Peers: free(t, 1)}, taken, "address already in use")
+	refuses(within(t), t, Config{Name: "a", Listen: taken}, taken, "address already in use")
+	refuses(within(t), t, Config{Name: "a", ClusterListen: taken, Peers: free(t, 1)}, taken, "address already in use")
 }
 
 func TestStore(t *testing.T) {
@@ -69,19 +69,19 @@ func TestStore(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, within(t), Config{Name: "a", Dir: file}, "Config.Dir", file, "not a directory")
-	refuses(t, within(t), Config{Name: "a", Dir: filepath.Join(file, "below")}, "Config.Dir", "not a directory")
+	refuses(within(t), t, Config{Name: "a", Dir: file}, "Config.Dir", file, "not a directory")
+	refuses(within(t), t, Config{Name: "a", Dir: filepath.Join(file, "below")}, "Config.Dir", "not a directory")
 
 	used := filepath.Join(dir, "used")
 	s := start(t, Config{Name: "a", Dir: used})
-	refuses(t, within(t), Config{Name: "a", Dir: used}, used, "is used by another server")
+	refuses(within(t), t, Config{Name: "a", Dir: used}, used, "is used by another server")
 	if err := s.Health(); err != nil {
 		t.Errorf("the first: %v", err)
 	}
 	stop(t, s)
-	refuses(t, within(t), Config{Name: "b", Dir: used}, `belongs to server "a", which runs alone`, `this is server "b"`)
+	refuses(within(t), t, Config{Name: "b", Dir: used}, `belongs to server "a", which runs alone`, `this is server "b"`)
 	at := free(t, 2)
-	refuses(t, within(t), Config{Name: "a", Dir: used, ClusterListen: at[0], Peers: at}, "which runs alone", `this is server "a" of cluster "sockmill"`)
+	refuses(within(t), t, Config{Name: "a", Dir: used, ClusterListen: at[0], Peers: at}, "which runs alone", `this is server "a" of cluster "sockmill"`)
 	stop(t, start(t, Config{Name: "a", Dir: used}))
 }
 
@@ -90,7 +90,7 @@ func TestContextEnds(t *testing.T) {
 	at := free(t, 3)
 	ended, cancel := context.WithCancel(within(t))
 	cancel()
-	refuses(t, ended, node(t, 0, at), "canceled")
+	refuses(ended, t, node(t, 0, at), "canceled")
 
 	ctx, cancel := context.WithTimeout(within(t), progressEvery+progressEvery/2)
 	defer cancel()
@@ -111,6 +111,7 @@ func TestContextEnds(t *testing.T) {
 
 // TestStrangers: a server that does not belong to the cluster is told so, and the others are not disturbed.
 func TestStrangers(t *testing.T) {
+	t.Parallel()
 	at := free(t, 4)
 	var configs []Config
 	for i := range 3 {
@@ -133,22 +134,22 @@ func TestStrangers(t *testing.T) {
 		return c
 	}
 	t.Run("password", func(t *testing.T) {
-		refuses(t, within(t), stranger(func(c *Config) { c.ClusterPassword = "guess" }), at[0]+" (n0): it has another Config.ClusterPassword")
+		refuses(within(t), t, stranger(func(c *Config) { c.ClusterPassword = "guess" }), at[0]+" (n0): it has another Config.ClusterPassword")
 	})
 	t.Run("no password", func(t *testing.T) {
-		refuses(t, within(t), stranger(func(c *Config) { c.ClusterPassword = "" }), "it has another Config.ClusterPassword")
+		refuses(within(t), t, stranger(func(c *Config) { c.ClusterPassword = "" }), "it has another Config.ClusterPassword")
 	})
 	t.Run("cluster", func(t *testing.T) {
-		refuses(t, within(t), stranger(func(c *Config) { c.ClusterName = "theirs" }), `it is in the cluster "sockmill": Config.ClusterName is "theirs"`)
+		refuses(within(t), t, stranger(func(c *Config) { c.ClusterName = "theirs" }), `it is in the cluster "sockmill": Config.ClusterName is "theirs"`)
 	})
 	t.Run("payload", func(t *testing.T) {
-		refuses(t, within(t), stranger(func(c *Config) { c.PayloadBytesMax = 1 << 20 }), "Config.PayloadBytesMax is 1048576")
+		refuses(within(t), t, stranger(func(c *Config) { c.PayloadBytesMax = 1 << 20 }), "Config.PayloadBytesMax is 1048576")
 	})
 	t.Run("tls", func(t *testing.T) {
-		refuses(t, within(t), stranger(func(c *Config) { c.ClusterTLS = newAuthority(t).config(t) }), "it has no TLS, and Config.ClusterTLS is set")
+		refuses(within(t), t, stranger(func(c *Config) { c.ClusterTLS = newAuthority(t).config(t) }), "it has no TLS, and Config.ClusterTLS is set")
 	})
 	t.Run("client port", func(t *testing.T) {
-		refuses(t, within(t), stranger(func(c *Config) { c.Peers = []string{all[0].server.Addr().String()} }), "it is an address for clients")
+		refuses(within(t), t, stranger(func(c *Config) { c.Peers = []string{all[0].server.Addr().String()} }), "it is an address for clients")
 	})
 	t.Run("name", func(t *testing.T) { testNameTaken(t, at, stranger) })
 
@@ -168,11 +169,11 @@ func TestStrangers(t *testing.T) {
 func testNameTaken(t *testing.T, at []string, stranger func(func(*Config)) Config) {
 	t.Run("seen at itself", func(t *testing.T) {
 		t.Parallel()
-		refuses(t, within(t), stranger(func(c *Config) { c.Name = "n0" }), `the name "n0" is taken`, at[0]+" (n0): a server of this name")
+		refuses(within(t), t, stranger(func(c *Config) { c.Name = "n0" }), `the name "n0" is taken`, at[0]+" (n0): a server of this name")
 	})
 	t.Run("seen at the others", func(t *testing.T) {
 		t.Parallel()
-		refuses(t, within(t), stranger(func(c *Config) { c.Name, c.Peers = "n0", at[1:3] }), `the name "n0" is taken`, at[1]+" (n1): a server of this name")
+		refuses(within(t), t, stranger(func(c *Config) { c.Name, c.Peers = "n0", at[1:3] }), `the name "n0" is taken`, at[1]+" (n1): a server of this name")
 	})
 }
 
@@ -193,5 +194,38 @@ func TestNotNATS(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	refuses(t, within(t), Config{Name: "a", ClusterListen: free(t, 1)[0], Peers: []string{l.Addr().String()}}, "it is not a NATS server")
+	refuses(within(t), t, Config{Name: "a", ClusterListen: free(t, 1)[0], Peers: []string{l.Addr().String()}}, "it is not a NATS server")
+}
+
+// TestNameTakenAtOnce: two of one name that start together do not both become ready.
+func TestNameTakenAtOnce(t *testing.T) {
+	t.Parallel()
+	at := free(t, 3)
+	ctx, cancel := context.WithCancel(within(t))
+	defer cancel()
+	results := make(chan error, 3)
+	for i := range at {
+		c := node(t, i, at)
+		if i == 2 {
+			c.Name = "n1"
+		}
+		go func() {
+			s, err := Start(ctx, c)
+			if err == nil {
+				t.Cleanup(func() { stop(t, s) })
+			}
+			results <- err
+		}()
+	}
+	var taken error
+	for range at {
+		err := <-results
+		if err != nil && taken == nil {
+			taken = err
+			cancel() // of the others, none has to become ready
+		}
+	}
+	if taken == nil || !strings.Contains(taken.Error(), `the name "n1" is taken`) {
+		t.Errorf("the first error: %v", taken)
+	}
 }

@@ -64,6 +64,7 @@ func (a *authority) config(t testing.TB) *tls.Config {
 }
 
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	ours, theirs := newAuthority(t), newAuthority(t)
 	at := free(t, 3)
 	var configs []Config
@@ -86,11 +87,11 @@ func TestTLS(t *testing.T) {
 	c.Close()
 
 	x := Config{Name: "x", ClusterListen: at[2], Peers: at[:2]}
-	refuses(t, within(t), x, "it has TLS, and Config.ClusterTLS is nil")
+	refuses(within(t), t, x, "it has TLS, and Config.ClusterTLS is nil")
 	x.ClusterTLS = theirs.config(t)
-	refuses(t, within(t), x, "TLS: ", "certificate")
+	refuses(within(t), t, x, "TLS: ", "certificate")
 	x.ClusterTLS.RootCAs = ours.config(t).RootCAs // it trusts them, but they do not trust it
-	refuses(t, within(t), x, "TLS: ", "certificate")
+	refuses(within(t), t, x, "TLS: ", "certificate")
 	for _, s := range all {
 		if err := s.Health(); err != nil {
 			t.Error(err)
