@@ -1,7 +1,7 @@
 // examples/hub in Chromium: two people, their channels, and what a cut costs them: nothing, or the page says so.
 import assert from 'node:assert/strict';
 import {test} from 'node:test';
-import {Tally} from '../examples/hub/web/tally.js';
+import {Tally} from '../examples/hub/app/web/tally.js';
 import {browse} from './lib/browser.mjs';
 import {inSeconds, token} from './lib/hub.mjs';
 import {call, key, Member, publish, range} from './lib/hubpage.mjs';

@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"encoding/json"
@@ -165,7 +165,7 @@ func TestPage(t *testing.T) {
 	s := serve(t)
 	for _, path := range []string{"/", "/app.js", "/client.js", "/tally.js", "/view.js", "/log.js", "/style.css", "/favicon.svg"} {
 		status, head, text := s.ask("GET", path, "")
-		if status != 200 || head.Get("Content-Security-Policy") != contentSecurityPolicy || head.Get("X-Content-Type-Options") != "nosniff" || head.Get("Referrer-Policy") != "no-referrer" {
+		if status != 200 || head.Get("Content-Security-Policy") != contentSecurityPolicy(nil) || head.Get("X-Content-Type-Options") != "nosniff" || head.Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("%s: %d %v", path, status, head)
 		}
 		text = strings.ReplaceAll(text, "http://www.w3.org/2000/svg", "") // a name, which nobody loads

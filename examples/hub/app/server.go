@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -6,8 +6,6 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub"
@@ -17,29 +15,32 @@ import (
 
 // newServer makes the hub: every channel without a namespace has all that there is, and its members may publish, and read its
 // history and its presence. Other channels are unknown.
-func newServer(e *engine.Engine, o options, log *zap.Logger) (*centrifugal.Server, error) {
+func (p *program) newServer() (*centrifugal.Server, error) {
 	cfg := centrifugal.Config{
 		Hub: hub.Config{
 			Channel: centrifugal.Namespaces(map[string]hub.Options{"": {
-				History: o.history, Lifetime: o.historyFor, Presence: true, JoinLeave: true,
+				History: p.history, Lifetime: p.historyFor, Presence: true, JoinLeave: true,
 				Join: hub.Everybody, Publish: hub.Members, ReadHistory: hub.Members, ReadPresence: hub.Members,
 			}}),
-			Hooks:                hub.Hooks{Connect: nameThemselves},
-			ChannelsPerClientMax: o.maxChannels,
-			RecoverMax:           max(o.history, 1),
+			Hooks:                hub.Hooks{Connect: nameThemselves, RPC: p.rpc},
+			ChannelsPerClientMax: p.maxChannels,
+			RecoverMax:           max(p.history, 1),
 		},
 		FrameBytesMax: frameBytesMax,
 		ReplyBytesMax: replyBytesMax,
-		Logger:        log,
+		Logger:        p.log,
 	}
-	if o.secret != "" {
-		tokens, err := token.New(token.Config{Secret: []byte(o.secret)})
+	if p.node != nil {
+		cfg.Hub.Broker, cfg.Hub.History, cfg.Hub.Presence = p.node.Broker, p.node.History, p.node.Presence
+	}
+	if p.secret != "" {
+		tokens, err := token.New(token.Config{Secret: []byte(p.secret)})
 		if err != nil {
 			return nil, err
 		}
 		cfg.Tokens, cfg.Hub.Hooks.Connect = tokens, byToken
 	}
-	return centrifugal.New(e, cfg)
+	return centrifugal.New(p.engine, cfg)
 }
 
 // The error that a client gets for a bad name. Codes from 400 on are the program's own.

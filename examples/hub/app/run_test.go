@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"bufio"
@@ -41,14 +41,10 @@ type server struct {
 // serve runs the program with flags until the test ends.
 func serve(t *testing.T, flags ...string) *server {
 	t.Helper()
-	var o options
-	if err := o.flags().Parse(append([]string{"-listen", "ws://127.0.0.1:0"}, flags...)); err != nil {
-		t.Fatal(err)
-	}
 	s := &server{t: t, signals: make(chan os.Signal, 2), done: make(chan error, 1)}
 	r, w := io.Pipe()
 	go func() {
-		err := run(s.signals, o, w)
+		err := Run(s.signals, "hub", nil, append([]string{"-listen", "ws://127.0.0.1:0"}, flags...), w)
 		_ = w.CloseWithError(err)
 		s.done <- err
 		close(s.done)
@@ -208,7 +204,7 @@ func (c *client) fails(code int, method, params string) {
 
 func TestFlags(t *testing.T) {
 	var o options
-	if err := o.flags().Parse(nil); err != nil || o.check() != nil {
+	if err := o.flags("hub").Parse(nil); err != nil || o.check() != nil {
 		t.Fatalf("without flags: %v, %v", err, o.check())
 	}
 	want := options{listen: "ws://127.0.0.1:8100", history: 1000, historyFor: 10 * time.Minute, maxChannels: 128}
@@ -221,17 +217,14 @@ func TestFlags(t *testing.T) {
 		"-history-for -1s":   "-history-for is -1s",
 		"-max-channels 0":    "-max-channels is 0",
 		"-unready-for -1s":   "-unready-for is -1s",
+		"-drain -1s":         "-drain is -1s",
 		"-listen nothing://": "nothing",
 	} {
-		var o options
-		if err := o.flags().Parse(strings.Fields(flags)); err != nil {
-			t.Fatal(err)
-		}
-		if err := run(signalled(), o, io.Discard); err == nil || !strings.Contains(err.Error(), says) {
+		if err := Run(signalled(), "hub", nil, strings.Fields(flags), io.Discard); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", flags, err)
 		}
 	}
-	o.flags().VisitAll(func(f *flag.Flag) {
+	o.flags("hub").VisitAll(func(f *flag.Flag) {
 		if f.Usage == "" {
 			t.Errorf("-%s is not explained", f.Name)
 		}
@@ -244,8 +237,7 @@ func TestPortInUseIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	o := options{listen: "ws://" + l.Addr().String(), maxChannels: 1}
-	if err = run(signalled(), o, io.Discard); err == nil || !strings.Contains(err.Error(), "is taken") || !strings.Contains(err.Error(), "-listen") {
+	if err = Run(signalled(), "hub", nil, []string{"-listen", "ws://" + l.Addr().String()}, io.Discard); err == nil || !strings.Contains(err.Error(), "is taken") || !strings.Contains(err.Error(), "-listen") {
 		t.Errorf("run: %v", err)
 	}
 }

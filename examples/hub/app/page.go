@@ -1,25 +1,31 @@
-package main
+package app
 
 import (
 	"embed"
 	"encoding/json"
+	"errors"
 	"io"
 	"io/fs"
 	"net/http"
-	"sync/atomic"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-
-	"github.com/sockmill/sockmill/hub/centrifugal"
 )
 
 //go:embed web
 var web embed.FS
 
-// The page needs its own scripts, styles and sockets and nothing else. "self" covers the WebSocket, which is on the same port.
-const contentSecurityPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
-	"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+// contentSecurityPolicy: the page needs its own scripts, styles and sockets and nothing else, but for the sockets of the other nodes.
+// "self" covers the WebSocket, which is on the same port.
+func contentSecurityPolicy(urls []string) string {
+	to := "'self'"
+	for _, url := range urls {
+		to += " " + strings.Replace(url, "http", "ws", 1)
+	}
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
+		"connect-src " + to + "; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+}
 
 // bodyTimeout is how long the body of a request may take.
 const bodyTimeout = 10 * time.Second
@@ -28,15 +34,15 @@ const bodyTimeout = 10 * time.Second
 const demoTokenLife = time.Hour
 
 // routes is what the port answers to plain HTTP.
-func routes(s *centrifugal.Server, o options, ready *atomic.Bool) http.Handler {
+func (p *program) routes() http.Handler {
 	files, err := fs.Sub(web, "web")
 	if err != nil {
 		panic(err) // the name is a constant
 	}
-	server := http.FileServerFS(files)
+	server, policy := http.FileServerFS(files), contentSecurityPolicy(p.urls)
 	page := func(w http.ResponseWriter, r *http.Request) {
 		head := w.Header()
-		head.Set("Content-Security-Policy", contentSecurityPolicy)
+		head.Set("Content-Security-Policy", policy)
 		head.Set("Referrer-Policy", "no-referrer")
 		head.Set("Cross-Origin-Opener-Policy", "same-origin")
 		head.Set("Cache-Control", "no-cache")
@@ -45,22 +51,21 @@ func routes(s *centrifugal.Server, o options, ready *atomic.Bool) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", page)
 	mux.HandleFunc("GET /{file}", page)
-	mux.HandleFunc("GET /page.json", func(w http.ResponseWriter, _ *http.Request) { answer(w, about(o)) })
+	mux.HandleFunc("GET /page.json", func(w http.ResponseWriter, _ *http.Request) { answer(w, p.about()) })
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !ready.Load() {
-			http.Error(w, "shutting down", http.StatusServiceUnavailable)
+		if err := p.unready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		_, _ = io.WriteString(w, "ready\n")
 	})
-	if o.demoTokens {
-		mux.HandleFunc("POST /demo-token", demoToken(o.secret))
+	if p.demoTokens {
+		mux.HandleFunc("POST /demo-token", demoToken(p.secret))
 	}
-	if o.apiKey != "" {
-		api := s.API(centrifugal.APIConfig{Keys: []string{o.apiKey}})
-		mux.Handle("/api/", api)
-		mux.Handle("POST /api", api) // for libraries that send the method in the body
+	if p.apiKey != "" {
+		mux.HandleFunc("/api/", p.api)
+		mux.HandleFunc("POST /api", p.api) // for libraries that send the method in the body
 	} else {
 		mux.HandleFunc("/api/", func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "there is no HTTP API: start the server with -api-key KEY", http.StatusNotFound)
@@ -73,21 +78,49 @@ func routes(s *centrifugal.Server, o options, ready *atomic.Bool) http.Handler {
 	})
 }
 
+// unready says why this process should get no clients, each reason in a line; nil: it should.
+func (p *program) unready() error {
+	switch {
+	case p.ending.Load():
+		return errors.New("shutting down")
+	case p.serving.Load() == nil:
+		return errors.New("starting: waiting for the cluster")
+	case p.node == nil:
+		return nil
+	}
+	return p.node.Health()
+}
+
+// api is the HTTP API, as soon as there is a server.
+func (p *program) api(w http.ResponseWriter, r *http.Request) {
+	s := p.serving.Load()
+	if s == nil {
+		http.Error(w, "this node is starting", http.StatusServiceUnavailable)
+		return
+	}
+	s.api.ServeHTTP(w, r)
+}
+
 // settings are what the page has to know of the server.
 type settings struct {
 	Tokens string `json:"tokens"` // "none": names are enough; "paste": the user has to bring one; "demo": POST /demo-token gives one
 	API    bool   `json:"api"`    // there is an HTTP API
+
+	// Of a cluster: the page asks who the nodes are, goes to another one when its own is gone, and does not take the numbers of messages
+	// for 1, 2, 3 …
+	Cluster bool     `json:"cluster,omitempty"`
+	URLs    []string `json:"urls,omitempty"` // of all nodes, also of this one
 }
 
-func about(o options) settings {
-	p := settings{Tokens: "none", API: o.apiKey != ""}
+func (p *program) about() settings {
+	s := settings{Tokens: "none", API: p.apiKey != "", Cluster: p.cluster != nil, URLs: p.urls}
 	switch {
-	case o.demoTokens:
-		p.Tokens = "demo"
-	case o.secret != "":
-		p.Tokens = "paste"
+	case p.demoTokens:
+		s.Tokens = "demo"
+	case p.secret != "":
+		s.Tokens = "paste"
 	}
-	return p
+	return s
 }
 
 // demoToken signs a token for whatever name is asked for.
