@@ -163,7 +163,7 @@ func TestAPI(t *testing.T) {
 
 func TestPage(t *testing.T) {
 	s := serve(t)
-	for _, path := range []string{"/", "/app.js", "/client.js", "/tally.js", "/view.js", "/log.js", "/style.css", "/favicon.svg"} {
+	for _, path := range []string{"/", "/app.js", "/client.js", "/tally.js", "/listing.js", "/view.js", "/log.js", "/style.css", "/favicon.svg"} {
 		status, head, text := s.ask("GET", path, "")
 		if status != 200 || head.Get("Content-Security-Policy") != contentSecurityPolicy(nil) || head.Get("X-Content-Type-Options") != "nosniff" || head.Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("%s: %d %v", path, status, head)

@@ -1,5 +1,6 @@
 // Puts the parts together: the client, and what it says of each channel.
 import { Client, Failure } from './client.js';
+import { Listing } from './listing.js';
 import { Log } from './log.js';
 import { Tally } from './tally.js';
 import { $, draw, plural } from './view.js';
@@ -19,12 +20,16 @@ const model = {
   until: 0, // the next attempt to connect, ms since 1970; 0: none is planned
   reconnects: 0,
   burst: 0, // messages of a burst that are still to be sent
+  nodes: undefined, // of a cluster: {node, nodes, missing, expected}
 };
 const { channels, outages } = model;
 let who = JSON.parse(sessionStorage.getItem(STORED) ?? '{}');
-let page; // what the server tells of itself: {tokens: "none", "paste" or "demo", api}
+const page = await fetch('page.json').then((response) => response.json()); // {tokens: "none", "paste" or "demo", api, cluster, urls}
+let given = {}; // the last token of -demo-tokens
 
-const client = new Client(`${location.origin.replace(/^http/, 'ws')}/connection/websocket`, credentials, {
+const own = location.origin;
+const nodes = [own, ...(page.urls ?? []).filter((url) => url !== own)];
+const client = new Client(nodes.map((url) => `${url.replace(/^http/, 'ws')}/connection/websocket`), credentials, {
   state: entered,
   subscribed,
   publication(name, publication) {
@@ -47,9 +52,10 @@ const client = new Client(`${location.origin.replace(/^http/, 'ws')}/connection/
 async function credentials() {
   if (page.tokens === 'none') return { data: { name: who.name } };
   if (page.tokens === 'paste') return { token: who.token };
-  const response = await fetch('demo-token', { method: 'POST', body: JSON.stringify({ name: who.name }) });
+  const response = await fetch('demo-token', { method: 'POST', body: JSON.stringify({ name: who.name }) }).catch(() => null);
+  if (!response) return given; // the node that this page came from is gone; a token is good for all of them
   if (!response.ok) throw new Failure({ code: response.status, message: await response.text(), temporary: response.status >= 500 });
-  return response.json();
+  return given = await response.json();
 }
 
 function entered(state, detail) {
@@ -71,6 +77,7 @@ function entered(state, detail) {
       $('composer').focus();
     }
   }
+  if (state === 'connected') askForNodes();
   if (state === 'stopped') ask(`${detail.message}.`);
   draw(model);
 }
@@ -80,7 +87,7 @@ function entered(state, detail) {
 function follow(name) {
   $('follow-error').textContent = '';
   if (!channels.has(name)) {
-    const channel = { name, tally: new Tally(), members: new Map(), news: null, log: new Log(name), unread: 0 };
+    const channel = { name, tally: page.cluster ? new Listing() : new Tally(), asking: false, members: new Map(), news: null, log: new Log(name), unread: 0 };
     channels.set(name, channel);
     $('stage').append(channel.log.root);
     client.follow(name);
@@ -115,7 +122,7 @@ function select(name) {
 function subscribed(name, { recovering, recovered, publications, ...position }) {
   const channel = channels.get(name);
   const first = channel.tally.epoch === undefined;
-  const missed = channel.tally.subscribed({ recovering, publications, ...position });
+  const missed = channel.tally.subscribed({ recovering, recovered, publications, ...position });
   const back = publications.length;
   channel.log.quietly(() => {
     if (back) channel.log.divider('recovered', `${plural(back, 'message')} came back · recovered: ${recovered}`);
@@ -136,7 +143,7 @@ function subscribed(name, { recovering, recovered, publications, ...position }) 
 }
 
 const lost = (missed, { numbered }) => missed !== Infinity ? `${plural(missed, 'message is', 'messages are')} missing here`
-  : `${numbered ? 'The history began anew' : 'There is no history'}: nobody knows what is missing here`;
+  : `${numbered ? 'The history does not reach back' : 'There is no history'}: nobody knows what is missing here`;
 
 async function loadEarlier({ name, tally, log }) {
   if (!tally.numbered || !tally.joined) return;
@@ -163,10 +170,23 @@ function move({ members }, kind, { client: id, user = '' }) {
 }
 
 /** Asks the server where the channel is, apart from what it sends. */
-async function confirm({ name, tally }) {
-  if (!tally.numbered) return;
-  const position = await client.call('history', { channel: name, limit: 0 }).catch(() => null);
-  if (position) tally.says(position, Date.now());
+async function confirm(channel) {
+  const { name, tally } = channel;
+  if (!tally.numbered || channel.asking) return;
+  channel.asking = true;
+  for (let more = true; more;) {
+    more = await client.call('history', { channel: name, ...tally.question })
+      .then((answer) => tally.says(answer, Date.now()), (failure) => tally.failed(failure));
+  }
+  channel.asking = false;
+  draw(model);
+}
+
+/** Asks who the nodes are. */
+async function askForNodes() {
+  if (!page.cluster) return;
+  const { data } = await client.call('rpc', { method: 'nodes', data: {} }).catch(() => ({}));
+  model.nodes = data ?? model.nodes;
   draw(model);
 }
 
@@ -304,12 +324,15 @@ function namesOfURL() {
 }
 
 if (matchMedia('(width < 900px)').matches) $('more').open = false;
-page = await fetch('page.json').then((response) => response.json());
+$('why-numbers').hidden = Boolean(page.cluster);
+$('why-list').hidden = !page.cluster;
 $('api').hidden = !page.api;
 const names = namesOfURL();
 if (who.channels?.length && (page.tokens === 'paste' ? who.token : who.name)) join({ ...who, channels: names.length ? names : who.channels });
 else ask();
 setInterval(() => model.until && draw(model), 250);
 setInterval(() => {
-  if (model.state === 'connected') for (const channel of channels.values()) if (channel.tally.epoch !== undefined) confirm(channel);
+  if (model.state !== 'connected') return;
+  askForNodes();
+  for (const channel of channels.values()) if (channel.tally.epoch !== undefined) confirm(channel);
 }, CONFIRM_EVERY);

@@ -21,8 +21,10 @@ export class Failure extends Error {
 }
 
 /**
- * One connection that comes back by itself, and with it the channels that are followed, each from the
+ * One connection, to one of the nodes at urls, that comes back by itself, and with it the channels that are followed, each from the
  * position {epoch, offset} of the last publication that came.
+ *
+ * It begins at the first node, and goes to another one when it has lost its own.
  *
  * credentials() is asked before each attempt and returns {token} or {data}, or a promise of it; a Failure
  * that is not temporary stops the client.
@@ -36,7 +38,8 @@ export class Failure extends Error {
  */
 export class Client {
   id = ''; // by the server's word; each connection has another one
-  #url; #credentials; #events;
+  #urls; #credentials; #events;
+  #at = 0; // of #urls: the node to connect to
   #socket = null;
   #state = 'idle';
   #channels = new Map(); // name → {position: {epoch, offset}, or null if there is none}
@@ -47,8 +50,8 @@ export class Client {
   #patience = ANSWER_WAIT;
   #watchdog; #timer;
 
-  constructor(url, credentials, events) {
-    this.#url = url;
+  constructor(urls, credentials, events) {
+    this.#urls = urls;
     this.#credentials = credentials;
     this.#events = events;
     addEventListener('online', () => this.#state === 'waiting' && this.connect());
@@ -57,7 +60,7 @@ export class Client {
   /** Connects now, whatever it is waiting for. */
   connect() {
     this.#drop();
-    const socket = this.#socket = new WebSocket(this.#url);
+    const socket = this.#socket = new WebSocket(this.#urls[this.#at]);
     this.#patience = ANSWER_WAIT;
     this.#watch();
     socket.onopen = () => this.#hello(socket);
@@ -194,6 +197,8 @@ export class Client {
   // The wait is of chance between nothing and a limit that doubles, so that all do not come at once.
   #comeBack() {
     this.#drop();
+    const others = this.#urls.length - 1;
+    if (others) this.#at = (this.#at + 1 + Math.floor(Math.random() * others)) % this.#urls.length;
     this.#connectIn(BACKOFF_MIN / 4 + Math.random() * Math.min(BACKOFF_MAX, BACKOFF_MIN * 2 ** this.#attempts++), 'waiting');
   }
 

@@ -59,10 +59,17 @@ export class Tally {
     this.top = Math.max(this.top, offset);
   }
 
-  /** The position of the channel by the server's word, asked for apart from what it sends. */
+  /** What to ask the history. */
+  get question() { return { limit: 0 }; }
+
+  /** Its answer: the position of the channel by the server's word, asked for apart from what it sends. Returns whether to ask for more. */
   says({ epoch = '', offset = 0 }, now) {
     if (epoch !== this.epoch) this.unknown = true;
     else this.top = Math.max(this.top, offset);
     this.confirmed = now;
+    return false;
   }
+
+  /** It does not answer. Returns whether to ask something else. */
+  failed() { return false; }
 }

@@ -1,4 +1,4 @@
-// What the page shows of the model that app.js keeps: {channels, outages, selected, me, state, until, reconnects, burst}.
+// What the page shows of the model that app.js keeps: {channels, outages, selected, me, state, until, reconnects, burst, nodes}.
 import { avatar, clock, element } from './log.js';
 
 export const $ = (id) => document.getElementById(id);
@@ -14,6 +14,7 @@ export function draw(model) {
   setTimeout(() => {
     drawing = false;
     drawState(model);
+    drawNodes(model);
     drawChannels(model);
     drawPeople(model);
     drawProof(model);
@@ -39,6 +40,21 @@ function drawState({ state, until, outages, selected, burst }) {
   $('cut-button').disabled = state !== 'connected';
   $('burst').disabled = state !== 'connected' || burst > 0 || !selected;
   $('burst').textContent = burst ? `Sending, ${burst} to go` : 'Send 100 messages';
+}
+
+/** Which node this is, how many there are, and who is missing. */
+function drawNodes({ nodes, state }) {
+  $('node').hidden = !nodes;
+  if (!nodes) return;
+  const { node, nodes: well, missing, expected = 0 } = nodes;
+  const all = Math.max(expected, well.length + missing.length);
+  const absent = all - well.length;
+  const names = missing.length ? `${missing.join(', ')} missing` : `${number(absent)} missing`;
+  $('node').textContent = `node ${node} · ${absent ? `${number(well.length)} of ${number(all)} · ${names}` : plural(all, 'node')}`;
+  $('node').title = `Nodes that answer: ${well.join(', ')}${absent ? `; ${names}` : ''}`;
+  Object.assign($('node').dataset, { node, well: well.length, all, missing: missing.join() });
+  $('node').classList.toggle('short', absent > 0);
+  $('node').classList.toggle('stale', state !== 'connected');
 }
 
 const rows = new WeakMap(); // channel → its row, which stays: it may have the focus, or a finger on it
@@ -117,7 +133,7 @@ function drawProof(model) {
 /** What the figures mean: [kind, sentence]. */
 function judge(tallies, { missed, twice, coming }, { state, outages }) {
   if (tallies.some((t) => !t.numbered)) return ['unproven', 'Without a history there are no numbers: nothing can be proven.'];
-  if (tallies.some((t) => t.unknown)) return ['lost', 'recovered: false. The history of the server began anew while you were away: nobody can say what is missing.'];
+  if (tallies.some((t) => t.unknown)) return ['lost', 'recovered: false. The history of the server began anew, or does not reach back to where you were: nobody can say what is missing.'];
   if (missed) return ['lost', `recovered: false. ${plural(missed, 'message')} had left the history of the server before you came back.`];
   if (twice) return ['lost', `${plural(twice, 'message')} came twice.`];
   if (state !== 'connected') return ['away', outages.length ? 'What is published now comes when you are back, if the history still has it.' : 'Not connected yet.'];
