@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -55,6 +56,24 @@ func (o *options) check() error {
 		return fmt.Errorf("-drain is %v: it must be 0 or more", o.drain)
 	}
 	return nil
+}
+
+// fromEnvironment sets the flags that the command line does not have from HUB_SECRET, HUB_API_KEY and so on: what is secret is not for the list of
+// processes.
+func fromEnvironment(f *flag.FlagSet) (err error) {
+	given := map[string]bool{}
+	f.Visit(func(each *flag.Flag) { given[each.Name] = true })
+	f.VisitAll(func(each *flag.Flag) {
+		name := "HUB_" + strings.ToUpper(strings.ReplaceAll(each.Name, "-", "_"))
+		value, ok := os.LookupEnv(name)
+		if !ok || given[each.Name] || err != nil {
+			return
+		}
+		if e := f.Set(each.Name, value); e != nil {
+			err = fmt.Errorf("%s: %w", name, e)
+		}
+	})
+	return err
 }
 
 // CheckURLs checks the addresses at which browsers find the nodes, such as http://127.0.0.1:8101, and returns them without a

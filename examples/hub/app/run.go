@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -61,6 +62,9 @@ func Run(signals <-chan os.Signal, name string, cluster Cluster, args []string, 
 	case err != nil:
 		return errFlags
 	}
+	if err := fromEnvironment(f); err != nil {
+		return err
+	}
 	if err := p.check(); err != nil {
 		return err
 	}
@@ -91,7 +95,10 @@ type program struct {
 	node    *Node                   // nil: there are no others
 	serving atomic.Pointer[serving] // nil until it has started
 	ending  atomic.Bool
-	nodes   atomic.Pointer[nodes]
+
+	nodes        atomic.Pointer[nodes] // nil until the others have been asked
+	watching     sync.WaitGroup
+	stopWatching context.CancelFunc
 }
 
 func (p *program) run(signals <-chan os.Signal) (err error) {
@@ -181,6 +188,11 @@ func (p *program) start(ctx context.Context) (err error) {
 		now.api = s.API(centrifugal.APIConfig{Keys: []string{p.apiKey}})
 	}
 	p.serving.Store(now)
+	if p.node != nil {
+		watching, stop := context.WithCancel(context.Background())
+		p.stopWatching = stop
+		p.watching.Go(func() { p.node.watch(watching, &p.nodes, p.log) })
+	}
 	return nil
 }
 
@@ -209,6 +221,10 @@ func (p *program) shutDown(signals <-chan os.Signal) error {
 func (p *program) leave() error {
 	if p.node == nil {
 		return nil
+	}
+	if p.stopWatching != nil {
+		p.stopWatching()
+		p.watching.Wait()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 	defer cancel()

@@ -34,6 +34,7 @@ func next[T any](t *testing.T, c <-chan T) (v T) {
 type server struct {
 	t       *testing.T
 	addr    string
+	out     *bufio.Reader
 	signals chan os.Signal
 	done    chan error
 }
@@ -41,26 +42,56 @@ type server struct {
 // serve runs the program with flags until the test ends.
 func serve(t *testing.T, flags ...string) *server {
 	t.Helper()
-	s := &server{t: t, signals: make(chan os.Signal, 2), done: make(chan error, 1)}
+	s := run(t, nil, flags)
+	s.addr = strings.TrimPrefix(s.line(), "hub: open http://")
+	return s
+}
+
+// serveNode runs it as a node, which may be still starting.
+func serveNode(t *testing.T, c Cluster, flags ...string) *server {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // the address is printed when it has started
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
+	s := run(t, c, append(flags, "-listen", "ws://"+l.Addr().String()))
+	s.addr = l.Addr().String()
+	if line := s.line(); line != "hub: is starting" {
+		t.Fatalf("it says %q", line)
+	}
+	go func() { _, _ = io.Copy(io.Discard, s.out) }()
+	return s
+}
+
+func run(t *testing.T, c Cluster, flags []string) *server {
+	t.Helper()
 	r, w := io.Pipe()
+	s := &server{t: t, out: bufio.NewReader(r), signals: make(chan os.Signal, 4), done: make(chan error, 1)}
 	go func() {
-		err := Run(s.signals, "hub", nil, append([]string{"-listen", "ws://127.0.0.1:0"}, flags...), w)
+		err := Run(s.signals, "hub", c, append([]string{"-listen", "ws://127.0.0.1:0"}, flags...), w)
 		_ = w.CloseWithError(err)
 		s.done <- err
 		close(s.done)
 	}()
-	line, err := bufio.NewReader(r).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.addr = strings.TrimSpace(strings.TrimPrefix(line, "hub: open http://"))
 	t.Cleanup(func() {
+		s.signals <- os.Interrupt
 		s.signals <- os.Interrupt
 		if err := next(t, s.done); err != nil {
 			t.Errorf("run: %v", err)
 		}
 	})
 	return s
+}
+
+// line is what it prints next.
+func (s *server) line() string {
+	s.t.Helper()
+	line, err := s.out.ReadString('\n')
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strings.TrimSpace(line)
 }
 
 // signalled has been told to end already, so that a run that should have failed does.
@@ -158,6 +189,7 @@ type reply struct {
 		Offset      int
 	}
 	History  struct{ Publications []struct{ Offset int } }
+	RPC      struct{ Data json.RawMessage }
 	Presence struct {
 		Presence map[string]struct{ User string }
 	}

@@ -1,0 +1,39 @@
+module github.com/sockmill/sockmill/examples/cluster
+
+go 1.26.0
+
+require (
+	github.com/nats-io/nats.go v1.55.0
+	github.com/sockmill/sockmill/examples v0.0.0
+	github.com/sockmill/sockmill/hub/nats v0.0.0
+)
+
+require (
+	github.com/antithesishq/antithesis-sdk-go v0.9.0-default-no-op // indirect
+	github.com/centrifugal/protocol v0.23.1 // indirect
+	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
+	github.com/google/go-tpm v0.9.8 // indirect
+	github.com/klauspost/compress v1.20.4 // indirect
+	github.com/minio/highwayhash v1.0.4 // indirect
+	github.com/nats-io/jwt/v2 v2.8.3 // indirect
+	github.com/nats-io/nats-server/v2 v2.15.3 // indirect
+	github.com/nats-io/nkeys v0.4.17 // indirect
+	github.com/nats-io/nuid v1.0.1 // indirect
+	github.com/panjf2000/gnet/v2 v2.9.8 // indirect
+	github.com/sockmill/sockmill v0.0.0 // indirect
+	github.com/sockmill/sockmill/hub v0.0.0 // indirect
+	go.uber.org/multierr v1.11.0 // indirect
+	go.uber.org/zap v1.28.0 // indirect
+	golang.org/x/crypto v0.58.0 // indirect
+	golang.org/x/sys v0.50.0 // indirect
+	golang.org/x/time v0.16.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
+)
+
+replace (
+	github.com/sockmill/sockmill => ../../
+	github.com/sockmill/sockmill/examples => ../
+	github.com/sockmill/sockmill/hub => ../../hub
+	github.com/sockmill/sockmill/hub/nats => ../../hub/nats
+)
