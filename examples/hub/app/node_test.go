@@ -5,7 +5,6 @@ import (
 	"errors"
 	"flag"
 	"io"
-	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -130,8 +129,7 @@ func TestNodeIsReadyWhenItSaysSo(t *testing.T) {
 	if status, _, text := s.ask("POST", "/api/info", "{}", "X-API-Key", "k"); status != 503 {
 		t.Errorf("the API of a node that starts: %d %q", status, text)
 	}
-	if status, _, _ := s.ask("GET", "/connection/websocket", "", "Connection", "Upgrade", "Upgrade", "websocket",
-		"Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="); status != 503 {
+	if status := s.upgrade(); status != 503 {
 		t.Errorf("a connection to a node that starts: %d", status)
 	}
 	f.start <- nil
@@ -214,21 +212,8 @@ func TestPageOfACluster(t *testing.T) {
 		t.Errorf("policy: %s", policy)
 	}
 	s.becomes(200, "ready")
-	upgrade := func(origin string) int {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+s.addr+"/connection/websocket", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"AAAAAAAAAAAAAAAAAAAAAA=="}, "Origin": {origin}}
-		res, err := (&http.Transport{}).RoundTrip(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = res.Body.Close()
-		return res.StatusCode
-	}
 	for origin, want := range map[string]int{"http://" + s.addr: 101, "https://b.example": 101, "http://b.example": 403, "https://evil.example": 403} {
-		if got := upgrade(origin); got != want {
+		if got := s.upgrade("Origin", origin); got != want {
 			t.Errorf("origin %s: %d, want %d", origin, got, want)
 		}
 	}

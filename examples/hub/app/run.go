@@ -212,9 +212,13 @@ func (p *program) shutDown(signals <-chan os.Signal) error {
 	case <-hurried.Done():
 	case <-time.After(p.unreadyFor):
 	}
+	s := p.serving.Load().server
+	draining, cancel := context.WithTimeout(hurried, p.drain+closeTimeout)
+	defer cancel()
+	_ = s.Drain(draining, p.drain) // who is left then is closed at once
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return p.serving.Load().server.Close(ctx)
+	return s.Close(ctx)
 }
 
 // leave leaves the cluster.

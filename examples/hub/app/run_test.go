@@ -125,6 +125,28 @@ func (s *server) ask(method, path, body string, fields ...string) (status int, h
 	return res.StatusCode, res.Header, string(b)
 }
 
+// upgrade sends a handshake and returns the status of the answer; fields are as for ask.
+func (s *server) upgrade(fields ...string) (status int) {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), "GET", "http://"+s.addr+"/connection/websocket", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i := 0; i < len(fields); i += 2 {
+		r.Header.Set(fields[i], fields[i+1])
+	}
+	for _, field := range []string{"Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="} {
+		name, value, _ := strings.Cut(field, ": ")
+		r.Header.Set(name, value)
+	}
+	res, err := (&http.Transport{}).RoundTrip(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	return res.StatusCode
+}
+
 // client speaks the protocol, one line at a time.
 type client struct {
 	t      *testing.T
@@ -309,6 +331,26 @@ func TestHealthAndReadiness(t *testing.T) {
 	if nc, err := net.Dial("tcp", s.addr); err == nil {
 		_ = nc.Close()
 		t.Error("it still listens")
+	}
+}
+
+func TestDrainIsHurriedBySecondSignal(t *testing.T) {
+	s := serve(t, "-drain", "1h")
+	c := s.dial()
+	c.call("connect", "{}")
+	s.signals <- syscall.SIGTERM
+	for begin := time.Now(); s.upgrade() != 503; { // newcomers go elsewhere
+		if time.Since(begin) > patience {
+			t.Fatal("it still lets newcomers in")
+		}
+	}
+	c.call("subscribe", `{"channel":"news"}`) // who has not been moved yet is served
+	s.signals <- syscall.SIGTERM
+	if e := next(t, c.closed); e.Code != 3001 {
+		t.Errorf("closed with %d, want 3001", e.Code)
+	}
+	if err := next(t, s.done); err != nil {
+		t.Errorf("run: %v", err)
 	}
 }
 
