@@ -6,6 +6,7 @@ require (
 	github.com/nats-io/nats.go v1.55.0
 	github.com/sockmill/sockmill/examples v0.0.0
 	github.com/sockmill/sockmill/hub/nats v0.0.0
+	go.yaml.in/yaml/v3 v3.0.5
 )
 
 require (
