@@ -17,9 +17,11 @@ type cluster struct {
 	node     string
 	urls     []string
 	replicas int
+	bytes    int64
 
 	// NATS in the process.
 	store, listen, name, secret, cert, key, ca string
+	sync                                       bool
 	peers                                      []string // without this node itself
 	natsListen                                 string
 
@@ -36,7 +38,9 @@ func (c *cluster) Flags(f *flag.FlagSet) {
 		return err
 	})
 	f.IntVar(&c.replicas, "replicas", 0, "on how many NATS servers a message is kept: 1, 3 or 5; 0: 3 if the NATS in the process has at least three nodes, else 1")
+	f.Int64Var(&c.bytes, "history-bytes", 1<<30, "that the messages of all channels may have; above, the oldest go")
 	f.StringVar(&c.store, "store", "", "the directory in which the NATS in the process keeps what it has; without it, that ends with the process")
+	f.BoolVar(&c.sync, "sync", false, "write each message through to the disk before it is acknowledged, so that a loss of power everywhere at once loses none")
 	f.StringVar(&c.listen, "cluster-listen", "", "HOST:PORT at which the other nodes reach this one")
 	f.Func("cluster-peers", "HOST:PORT,… of the other nodes, or of all", func(s string) error {
 		c.peers = strings.Split(s, ",")
@@ -74,7 +78,7 @@ func (c *cluster) checkOutside() error {
 		name string
 		set  bool
 	}{
-		{"store", c.store != ""}, {"cluster-listen", c.listen != ""}, {"cluster-peers", c.peers != nil}, {"cluster-secret", c.secret != ""},
+		{"store", c.store != ""}, {"sync", c.sync}, {"cluster-listen", c.listen != ""}, {"cluster-peers", c.peers != nil}, {"cluster-secret", c.secret != ""},
 		{"cluster-cert", c.cert != ""}, {"cluster-key", c.key != ""}, {"cluster-ca", c.ca != ""}, {"nats-listen", c.natsListen != ""},
 	} {
 		if f.set {

@@ -22,7 +22,8 @@ const forever = 100 * 365 * 24 * time.Hour
 // Start implements app.Cluster.
 func (c *cluster) Start(ctx context.Context, s app.Settings) (*app.Node, error) {
 	cfg := nats.Config{
-		Node: c.node, NoHistory: s.History == 0, Replicas: c.replicas, Publications: s.History, Lifetime: max(s.Lifetime, time.Minute), Logger: s.Logger,
+		Node: c.node, NoHistory: s.History == 0, Replicas: c.replicas, Publications: s.History, Lifetime: max(s.Lifetime, time.Minute), BytesMax: c.bytes,
+		Logger: s.Logger,
 	}
 	if s.Lifetime == 0 {
 		cfg.Lifetime = forever
@@ -43,7 +44,7 @@ func (c *cluster) Start(ctx context.Context, s app.Settings) (*app.Node, error) 
 		s.Say(fmt.Sprintf("node %s waits for the others: there are %d nodes", c.node, c.nodes()))
 	}
 	server, err := embedded.Start(ctx, embedded.Config{
-		Name: c.node, Dir: c.store, Listen: c.natsListen, User: c.natsUser, Password: c.natsPassword,
+		Name: c.node, Dir: c.store, SyncAlways: c.sync, Listen: c.natsListen, User: c.natsUser, Password: c.natsPassword,
 		ClusterName: c.name, ClusterListen: c.listen, Peers: c.peers, ClusterPassword: c.secret, ClusterTLS: between, Logger: s.Logger,
 	})
 	if err != nil {
