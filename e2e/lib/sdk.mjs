@@ -49,9 +49,14 @@ export class Events {
     return within(ms, () => `${event} of ${this.name}, which said: ${JSON.stringify(this.#untaken.slice(-10))}`, take());
   }
 
+  // All of this kind that were said and not taken.
+  all(event) {
+    return this.#untaken.filter((e) => e.event === event);
+  }
+
   // Fails if something of this kind was said and not taken.
   no(event) {
-    assert.deepEqual(this.#untaken.filter((e) => e.event === event), [], `${event} of ${this.name}`);
+    assert.deepEqual(this.all(event), [], `${event} of ${this.name}`);
   }
 }
 

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import {mkdtempSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
-import {basename, dirname, join} from 'node:path';
+import {join} from 'node:path';
 import {after, before} from 'node:test';
 import {fileURLToPath} from 'node:url';
 import {end, launch, run, tool} from './process.mjs';
@@ -21,11 +21,11 @@ export function build(name) {
   return built.get(name);
 }
 
-// A name with a slash is that of a directory, whose parent has a go.mod of its own.
+// A name with a slash is that of a directory that belongs to another go.mod.
 async function compile(name) {
   const program = join(dir, name.replaceAll('/', '-'));
   const [cwd, of, env] = name.includes('/')
-    ? [join(root, dirname(name)), `./${basename(name)}`, {...process.env, GOWORK: 'off'}]
+    ? [join(root, name), '.', {...process.env, GOWORK: 'off'}]
     : [root, `./examples/${name}`, process.env];
   const {code, err} = await run(tool('go', 'golang'), ['build', '-o', program, of], {cwd, env, timeout: 180_000});
   assert.equal(code, 0, err);
