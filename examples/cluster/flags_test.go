@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sockmill/sockmill/examples/hub/app"
 )
@@ -83,7 +84,9 @@ func TestFlags(t *testing.T) {
 // fails runs the program, and wants it to end with an error that says so.
 func fails(t *testing.T, says string, args ...string) {
 	t.Helper()
-	err := app.Run(make(chan os.Signal), "cluster", &cluster{}, append([]string{"-listen", "ws://127.0.0.1:0"}, args...), io.Discard)
+	signals := make(chan os.Signal, 1)
+	defer time.AfterFunc(patience, func() { signals <- os.Interrupt }).Stop()
+	err := app.Run(signals, "cluster", &cluster{}, append([]string{"-listen", "ws://127.0.0.1:0"}, args...), io.Discard)
 	if err == nil || !strings.Contains(err.Error(), says) {
 		t.Errorf("%q: %v, want %s", args, err, says)
 	}
