@@ -13,7 +13,7 @@ MODULES  := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod */*/go.mod))
 MODULES  := $(MODULES:go.mod=.)
 each      = for m in $(MODULES); do echo "$$m: $(1)"; (export GOWORK=off; cd $$m && $(1)); done
 
-.PHONY: help run test race debug lint fuzz conform hostile soak e2e e2e-deps bench bench-quick bench-check bench-docs bench-micro bench-deps arena-check cover ci
+.PHONY: help run test race debug lint fuzz conform hostile soak e2e e2e-deps cluster bench bench-quick bench-check bench-docs bench-micro bench-deps arena-check cover ci
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "%-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,11 @@ e2e: ## the example programs against browsers and other people's clients
 
 e2e-deps: ## install what e2e needs (Debian packages, npm modules), where missing
 	e2e/install.sh
+
+# CLUSTER="-for 5m -seed 7", CLUSTER="-faults link,kill", CLUSTER="-kill 3000": see e2e/cluster.
+CLUSTER ?=
+cluster: ## three nodes of examples/cluster as hosts of their own, what can break between them, and what clients see of it (Linux, root)
+	cd e2e/cluster && go run . $(CLUSTER)
 
 # Results and charts are in bench/out. -peers, -scenarios, -reps, -duration: BENCH="-reps 15 -peers sockmill,gws".
 BENCH ?=

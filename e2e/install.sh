@@ -16,6 +16,7 @@ has curl curl
 has openssl openssl
 has javac default-jdk-headless
 for proxy in nginx haproxy caddy; do has "$proxy" "$proxy"; done
+has tc iproute2
 has libwebsockets-test-client libwebsockets-test-server
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
 

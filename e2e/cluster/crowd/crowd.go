@@ -51,6 +51,7 @@ type Crowd struct {
 	group   sync.WaitGroup
 	end     context.CancelFunc
 	marker  atomic.Uint64
+	without int // a node that is gone; -1: none. The gate guards it
 
 	Counts
 	away times
@@ -90,7 +91,7 @@ func (t *times) take() time.Duration {
 func Start(cfg Config) (*Crowd, error) {
 	ctx, end := context.WithCancel(context.Background())
 	c := &Crowd{
-		cfg: cfg, ctx: ctx, end: end, moved: make(chan struct{}, 1), why: map[string]int{},
+		cfg: cfg, ctx: ctx, end: end, moved: make(chan struct{}, 1), why: map[string]int{}, without: -1,
 		http: &http.Client{Timeout: 5 * time.Second},
 	}
 	c.handler = engine.Handler{
@@ -153,6 +154,13 @@ func (c *Crowd) Drop(n int) {
 			_ = conn.CloseNow(&engine.CloseError{Code: protocol.CloseGoingAway})
 		}
 	}
+}
+
+// Without says that a node is gone: Settle does not ask it.
+func (c *Crowd) Without(node int) {
+	c.gate.Lock()
+	defer c.gate.Unlock()
+	c.without = node
 }
 
 // poke says that something has moved.

@@ -44,6 +44,9 @@ func (c *Crowd) mark(ctx context.Context, within time.Duration) (wrong []string)
 		err := c.until(ctx, within, func() (string, bool) {
 			m := check.Message{By: markBy, N: c.marker.Add(1)}
 			node := (i + int(m.N)) % len(c.cfg.Nodes) // another one each time
+			if node == c.without {
+				node = (node + 1) % len(c.cfg.Nodes)
+			}
 			err := c.one(channel, m, func(ctx context.Context, m check.Message) (*check.Position, error) {
 				return c.post(ctx, node, channel, m)
 			})
@@ -76,6 +79,9 @@ func (c *Crowd) agree(ctx context.Context, within time.Duration) (wrong string) 
 	err := c.until(ctx, within, func() (string, bool) {
 		for _, channel := range c.cfg.Channels {
 			for node := range c.cfg.Nodes {
+				if node == c.without {
+					continue
+				}
 				if w := c.present(ctx, channel, node); w != "" {
 					return fmt.Sprintf("presence of %s, asked at %s: %s", channel, c.cfg.Nodes[node].Name, w), false
 				}
@@ -196,4 +202,27 @@ func (c *Crowd) Acked(ctx context.Context, n int64, within time.Duration) error 
 		now := c.acked.Load() - from
 		return fmt.Sprintf("%d of %d messages are acknowledged", now, n), now >= n
 	})
+}
+
+// Lost is how many connections have ended since Tally was called.
+func (c *Crowd) Lost() int64 { return c.lost.Load() }
+
+// Back waits until so many connections have ended and all clients have all of their channels again.
+func (c *Crowd) Back(ctx context.Context, lost int64, within time.Duration) error {
+	return c.until(ctx, within, func() (string, bool) {
+		ended, n := c.lost.Load(), c.on()
+		return fmt.Sprintf("%d connections have ended, of %d; %d of %d clients have their channels", ended, lost, n, len(c.clients)), ended >= lost && n == len(c.clients)
+	})
+}
+
+// At is how many clients are connected to a node.
+func (c *Crowd) At(node int) (n int) {
+	for _, x := range c.clients {
+		x.mu.Lock()
+		if x.node == node && x.id != "" {
+			n++
+		}
+		x.mu.Unlock()
+	}
+	return n
 }
