@@ -28,7 +28,8 @@ type client struct {
 	last    uint32       // ID of a command
 	waiting map[uint32]func(*reply)
 	subs    map[string]*sub
-	since   time.Time // it has been without all of its channels; zero: it has not
+	events  map[event]int // how often it was told of each
+	since   time.Time     // it has been without all of its channels; zero: it has not
 }
 
 // sub is what a client knows of a channel.

@@ -58,6 +58,7 @@ type Crowd struct {
 
 	mu    sync.Mutex
 	wrong []string
+	asked map[visit]int  // how often a connection has asked for a channel
 	why   map[string]int // refusals
 }
 
@@ -91,7 +92,7 @@ func (t *times) take() time.Duration {
 func Start(cfg Config) (*Crowd, error) {
 	ctx, end := context.WithCancel(context.Background())
 	c := &Crowd{
-		cfg: cfg, ctx: ctx, end: end, moved: make(chan struct{}, 1), why: map[string]int{}, without: -1,
+		cfg: cfg, ctx: ctx, end: end, moved: make(chan struct{}, 1), asked: map[visit]int{}, why: map[string]int{}, without: -1,
 		http: &http.Client{Timeout: 5 * time.Second},
 	}
 	c.handler = engine.Handler{
@@ -123,7 +124,7 @@ func Start(cfg Config) (*Crowd, error) {
 func (c *Crowd) add(i int) {
 	x := &client{
 		Crowd: c, name: fmt.Sprintf("c%d", i), node: -1, rand: rand.New(rand.NewPCG(c.cfg.Seed, uint64(i))),
-		subs: map[string]*sub{}, since: time.Now(),
+		subs: map[string]*sub{}, events: map[event]int{}, since: time.Now(),
 	}
 	for n := range c.cfg.Follow {
 		channel := c.cfg.Channels[(i*c.cfg.Follow+n)%len(c.cfg.Channels)]

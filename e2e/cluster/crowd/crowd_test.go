@@ -91,6 +91,7 @@ func TestPlanted(t *testing.T) {
 		{"a doubled message", func(b *planted) { b.twice = true }, 1000, false, "is there twice"},
 		{"recovered that is not", func(b *planted) { b.lie = true }, 2, false, "has not got"},
 		{"a wrong epoch", func(b *planted) { b.epoch = true }, 1000, true, "has not got"},
+		{"a doubled join", func(b *planted) { b.joins = true }, 1000, false, "the join of"},
 		{"a presence ghost", func(b *planted) { b.ghost = true }, 1000, false, "is named and is not there"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

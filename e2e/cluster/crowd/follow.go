@@ -11,8 +11,9 @@ import (
 // subscribe asks for a channel, from the client's position if it has one. It runs on the loop, as what follows does.
 func (c *client) subscribe(channel string) {
 	c.mu.Lock()
-	conn, s := c.conn, c.subs[channel]
+	conn, s, id := c.conn, c.subs[channel], c.id
 	c.mu.Unlock()
+	c.asks(visit{channel, id})
 	m := &subscribe{Channel: channel, Positioned: true, Recoverable: true, JoinLeave: true}
 	since := s.position
 	if since != nil {
@@ -66,6 +67,10 @@ func (c *client) pushed(conn *engine.Conn, p *push) {
 			c.surprise(fmt.Sprintf("%s: %s: %v came without a subscription", c.name, p.Channel, p.Pub.Data))
 		}
 		c.poke()
+	case p.Join != nil:
+		c.told(event{visit{p.Channel, p.Join.Info.Client}, "join"})
+	case p.Leave != nil:
+		c.told(event{visit{p.Channel, p.Leave.Info.Client}, "leave"})
 	case p.Unsubscribe != nil:
 		c.mu.Lock()
 		s.on = false
@@ -103,4 +108,31 @@ func (c *client) there(channel string) (id string, node int) {
 		return "", c.node
 	}
 	return c.id, c.node
+}
+
+// visit is a connection in a channel, by its ID.
+type visit struct{ channel, id string }
+
+// event is what a client may be told of a visit.
+type event struct {
+	visit
+	kind string
+}
+
+// asks notes that a connection asks for a channel.
+func (c *Crowd) asks(v visit) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked[v]++
+}
+
+// told notes a join or a leave, and finds those that come more often than they can have happened. They may be lost where nodes are cut off.
+func (c *client) told(e event) {
+	c.events[e]++
+	c.Crowd.mu.Lock()
+	asked := c.asked[e.visit]
+	c.Crowd.mu.Unlock()
+	if n := c.events[e]; n > asked {
+		c.surprise(fmt.Sprintf("%s: %s: the %s of %s came %d times, which has asked for the channel %d times", c.name, e.channel, e.kind, e.id, n, asked))
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/sockmill/sockmill/hub"
 	"github.com/sockmill/sockmill/hub/broker"
 	"github.com/sockmill/sockmill/hub/memory"
 )
@@ -13,7 +14,7 @@ import (
 // planted is the memory broker with a fault, one at most.
 type planted struct {
 	*memory.Broker
-	drop, twice, lie, epoch, ghost bool
+	drop, twice, lie, epoch, ghost, joins bool
 
 	mu       sync.Mutex
 	appended int
@@ -88,6 +89,9 @@ func (r *relay) Deliver(channel string, p broker.Publication) {
 	r.b.mu.Unlock()
 	p.Position = r.b.named(p.Position)
 	r.Receiver.Deliver(channel, p)
+	if r.b.joins && p.Kind == hub.KindJoin {
+		r.Receiver.Deliver(channel, p)
+	}
 }
 
 // Read claims that nothing is missing where that cannot be proven.
