@@ -93,7 +93,7 @@ func outside(ctx context.Context, o options) error {
 		return err
 	}
 	runtime.LockOSThread() // Pdeathsig is about the thread
-	c := exec.Command("/proc/self/exe", append([]string{"-seed", fmt.Sprint(o.seed)}, os.Args[1:]...)...)
+	c := exec.Command("/proc/self/exe", append(os.Args[1:len(os.Args):len(os.Args)], "-seed", fmt.Sprint(o.seed))...)
 	c.Stdout, c.Stderr = os.Stdout, os.Stderr
 	c.Env = append(os.Environ(), inside+"="+dir)
 	c.SysProcAttr = &syscall.SysProcAttr{
@@ -157,7 +157,7 @@ func within(ctx context.Context, o options) error {
 	}
 	if err != nil {
 		l.tails()
-		return fmt.Errorf("%w\nto repeat it: make cluster CLUSTER=\"%s\"", err, strings.Join(os.Args[1:], " "))
+		return fmt.Errorf("%w\nto begin with the same choices: make cluster CLUSTER=\"%s\"", err, strings.Join(os.Args[1:], " "))
 	}
 	return nil
 }

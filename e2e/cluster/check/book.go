@@ -9,6 +9,7 @@ package check
 import (
 	"fmt"
 	"sync"
+	"time"
 )
 
 // Message is what a publisher publishes: each number once.
@@ -37,6 +38,7 @@ type Book struct {
 	now      uint64 // counts what was noted
 	channels map[string]*ledger
 	wrong    []string // found when it was noted
+	began    time.Time
 }
 
 // ledger is what is known of a channel.
@@ -75,7 +77,7 @@ type got struct {
 }
 
 // New makes a Book.
-func New() *Book { return &Book{channels: map[string]*ledger{}} }
+func New() *Book { return &Book{channels: map[string]*ledger{}, began: time.Now()} }
 
 // tick returns the number of what is being noted. mu is held.
 func (b *Book) tick() uint64 {
@@ -196,7 +198,7 @@ func (b *Book) got(client, channel string, l *ledger, to *segment, p Publication
 	s := l.messages[p.Message]
 	switch {
 	case s == nil && p.N <= l.settled[p.By]:
-		b.blame("%s: %s got %v again, at %d, long after it was published", channel, client, p.Message, p.Offset)
+		b.blame("%s: %s got %v again, at %d, long after it was published; it was at %v, which began at %v", channel, client, p.Message, p.Offset, to.at, to.from)
 		return
 	case s == nil:
 		b.blame("%s: %s got %v, which nobody has published there", channel, client, p.Message)
