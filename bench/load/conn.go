@@ -17,6 +17,7 @@ type conn struct {
 	full  bool // the socket took no more: watched for writing
 	key   uint8
 	group int32 // in fan-outs
+	node  uint8 // of the server
 	tls   *sealed
 
 	// What is sent: script.bytes[outAt:outEnd] waits to be written; next is the

@@ -29,19 +29,20 @@ type fanOut struct {
 	credit int // messages to be published at the end of this turn
 	left   int // messages to be published in all
 	flying uint64
-	seen   uint64 // deliveries
+	seen   uint64 // deliveries whose latency might be taken
+	every  uint64 // that many share one whose latency is
 
 	enqueue func(group int) error // has the next message of a group wait, for
 	push    func(conn int) error  // which writes what waits on a connection
 }
 
-// sampleEvery is how many deliveries share one whose latency is taken.
+// sampleEvery is fanOut.every, but where the rate is given.
 const sampleEvery = 16
 
 // newFanOut has the connections take turns in so many groups. The first of a group
 // publishes.
 func newFanOut(l *load, groups int) *fanOut {
-	f := &fanOut{traffic: &traffic{load: l}, groups: make([]group, groups), left: math.MaxInt}
+	f := &fanOut{traffic: &traffic{load: l}, groups: make([]group, groups), left: math.MaxInt, every: sampleEvery}
 	for i := range f.groups {
 		f.groups[i] = group{
 			publisher: i, received: make([]uint64, 2*l.o.inFlight), sentAt: make([]int64, 2*l.o.inFlight),
@@ -138,9 +139,11 @@ func (f *fanOut) delivered(i, n int) error {
 	}
 	for number := c.got - uint64(n); number < c.got; number++ {
 		slot := number % uint64(len(g.received))
-		if f.seen++; f.seen%sampleEvery == 0 {
-			if err := f.latency.RecordValue(f.now() - g.sentAt[slot]); err != nil {
-				return err
+		if f.elsewhere(c, g) {
+			if f.seen++; f.seen%f.every == 0 {
+				if err := f.latency.RecordValue(f.now() - g.sentAt[slot]); err != nil {
+					return err
+				}
 			}
 		}
 		if g.received[slot]++; g.received[slot] == g.members {
@@ -150,6 +153,11 @@ func (f *fanOut) delivered(i, n int) error {
 	}
 	f.messages += uint64(n)
 	return nil
+}
+
+// elsewhere reports whether a member is where the time of a delivery is taken: if there are several nodes, at another one than the publisher.
+func (f *fanOut) elsewhere(c *conn, g *group) bool {
+	return len(f.to) == 1 || c.node != f.conns[g.publisher].node
 }
 
 // subscribe subscribes every connection to the topic of its group. Servers do not

@@ -31,6 +31,11 @@ type hub struct {
 	news     int    // publications that were pushed in what was read
 	answers  uint64 // to publications, that are owed
 	returned func(i int) error
+
+	// Of the modes whose clients do something else than to follow one channel; nil: they do that.
+	alone    bool                                    // they are welcome once connect is answered, and subscribe to nothing
+	answered func(i int, r *centrifugal.Reply) error // to the last command
+	told     func(i int, p *centrifugal.Push) error  // a publication
 }
 
 // client is a connection to the hub.
@@ -59,6 +64,8 @@ type channel struct {
 	name      string
 	epoch     string
 	first     uint64   // offset of the first publication
+	last      uint64   // -sparse: of the latest one, or what was told to subscribers
+	offsets   []uint64 // -sparse: of the latest publications, as pushes; 0: not known yet
 	pushes    [][]byte // of the latest publications, as long as they are on their way: what brought each; empty: not known yet
 	recovered []byte   // what brought those that were missed
 }
@@ -75,7 +82,7 @@ func newHub(l *load) (*hub, error) {
 		h.opcode, h.encoder = protocol.OpBinary, centrifugal.NewProtobufCommandEncoder()
 	}
 	for i := range h.channels {
-		h.channels[i] = channel{name: fmt.Sprintf("c%02d", i), pushes: make([][]byte, 2*l.o.inFlight)}
+		h.channels[i] = channel{name: fmt.Sprintf("c%02d", i), pushes: make([][]byte, 2*l.o.inFlight), offsets: make([]uint64, 2*l.o.inFlight)}
 	}
 	expires := jwt.NewNumericDate(l.began.Add(time.Hour))
 	for i := range h.clients {
@@ -85,6 +92,9 @@ func newHub(l *load) (*hub, error) {
 			return nil, err
 		}
 		h.clients[i].token = token
+	}
+	for i := range l.conns { // a channel's members are everywhere, and so are the publishers
+		l.conns[i].node = uint8((i/groups + i%groups) % len(l.to))
 	}
 	h.enqueue = h.publication
 	h.push = h.write
@@ -163,7 +173,7 @@ func (h *hub) publication(group int) error {
 	g := &h.groups[group]
 	ch := &h.channels[group]
 	slot := g.published % uint64(len(ch.pushes))
-	ch.pushes[slot] = ch.pushes[slot][:0]
+	ch.pushes[slot], ch.offsets[slot] = ch.pushes[slot][:0], 0
 	err := h.append(g.publisher, &centrifugal.Command{Publish: &centrifugal.PublishRequest{
 		Channel: ch.name, Data: h.payloads[g.published%variants],
 	}})
@@ -267,6 +277,10 @@ func (h *hub) reply(i int, b []byte) error {
 		return err
 	case r.Error != nil:
 		return fmt.Errorf("error %d, %s", r.Error.Code, r.Error.Message)
+	case h.answered != nil && c.stage != connects && r.Push == nil && r.Publish == nil && r.Id == c.last:
+		return h.answered(i, r)
+	case h.told != nil && r.Push != nil && r.Push.Pub != nil && r.Id == 0:
+		return h.told(i, r.Push)
 	case r.Push != nil && r.Push.Pub != nil && r.Id == 0:
 		return h.pushed(i, r.Push, b)
 	case r.Push == nil && r.Connect != nil && c.stage == connects && r.Id == c.last:
@@ -317,6 +331,10 @@ func (h *hub) connected(i int, r *centrifugal.ConnectResult) error {
 		return errors.New("want a client, and pings that are to be answered")
 	}
 	c.stage, c.id, c.pong = subscribes, string(append([]byte(nil), r.Client...)), r.Pong
+	if h.alone {
+		h.joined++
+		return nil
+	}
 	ch := &h.channels[h.conns[i].group]
 	q := &centrifugal.SubscribeRequest{Channel: ch.name, Recoverable: h.o.history, Positioned: h.o.history}
 	if c.away {
@@ -340,10 +358,13 @@ func (h *hub) subscribed(i int, r *centrifugal.SubscribeResult, b []byte) error 
 	if ch.epoch == "" {
 		ch.epoch = string(append([]byte(nil), r.Epoch...))
 		if h.o.history {
-			ch.first = r.Offset + 1
+			ch.first, ch.last = r.Offset+1, r.Offset
 		}
 	}
-	if r.Epoch != ch.epoch || h.o.history && r.Offset != ch.first-1 || g.published > 0 {
+	if h.o.sparse {
+		ch.last = max(ch.last, r.Offset)
+	}
+	if r.Epoch != ch.epoch || h.o.history && !h.o.sparse && r.Offset != ch.first-1 || g.published > 0 {
 		return fmt.Errorf("it is not at offset %d of epoch %q", ch.first-1, ch.epoch)
 	}
 	return nil
@@ -372,13 +393,26 @@ func (h *hub) pushed(i int, p *centrifugal.Push, b []byte) error {
 	return nil
 }
 
+// offset is what number n of a channel has. With -sparse it is learned from the first that tells it: above those before it.
+func (h *hub) offset(ch *channel, n, got uint64) uint64 {
+	switch {
+	case !h.o.history:
+		return 0
+	case !h.o.sparse:
+		return ch.first + n
+	}
+	known := &ch.offsets[n%uint64(len(ch.offsets))]
+	if *known == 0 {
+		*known = max(got, ch.last+1)
+		ch.last = *known
+	}
+	return *known
+}
+
 // check compares a publication with number n of its channel.
 func (h *hub) check(group int, n uint64, p *centrifugal.Publication) error {
 	ch := &h.channels[group]
-	var offset uint64
-	if h.o.history {
-		offset = ch.first + n
-	}
+	offset := h.offset(ch, n, p.Offset)
 	publisher := h.groups[group].publisher
 	switch {
 	case !bytes.Equal(p.Data, h.payloads[n%variants]):

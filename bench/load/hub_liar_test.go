@@ -27,6 +27,8 @@ import (
 // change.
 type hubServer struct {
 	protobuf, history bool
+	sparse            bool // offsets do not rise by one
+	nodes             int  // addresses; 0: one
 
 	// change sees each reply before it is sent to a connection, and what it pushes. It may change it. n counts
 	// the replies of its kind to all. With false the reply is not sent.
@@ -53,7 +55,11 @@ type hubConn struct {
 
 func (s *hubServer) start(t *testing.T) string {
 	s.seen, s.channels = map[string]int{}, map[string]*hubChannel{}
-	return listen(t, func(c net.Conn) { _ = s.serve(c) })
+	var addrs []string
+	for range max(1, s.nodes) {
+		addrs = append(addrs, listen(t, func(c net.Conn) { _ = s.serve(c) }))
+	}
+	return strings.Join(addrs, ",")
 }
 
 func (s *hubServer) serve(nc net.Conn) error {
@@ -156,12 +162,25 @@ func (s *hubServer) handle(c *hubConn, cmd *centrifugal.Command) error {
 		if s.history {
 			ch.past = append(ch.past, p)
 			p.Offset = uint64(len(ch.past))
+			if s.sparse {
+				p.Offset = 3 * p.Offset
+			}
 		}
 		for _, m := range ch.members {
 			each := &centrifugal.Publication{Data: p.Data, Info: &centrifugal.ClientInfo{User: c.user, Client: c.id}, Offset: p.Offset}
 			_ = s.send(m, "publication", &centrifugal.Reply{Push: &centrifugal.Push{Channel: cmd.Publish.Channel, Pub: each}}) // fails once the load has gone
 		}
 		return s.send(c, "publish", &centrifugal.Reply{Id: cmd.Id, Publish: &centrifugal.PublishResult{}})
+	case cmd.Unsubscribe != nil:
+		ch := s.channels[cmd.Unsubscribe.Channel]
+		ch.members = slices.DeleteFunc(ch.members, func(m *hubConn) bool { return m == c })
+		return s.send(c, "unsubscribe", &centrifugal.Reply{Id: cmd.Id, Unsubscribe: &centrifugal.UnsubscribeResult{}})
+	case cmd.Presence != nil:
+		who := map[string]*centrifugal.ClientInfo{}
+		for _, m := range s.channels[cmd.Presence.Channel].members {
+			who[m.id] = &centrifugal.ClientInfo{User: m.user, Client: m.id}
+		}
+		return s.send(c, "presence", &centrifugal.Reply{Id: cmd.Id, Presence: &centrifugal.PresenceResult{Presence: who}})
 	case cmd.Id == 0:
 		s.seen["pong"]++
 		return nil
@@ -219,7 +238,8 @@ func (s *hubServer) write(c *hubConn, b []byte) error {
 
 func shortHub(addr, mode string, s *hubServer) options {
 	o := short(addr, mode)
-	o.conns, o.secret, o.missed, o.history, o.protobuf = 6, "secret", 5, s.history, s.protobuf
+	o.conns, o.secret, o.missed, o.history, o.protobuf, o.sparse = 6, "secret", 5, s.history, s.protobuf, s.sparse
+	o.rate = 20_000
 	return o
 }
 

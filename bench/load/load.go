@@ -21,7 +21,7 @@ import (
 // load is the generator: one thread, one epoll instance, all connections.
 type load struct {
 	o        options
-	to       *syscall.SockaddrInet4
+	to       []*syscall.SockaddrInet4 // the nodes of the server
 	p        *poller
 	conns    []conn
 	in       []byte // what was just read
@@ -51,6 +51,7 @@ type load struct {
 	counted, compared, fed, answers uint64
 
 	opened, begun, retries int
+	patience               int   // milliseconds that a turn waits at most
 	retry                  bool  // what is refused begins again
 	again                  []int // refused
 
@@ -66,17 +67,20 @@ type load struct {
 const readBytes = 256 << 10 // at once
 
 func newLoad(o options) (*load, error) {
-	addr, err := net.ResolveTCPAddr("tcp4", o.addr)
-	if err != nil {
-		return nil, err
+	var to []*syscall.SockaddrInet4
+	for a := range strings.SplitSeq(o.addr, ",") {
+		addr, err := net.ResolveTCPAddr("tcp4", a)
+		if err != nil {
+			return nil, err
+		}
+		to = append(to, &syscall.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())})
 	}
 	p, err := newPoller()
 	if err != nil {
 		return nil, err
 	}
 	l := &load{
-		o: o, p: p,
-		to:      &syscall.SockaddrInet4{Port: addr.Port, Addr: [4]byte(addr.IP.To4())},
+		o: o, p: p, to: to, patience: 100,
 		conns:   make([]conn, o.conns),
 		in:      make([]byte, readBytes),
 		began:   time.Now(),
@@ -103,13 +107,14 @@ func newLoad(o options) (*load, error) {
 		extensions = takeoverOffer
 	}
 	target := "/"
+	host, _, _ := strings.Cut(o.addr, ",") // one name for all nodes
 	if strings.HasPrefix(o.mode, "hub") {
 		target = "/connection/websocket"
 		if o.protobuf {
 			l.protocols = []string{"centrifuge-protobuf"}
 		}
 	}
-	l.requests = newRequests(addr.String(), target, l.protocols, extensions)
+	l.requests = newRequests(host, target, l.protocols, extensions)
 	l.payloads = corpus(o.size)
 	for i, payload := range l.payloads {
 		if o.mode == "raw" {
@@ -140,7 +145,7 @@ func (l *load) now() int64 { return int64(time.Since(l.began)) }
 
 // turn waits for events and handles them.
 func (l *load) turn() error {
-	events, err := l.p.wait(100)
+	events, err := l.p.wait(l.patience)
 	if err != nil {
 		return err
 	}

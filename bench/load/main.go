@@ -29,6 +29,14 @@
 //	hub-idle   idle with a subscription each
 //	hub-return clients are cut, miss publications, come back at once: the time until
 //	           each has recovered them
+//	hub-rate   hub with -rate publications a second, whatever has arrived
+//	hub-channels  -topics channels, each with one subscriber; a connection has several: memory
+//	           and CPU of the server for a channel. Then one publication to each
+//	hub-join   each client joins one of -topics channels, leaves it, joins the next one
+//	hub-presence  clients in -topics channels ask who is there, -inflight questions at once
+//
+// With several addresses the connections are spread over the nodes, and the members of a channel, too. Then latencies of
+// publications are of those who got them at another node than the publisher's.
 package main
 
 import (
@@ -50,6 +58,8 @@ type options struct {
 	topics, pid            int
 	tls                    bool
 	protobuf, history      bool // of the modes hub…
+	sparse                 bool
+	rate                   int
 	missed                 int
 	secret                 string
 	warmUp, duration, rest time.Duration
@@ -60,14 +70,16 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.addr, "addr", "127.0.0.1:8091", "the server's address")
-	flag.StringVar(&o.mode, "mode", "echo", "echo, raw, deflate, takeover, broadcast, topics, handshake, idle, burst, hub, hub-idle or hub-return")
+	flag.StringVar(&o.addr, "addr", "127.0.0.1:8091", "the server's address; several, with commas, are the nodes of a cluster (hub…)")
+	flag.StringVar(&o.mode, "mode", "echo", "what is done: see the package's comment")
 	flag.IntVar(&o.conns, "conns", 1000, "connections")
 	flag.IntVar(&o.inFlight, "inflight", 1, "messages on their way, of each connection; in fan-outs, of all")
 	flag.IntVar(&o.size, "size", 128, "bytes of a payload")
 	flag.IntVar(&o.topics, "topics", 100, "topics, or channels")
 	flag.BoolVar(&o.protobuf, "protobuf", false, "hub…: speak Protobuf, not JSON")
 	flag.BoolVar(&o.history, "history", false, "hub…: the channels have a history; offsets are verified")
+	flag.BoolVar(&o.sparse, "sparse", false, "hub…: the offsets of a channel rise, but not by one")
+	flag.IntVar(&o.rate, "rate", 5000, "hub-rate: publications a second")
 	flag.IntVar(&o.missed, "missed", 20, "hub-return: publications to each channel that are missed and recovered")
 	flag.StringVar(&o.secret, "secret", "", "hub…: the tokens are signed with it (HS256)")
 	flag.BoolVar(&o.tls, "tls", false, "speak TLS 1.3")
@@ -103,6 +115,7 @@ func generate(o options) (*report.Load, error) {
 		"echo": l.echo, "raw": l.echo, "deflate": l.echo, "takeover": l.echo, "broadcast": l.fan, "topics": l.fan,
 		"handshake": l.handshakes, "idle": l.idle, "burst": l.burst,
 		"hub": l.hubPublish, "hub-idle": l.hubIdle, "hub-return": l.hubReturn,
+		"hub-rate": l.hubRate, "hub-channels": l.hubChannels, "hub-join": l.hubJoin, "hub-presence": l.hubPresence,
 	}
 	mode := modes[o.mode]
 	if mode == nil {

@@ -55,12 +55,12 @@ func newRequests(host, target string, protocols []string, extensions string) []r
 func (l *load) begin(i int) error {
 	c := &l.conns[i]
 	l.begun++
-	fd, err := connect(l.to, byte(l.begun%sources))
+	fd, err := connect(l.to[c.node], byte(l.begun%sources))
 	if err != nil {
 		return err
 	}
 	acc := c.acc[:0]
-	*c = conn{fd: fd, state: connecting, key: uint8(l.begun % variants), group: c.group, script: c.script, acc: acc}
+	*c = conn{fd: fd, state: connecting, key: uint8(l.begun % variants), group: c.group, node: c.node, script: c.script, acc: acc}
 	if l.o.tls {
 		c.tls = newSealed()
 	}
