@@ -13,33 +13,36 @@ import (
 	centrifugal "github.com/centrifugal/protocol"
 )
 
-// several is the load of the mode hub-channels: each client but the first has several channels.
+// several is the load of the mode hub-channels: most clients have several channels.
 type several struct {
 	*hub
-	each int   // channels of a client
-	has  []int // that a client has now
-	left int   // channels without a subscriber
+	publishers int   // clients, the first ones, that have none, and publish. One alone would publish faster than a client may
+	each       int   // channels of each other client
+	has        []int // that a client has now
+	left       int   // channels without a subscriber
 }
 
 func channelName(n int) string { return fmt.Sprintf("c%06d", n) }
 
-// hubChannels is the mode hub-channels. The first client publishes at the end; the others, all at the first node, have
-// the channels. RSSBefore is with all connections open, RSSOpen with all channels, RSSAfter after a publication to each.
+// hubChannels is the mode hub-channels. One client in eleven, all at the last node, publishes at the end; the others, all at the
+// first node, have the channels. RSSBefore is with all connections open, RSSOpen with all channels, RSSAfter after a publication to each.
 // The window is the subscribing.
 func (l *load) hubChannels() error {
 	h, err := newHub(l)
 	if err != nil {
 		return err
 	}
-	readers := len(h.conns) - 1
+	publishers := (len(h.conns) + 10) / 11
+	readers := len(h.conns) - publishers
 	if readers < 1 || l.o.topics%readers != 0 {
-		return fmt.Errorf("-mode hub-channels needs a publisher, and %d channels spread evenly over the other clients", l.o.topics)
+		return fmt.Errorf("-mode hub-channels: %d channels cannot be spread evenly over %d clients", l.o.topics, readers)
 	}
-	s := &several{hub: h, each: l.o.topics / readers, has: make([]int, len(h.conns)), left: l.o.topics}
+	s := &several{hub: h, publishers: publishers, each: l.o.topics / readers, has: make([]int, len(h.conns)), left: l.o.topics}
 	for i := range h.conns {
-		h.conns[i].node = 0
+		if h.conns[i].node = 0; i < publishers {
+			h.conns[i].node = uint8(len(l.to) - 1)
+		}
 	}
-	h.conns[0].node = uint8(len(l.to) - 1)
 	h.alone, h.answered = true, s.subscribed
 	if err = h.connect(); err != nil {
 		return err
@@ -54,7 +57,7 @@ func (l *load) hubChannels() error {
 	if err != nil {
 		return err
 	}
-	for i := 1; i < len(h.conns); i++ {
+	for i := publishers; i < len(h.conns); i++ {
 		if err = s.subscribe(i); err != nil {
 			return err
 		}
@@ -87,7 +90,7 @@ func (l *load) hubChannels() error {
 // subscribe has client i subscribe to the next one of its channels.
 func (s *several) subscribe(i int) error {
 	return s.command(i, &centrifugal.Command{Subscribe: &centrifugal.SubscribeRequest{
-		Channel: channelName((i-1)*s.each + s.has[i]), Recoverable: s.o.history, Positioned: s.o.history,
+		Channel: channelName((i-s.publishers)*s.each + s.has[i]), Recoverable: s.o.history, Positioned: s.o.history,
 	}})
 }
 
@@ -103,7 +106,7 @@ func (s *several) subscribed(i int, r *centrifugal.Reply) error {
 	return s.subscribe(i)
 }
 
-// onceToEach has the first client publish to each channel, and returns when each subscriber has its publication.
+// onceToEach has the publishers publish to each channel in turn, and returns when each subscriber has its publication.
 func (s *several) onceToEach() error {
 	began := s.now()
 	const atOnce = 64
@@ -113,15 +116,16 @@ func (s *several) onceToEach() error {
 		if next == s.o.topics {
 			return nil
 		}
+		by := next % s.publishers
 		next++
-		c := &s.clients[0]
+		c := &s.clients[by]
 		c.owed = append(c.owed, c.last+1)
 		s.answers++
-		return s.command(0, &centrifugal.Command{Publish: &centrifugal.PublishRequest{Channel: channelName(next - 1), Data: s.payloads[(next-1)%variants]}})
+		return s.command(by, &centrifugal.Command{Publish: &centrifugal.PublishRequest{Channel: channelName(next - 1), Data: s.payloads[(next-1)%variants]}})
 	}
 	s.told = func(i int, p *centrifugal.Push) error {
 		n, err := strconv.Atoi(strings.TrimPrefix(p.Channel, "c"))
-		if err != nil || i != n/s.each+1 || p.Channel != channelName(n) {
+		if err != nil || i != n/s.each+s.publishers || p.Channel != channelName(n) {
 			return errors.New("a publication of a channel that it does not follow")
 		}
 		if got[n] || n >= next || !bytes.Equal(p.Pub.Data, s.payloads[n%variants]) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,18 +131,20 @@ func (s *subscriber) next() *centrifugal.Reply {
 	return r
 }
 
-// What the load asks of the hubs, they do: with a history and without, in both formats.
+// What the load asks of the hubs, they do: with a history and without, in both formats. In a cluster, those who publish, receive and come back
+// are at three nodes.
 func TestHubs(t *testing.T) {
 	eachOf(t, true, func(t *testing.T, name string) {
 		for _, history := range []string{"0", "5"} {
-			addr := start(t, name, "-mode", "hub", "-secret", secret, "-history", history)
+			nodes := strings.Split(start(t, name, "-mode", "hub", "-secret", secret, "-history", history), ",")
+			first, last := nodes[0], nodes[len(nodes)-1] // of a cluster; else the same
 			for i, binary := range []bool{false, true} {
 				keeps := history != "0"
 				q := func() *centrifugal.SubscribeRequest {
 					return &centrifugal.SubscribeRequest{Channel: "red", Recoverable: keeps, Positioned: keeps}
 				}
-				anna, at := join(t, addr, "anna", binary, q())
-				bert, _ := join(t, addr, "bert", binary, q())
+				anna, at := join(t, first, "anna", binary, q())
+				bert, _ := join(t, last, "bert", binary, q())
 				if at.Recoverable != keeps || at.Positioned != keeps || (at.Epoch != "") != keeps {
 					t.Errorf("history %s: subscribed at %v", history, at)
 				}
@@ -169,7 +172,7 @@ func TestHubs(t *testing.T) {
 				}
 				again := q()
 				again.Recover, again.Epoch, again.Offset = true, at.Epoch, at.Offset+1
-				if _, back := join(t, addr, "bert", binary, again); !back.Recovered || len(back.Publications) != 2 {
+				if _, back := join(t, nodes[len(nodes)/2], "bert", binary, again); !back.Recovered || len(back.Publications) != 2 {
 					t.Errorf("history %s, round %d: came back to %v", history, i, back)
 				} else {
 					check(1, back.Publications[0])

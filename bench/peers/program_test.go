@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 		programs[name] = program{path, sync.OnceValues(func() (bool, error) { return version(name, path) })}
 	}
 	var packages []string
-	for _, name := range []string{"coder", "gobwas", "gorilla", "gws", "hub", "nbio", "sockmill"} {
+	for _, name := range []string{"cluster", "coder", "gobwas", "gorilla", "gws", "hub", "nbio", "sockmill"} {
 		packages = append(packages, "./"+name)
 		add(name, filepath.Join(dir, name))
 	}
@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 }
 
 // hubs are the peers that speak the Centrifugal protocol, and nothing else.
-var hubs = []string{"hub", "centrifugo"}
+var hubs = []string{"hub", "cluster", "centrifugo"}
 
 // each runs f for every peer that is there, but for the hubs.
 func each(t *testing.T, f func(t *testing.T, name string)) { eachOf(t, false, f) }

@@ -14,6 +14,7 @@ import (
 // bound is a line of what must be reached.
 type bound struct {
 	scenario string
+	peer     string // whose figure; "": ours
 	against  string // a peer; "": the figure itself
 	most     float64
 	goal     float64 // 0: none
@@ -58,19 +59,36 @@ var bounds = []bound{
 	{scenario: "hub-return", most: 5, what: "seconds until all are back", of: func(l *report.Load) float64 {
 		return float64(l.WindowNs) / 1e9
 	}},
+	{scenario: "cluster-publish", peer: corePeer, most: 2, of: p50, what: "ms, p50"},
+	{scenario: "cluster-publish", peer: corePeer, most: 10, of: p99, what: "ms, p99"},
+	{scenario: "cluster-publish", peer: "nodes-r1", most: 2, of: p50, what: "ms, p50"},
+	{scenario: "cluster-publish", peer: "nodes-r1", most: 10, of: p99, what: "ms, p99"},
+	{scenario: "cluster-publish", peer: "nodes-r3", most: 2, of: p50, what: "ms, p50"},
+	{scenario: "cluster-publish", peer: "nodes-r3", most: 10, of: p99, what: "ms, p99"},
+	{scenario: "cluster-publish", peer: "nodes-r1", against: corePeer, most: 4},
+	{scenario: "cluster-publish", peer: "nodes-r3", against: corePeer, most: 4},
+	{scenario: "cluster-deliver", peer: corePeer, against: ours, most: 1.10},
+	{scenario: "cluster-deliver-history", peer: "nodes-r1", against: ours, most: 1.10},
+	{scenario: "cluster-deliver-history", peer: "nodes-r3", against: ours, most: 1.10},
+	{scenario: "cluster-idle", peer: corePeer, most: 1536, of: channelBytes, what: "bytes of RSS a channel"},
+	{scenario: "cluster-idle", peer: "nodes-r1", most: 1536, of: channelBytes, what: "bytes of RSS a channel"},
+	{scenario: "cluster-idle", peer: "nodes-r3", most: 1536, of: channelBytes, what: "bytes of RSS a channel"},
 }
+
+func p50(l *report.Load) float64 { return float64(l.Latency.P50) / 1e6 }
+func p99(l *report.Load) float64 { return float64(l.Latency.P99) / 1e6 }
 
 // judge compares a run with the bounds and returns a table, and whether none
 // fails. A bound fails if the whole interval lies above it. One whose peer is
 // absent is told, and fails nobody; one that should have been measured and was not fails.
-// Only, unless it is nil, has "scenario peer" for the bounds that are looked at.
+// Only, unless it is nil, has "scenario peer" for whoever was measured: bounds of others are not looked at.
 func judge(r *report.Results, only map[string]bool) (table string, ok bool) {
 	var b strings.Builder
 	ok = true
 	b.WriteString("| scenario | against | at most | goal | measured | 90 % interval | verdict |\n|---|---|--:|--:|--:|--:|---|\n")
 	for i := range bounds {
 		x := &bounds[i]
-		if only != nil && !only[x.scenario+" "+cmp.Or(x.against, ours)] {
+		if only != nil && !(only[x.scenario+" "+cmp.Or(x.peer, ours)] && only[x.scenario+" "+cmp.Or(x.against, x.peer, ours)]) {
 			continue
 		}
 		e, missing := x.measure(r)
@@ -90,6 +108,9 @@ func judge(r *report.Results, only map[string]bool) (table string, ok bool) {
 		if against == "" {
 			against = x.what
 		}
+		if x.peer != "" {
+			against = x.peer + ": " + against
+		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n",
 			x.scenario, against, limit(x.most), limit(x.goal), measured, interval, verdict)
 	}
@@ -99,8 +120,11 @@ func judge(r *report.Results, only map[string]bool) (table string, ok bool) {
 // measure is the estimate that the bound is about. missing says why there is
 // none; it begins with "absent" if that is nobody's fault.
 func (x *bound) measure(r *report.Results) (e stats.Estimate, missing string) {
-	if why, absent := r.Absent[x.against]; absent {
-		return e, "absent: " + why
+	who := cmp.Or(x.peer, ours)
+	for _, p := range []string{who, x.against} {
+		if why, absent := r.Absent[p]; absent {
+			return e, "absent: " + why
+		}
 	}
 	for i := range allScenarios {
 		s := &allScenarios[i]
@@ -108,9 +132,9 @@ func (x *bound) measure(r *report.Results) (e stats.Estimate, missing string) {
 			continue
 		}
 		all := gather(r, s)
-		mine := find(all, ours)
+		mine := find(all, who)
 		if mine == nil {
-			return e, ours + " was not measured"
+			return e, who + " was not measured"
 		}
 		if x.against == "" {
 			return mine.estimate(x.of), ""
@@ -157,8 +181,10 @@ func checked() (scenarios, peers map[string]bool) {
 	scenarios, peers = map[string]bool{}, map[string]bool{ours: true}
 	for i := range bounds {
 		scenarios[bounds[i].scenario] = true
-		if bounds[i].against != "" {
-			peers[bounds[i].against] = true
+		for _, p := range []string{bounds[i].peer, bounds[i].against} {
+			if p != "" {
+				peers[p] = true
+			}
 		}
 	}
 	return scenarios, peers

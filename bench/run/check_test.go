@@ -15,7 +15,7 @@ func add(r *report.Results, scenario, peer string, ns ...float64) {
 	for i, x := range ns {
 		noise := 1 + 0.3*float64(i%3)
 		r.Samples = append(r.Samples, report.Sample{Scenario: scenario, Peer: peer, Repetition: i, Load: report.Load{
-			Messages: 1e6, ServerCPUNs: int64(x * noise * 1e6), WindowNs: 1e9, Connections: 100, Latency: report.Latency{Samples: 1},
+			Messages: 1e6, ServerCPUNs: int64(x * noise * 1e6), WindowNs: 1e9, Connections: 100, Published: 1e6, Latency: report.Latency{Samples: 1, P50: 1e6, P99: 7e6},
 		}})
 	}
 }
@@ -74,13 +74,17 @@ func TestJudge(t *testing.T) {
 		r := &report.Results{Absent: map[string]string{"bun": "no npm"}}
 		for _, s := range []string{"echo-1000x1", "echo-100x32", "echo-16k", "deflate", "takeover", "broadcast-16", "handshake",
 			"wss-echo-1000x1", "wss-echo-100x32", "wss-echo-16k", "wss-handshake", "hub-publish", "hub-protobuf", "hub-plain",
-			"hub-return"} {
+			"hub-return", "cluster-publish", "cluster-deliver", "cluster-deliver-history"} {
 			mine := 5.0
 			if s == "deflate" {
 				mine = deflate
 			}
 			add(r, s, ours, seven(mine)...)
-			for _, p := range []string{"rawgnet", "rawepoll", "gws", "gobwas", "gorilla", topicsPeer, "centrifugo"} {
+			for _, p := range []string{"rawgnet", "rawepoll", "gws", "gobwas", "gorilla", topicsPeer, "centrifugo", corePeer, "nodes-r1", "nodes-r3"} {
+				if strings.HasPrefix(s, "cluster-deliver") {
+					add(r, s, p, seven(5.3)...)
+					continue
+				}
 				add(r, s, p, seven(100)...)
 			}
 		}
@@ -92,6 +96,11 @@ func TestJudge(t *testing.T) {
 			}}, report.Sample{Scenario: hubIdleName, Peer: ours, Repetition: i, Load: report.Load{
 				Connections: 1000, RSSBefore: 1e6, RSSOpen: 3.3e6, RSSAfter: 3.4e6,
 			}})
+			for _, p := range clusterPeers {
+				r.Samples = append(r.Samples, report.Sample{Scenario: "cluster-idle", Peer: p, Repetition: i, Load: report.Load{
+					Connections: 11, Messages: 1000, RSSBefore: 1e6, RSSOpen: 2.4e6, RSSAfter: 3.4e6,
+				}})
+			}
 		}
 		return r
 	}
@@ -111,6 +120,18 @@ func TestJudge(t *testing.T) {
 	if !strings.Contains(table, "| hub-idle | bytes of RSS | 2,500 |  | 2,300 |") || !strings.Contains(table, "| hub-return | seconds until all are back | 5.00 |  | 1.00 |") {
 		t.Errorf("a client of the hub has 2,300 bytes, and all are back after 1 s:\n%s", table)
 	}
+	for _, want := range []string{
+		"| cluster-publish | nodes-r1: ms, p99 | 10.00 |  | 7.00 |", "| cluster-publish | nodes-r3: nodes-core | 4.00 |  | 1.00 |",
+		"| cluster-deliver | nodes-core: sockmill | 1.10 |  | 1.06 |", "| cluster-idle | nodes-r3: bytes of RSS a channel | 1,536 |  | 1,400 |",
+	} {
+		if !strings.Contains(table, want) {
+			t.Errorf("want %s in\n%s", want, table)
+		}
+	}
+	some, _ := judge(fill(50), map[string]bool{"cluster-publish nodes-r1": true, "cluster-publish " + corePeer: true})
+	if n := strings.Count(some, "\n"); n != 2+5 { // not the ratio of nodes-r3, of which only one side was measured
+		t.Errorf("%d lines:\n%s", n, some)
+	}
 	if table, ok = judge(fill(95), nil); ok || strings.Count(table, "FAILS") != 1 {
 		t.Errorf("deflate is above its bound:\n%s", table)
 	}
@@ -122,7 +143,7 @@ func TestJudge(t *testing.T) {
 // What the bounds need exists.
 func TestChecked(t *testing.T) {
 	peers, scenarios, err := choose(options{check: true})
-	if err != nil || len(peers) != 9 || len(scenarios) != 18 {
+	if err != nil || len(peers) != 12 || len(scenarios) != 22 {
 		t.Errorf("%d peers, %d scenarios, %v", len(peers), len(scenarios), err)
 	}
 	peers, scenarios, err = choose(options{quick: true})

@@ -18,6 +18,7 @@ type peer struct {
 	floor     bool   // echoes bytes, knows nothing of WebSocket
 	installed bool   // by peers/install.sh, or not there
 	hub       bool   // takes part in the scenarios of the hub only
+	replicas  int    // of a cluster: on how many nodes JetStream keeps a publication; 0: core NATS
 }
 
 // allPeers are in the order of tables.
@@ -34,13 +35,33 @@ var allPeers = []peer{
 	{name: "node-ws", installed: true},
 	{name: topicsPeer, hub: true},
 	{name: "centrifugo", installed: true, hub: true},
+	{name: corePeer, hub: true},
+	{name: "nodes-r1", hub: true, replicas: 1},
+	{name: "nodes-r3", hub: true, replicas: 3},
 }
 
 const (
 	ours       = "sockmill"        // the peer that the others are compared with; in the scenarios of the hub, its hub
 	topicsPeer = "sockmill-topics" // there, its topics without a hub
 	hubProgram = "hub"
+
+	corePeer       = "nodes-core" // three nodes with core NATS; others have JetStream
+	clusterProgram = "cluster"
 )
+
+// program is the name of the package.
+func (p peer) program() string {
+	switch {
+	case p.name == topicsPeer:
+		return ours
+	case p.cluster():
+		return clusterProgram
+	}
+	return p.name
+}
+
+// cluster reports whether it is several nodes.
+func (p peer) cluster() bool { return p.name == corePeer || p.replicas > 0 }
 
 // absentStatus is how a peer ends that lacks something; stderr says what.
 const absentStatus = 3
@@ -53,12 +74,8 @@ func build(dir string, peers []peer) error {
 			peers[i].path = filepath.Join("peers", p.name, "run")
 			continue
 		}
-		program := p.name
-		if p.name == topicsPeer {
-			program = ours
-		}
-		packages = append(packages, "./peers/"+program)
-		peers[i].path = filepath.Join(dir, program)
+		packages = append(packages, "./peers/"+p.program())
+		peers[i].path = filepath.Join(dir, p.program())
 	}
 	// With the commit for -version, if git tells: it may not trust the owner.
 	for _, stamp := range []string{"auto", "false"} {
@@ -100,5 +117,5 @@ func version(p peer) (version, absent string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("%s -version: %w: %s", p.name, err, stderr.String())
 	}
-	return strings.TrimSpace(strings.TrimPrefix(string(out), p.name)), "", nil
+	return strings.TrimSpace(strings.TrimPrefix(string(out), p.program())), "", nil
 }

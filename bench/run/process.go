@@ -48,7 +48,7 @@ func startOn(processor int, cmd *exec.Cmd) error {
 type server struct {
 	peer   peer
 	cmd    *exec.Cmd
-	addr   string
+	addr   string // of a cluster all, with commas between them
 	stderr *tail
 }
 
@@ -76,8 +76,11 @@ func serve(p peer, processor int, args ...string) (*server, error) {
 	}()
 	select {
 	case line := <-lines:
-		if !strings.Contains(line, " on "+addr) {
+		_, after, _ := strings.Cut(line, " on ")
+		if !strings.HasPrefix(after, addr) {
 			err = fmt.Errorf("says %q, want MODE on %s", line, addr)
+		} else {
+			s.addr, _, _ = strings.Cut(strings.TrimSpace(after), " ")
 		}
 	case <-time.After(20 * time.Second):
 		err = fmt.Errorf("said nothing for 20 s")

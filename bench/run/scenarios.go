@@ -21,6 +21,7 @@ type scenario struct {
 	load        []string // arguments of the generator
 	floors      bool     // the floors can do it
 	quick       bool
+	presence    bool // of the channels of the hub
 	figure      figure
 }
 
@@ -47,6 +48,21 @@ var (
 	idleMemory = figure{"resident memory per idle connection", idleBytes, size}
 	untilBack  = figure{"time until the last has all that it missed", untilServed.of, duration}
 )
+
+// Those of several nodes are the sum of all of them.
+var (
+	perPublication = figure{"CPU of all nodes per publication", func(l *report.Load) float64 {
+		return float64(l.ServerCPUNs) / float64(max(1, l.Published))
+	}, duration}
+	perChannel  = figure{"resident memory of all nodes per channel, beside the connections", channelBytes, size}
+	perJoin     = figure{"CPU of all nodes per join and leave", perMessage.of, duration}
+	perQuestion = figure{"CPU of all nodes per question", perMessage.of, duration}
+)
+
+// channelBytes is for the mode hub-channels, where a message is a channel.
+func channelBytes(l *report.Load) float64 {
+	return float64(l.RSSOpen-l.RSSBefore) / float64(max(1, l.Messages))
+}
 
 func idleBytes(l *report.Load) float64 {
 	return float64(l.RSSOpen-l.RSSBefore) / float64(max(1, l.Connections))
@@ -157,6 +173,30 @@ var allScenarios = []scenario{
 		name: "hub-return", title: "the hub: 5,000 clients come back at once and recover 20 publications each", mode: hubMode,
 		history: hubKeeps, only: hubServers, load: append(hubArgs("hub-return", 5000, true), "-missed", "20"), figure: untilBack,
 	},
+	{
+		name: "cluster-publish", title: "three nodes: 5,000 publications of 128 B a second, each delivered at all nodes; 100 channels, 300 clients", mode: hubMode,
+		history: hubKeeps, only: clusterPeers, load: append(hubArgs("hub-rate", 300, true), "-inflight", "1000", "-rate", "5000"), figure: perPublication,
+	},
+	{
+		name: "cluster-deliver", title: "three nodes: publish 128 B to 10 channels, 9,000 clients, 16 in flight, without a history", mode: hubMode,
+		only: []string{ours, corePeer}, load: append(hubArgs("hub", 9000, false), "-topics", "10"), figure: perDelivery,
+	},
+	{
+		name: "cluster-deliver-history", title: "the same with a history of 100 publications", mode: hubMode,
+		history: hubKeeps, only: []string{ours, "nodes-r1", "nodes-r3"}, load: append(hubArgs("hub", 9000, true), "-topics", "10"), figure: perDelivery,
+	},
+	{
+		name: "cluster-idle", title: "three nodes: 100,000 channels with a subscriber each on one of them, 100 on each connection", mode: hubMode,
+		history: hubKeeps, only: clusterPeers, load: append(hubArgs("hub-channels", 1100, true), "-topics", "100000"), figure: perChannel,
+	},
+	{
+		name: "cluster-join", title: "three nodes: 96 clients join and leave 10,000 channels in turn", mode: hubMode,
+		history: hubKeeps, only: clusterPeers, load: append(hubArgs("hub-join", 96, true), "-topics", "10000"), figure: perJoin,
+	},
+	{
+		name: "cluster-presence", title: "three nodes: who is in a channel? 300 clients in 30 channels, 8 questions at once", mode: hubMode, presence: true,
+		history: hubKeeps, only: clusterPeers, load: append(hubArgs("hub-presence", 300, true), "-topics", "30", "-inflight", "8"), figure: perQuestion,
+	},
 	{name: pollingName, title: "a chat by polling, by long polling, and by WebSocket"},
 }
 
@@ -178,8 +218,9 @@ var tlsPeers = []string{ours, "bun", "gws", "gorilla", "coder"}
 // hubServers are those that speak the protocol of the hub, and hubPeers those that its
 // deliveries are compared with.
 var (
-	hubServers = []string{ours, "centrifugo"}
-	hubPeers   = []string{ours, topicsPeer, "centrifugo"}
+	hubServers   = []string{ours, "centrifugo"}
+	hubPeers     = []string{ours, topicsPeer, "centrifugo"}
+	clusterPeers = []string{ours, corePeer, "nodes-r1", "nodes-r3"} // ours is one node with the memory broker
 )
 
 // can reports whether a peer takes part.
@@ -202,7 +243,13 @@ func (s *scenario) serverArgs(p peer, dir string) []string {
 	}
 	a := []string{"-mode", s.mode}
 	if s.mode == hubMode {
-		a = append(a, "-secret", hubSecret, "-history", fmt.Sprint(s.history))
+		a = append(a, "-secret", hubSecret, "-history", fmt.Sprint(s.keeps(p)))
+		if s.presence {
+			a = append(a, "-presence")
+		}
+		if p.cluster() {
+			a = append(a, "-replicas", fmt.Sprint(max(1, p.replicas)))
+		}
 	}
 	if s.deflate {
 		a = append(a, "-deflate")
@@ -216,6 +263,14 @@ func (s *scenario) serverArgs(p peer, dir string) []string {
 	return a
 }
 
+// keeps is how many publications a channel keeps.
+func (s *scenario) keeps(p peer) int {
+	if p.name == corePeer {
+		return 0
+	}
+	return s.history
+}
+
 // loadArgs are the arguments of the generator for a peer.
 func (s *scenario) loadArgs(p peer) []string {
 	switch {
@@ -223,6 +278,8 @@ func (s *scenario) loadArgs(p peer) []string {
 		return append(slices.Clone(s.load), "-mode", "raw")
 	case p.name == topicsPeer:
 		return append(slices.Clone(s.load), "-mode", "topics")
+	case p.cluster():
+		return append(slices.Clone(s.load), fmt.Sprintf("-history=%v", s.keeps(p) > 0), "-sparse")
 	}
 	return s.load
 }

@@ -116,6 +116,11 @@ func columns(s *scenario) []column {
 			{"of before", func(l *report.Load) float64 { return usedBytes(l) / idleBytes(l) }, percent},
 			cpu,
 		}
+	case "cluster-idle":
+		return []column{
+			{"after a publication each", func(l *report.Load) float64 { return float64(l.RSSAfter-l.RSSBefore) / float64(max(1, l.Messages)) }, size},
+			{"CPU of all nodes per subscription", perMessage.of, duration},
+		}
 	case "burst", "hub-return":
 		return []column{p50, p99, cpu, {"tried again", func(l *report.Load) float64 { return float64(l.Retries) }, count}}
 	case "handshake", "wss-handshake":
