@@ -115,7 +115,9 @@ func TestLyingNodes(t *testing.T) {
 		{"without a history", "hub-channels", at(7, "subscribe", func(r *centrifugal.Reply) { r.Subscribe.Recoverable = false }), "want an answer"},
 		{"the publication of another", "hub-channels", at(7, "publication", func(r *centrifugal.Reply) { r.Push.Channel = "c000029" }), "does not follow"},
 		{"a name of nobody", "hub-channels", at(7, "publication", func(r *centrifugal.Reply) { r.Push.Channel = "" }), "does not follow"},
-		{"a publication twice", "hub-channels", at(8, "publication", func(r *centrifugal.Reply) { r.Push.Channel = "c000007" }), "it came before: true"},
+		{"a publication twice", "hub-channels", at(8, "publication", func(r *centrifugal.Reply) {
+			r.Push.Channel, r.Push.Pub.Data = "c000007", corpus(200)[7%variants]
+		}), "it came before: true"},
 		{"other data", "hub-channels", at(8, "publication", func(r *centrifugal.Reply) { r.Push.Pub.Data = corpus(200)[3] }), "want the publication"},
 		{"a publication is missing", "hub-channels", without(8, "publication"), "1 publications or answers"},
 		{"an answer is missing", "hub-channels", without(8, "publish"), "1 publications or answers"},

@@ -106,7 +106,10 @@ func measure(ctx context.Context, o *options, kind string, nodes, channels int) 
 		return r, fmt.Errorf("join: %w", err)
 	}
 	r.memory = float64(heapInUse()-heap) / float64(channels)
-	seconds := max(1, int(o.quiet.Seconds()))
+	if err = c.everywhere(ctx); err != nil {
+		return r, err
+	}
+	seconds := max(1, int(o.quiet.Seconds())) // in which all nodes learn who follows what
 	if m.idle, err = m.of(seconds, func() error { return pause(ctx, o.quiet) }); err != nil {
 		return r, err
 	}
@@ -115,9 +118,6 @@ func measure(ctx context.Context, o *options, kind string, nodes, channels int) 
 		return c.publish(ctx, o.publications, func(n int) string { return channel(n * 7919 % channels) }, 1)
 	}); err != nil {
 		return r, fmt.Errorf("publish: %w", err)
-	}
-	if err = c.everywhere(ctx); err != nil {
-		return r, err
 	}
 	all, err := m.of(o.publications, func() error {
 		return c.publish(ctx, o.publications, func(int) string { return everywhere }, nodes)
