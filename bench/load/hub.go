@@ -129,6 +129,9 @@ func (h *hub) join(first, atOnce int) error {
 			return fmt.Errorf("%d of %d clients are subscribed, and none more for %v", h.joined, len(h.conns), h.o.stall)
 		}
 	}
+	if len(h.to) > 1 { // without JetStream, nobody says when all nodes know who follows what
+		return h.rest(min(h.o.rest, 3*time.Second))
+	}
 	return nil
 }
 

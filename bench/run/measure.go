@@ -96,7 +96,11 @@ func (r *runner) keep(s *scenario, p peer, repetition int, l report.Load, err er
 
 // one measures one peer in one scenario.
 func (r *runner) one(ctx context.Context, s *scenario, p peer) (l report.Load, err error) {
-	srv, err := serve(s.program(p), r.o.serverCPU, s.serverArgs(p, r.dir)...)
+	processor := r.o.serverCPU
+	if s.anywhere {
+		processor = anywhere
+	}
+	srv, err := serve(s.program(p), processor, s.serverArgs(p, r.dir)...)
 	if err != nil {
 		return l, err
 	}

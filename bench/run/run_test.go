@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -47,6 +48,18 @@ func TestStartOn(t *testing.T) {
 	var have unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &have); err != nil || have != had {
 		t.Errorf("%v, affinity %v, was %v", err, have, had)
+	}
+	var out bytes.Buffer
+	cmd := exec.Command("sh", "-c", "echo $GOMAXPROCS; nproc")
+	cmd.Stdout = &out
+	if err := startOn(anywhere, cmd); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("1\n%d\n", had.Count()); out.String() != want {
+		t.Errorf("anywhere: GOMAXPROCS and the number of processors are %q, want %q", out.String(), want)
 	}
 	if err := startOn(1023, exec.Command("true")); err == nil {
 		t.Error("started on a processor that is not there")
