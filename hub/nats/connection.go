@@ -40,12 +40,22 @@ type healthy interface {
 	Health() error // does not wait
 }
 
+// changed returns what is closed at the next change of Config.Server; nil: it does not tell.
+func (c *Config) changed() <-chan struct{} {
+	if s, ok := c.Server.(changing); ok {
+		return s.Changed()
+	}
+	return nil
+}
+
 // link is the state of the connection. nats.go holds its lock while it dials, so nothing that must not wait may ask it.
 type link struct {
-	live   atomic.Bool   // connected, and the subscriptions are in force at the server
-	slow   atomic.Bool   // nats.go said that messages were dropped
-	wake   chan struct{} // something here has changed
-	closed chan struct{} // closed when nats.go will call nothing any more
+	live    atomic.Bool   // connected, and the subscriptions are in force at the server
+	payload atomic.Int64  // bytes that the server takes in a message
+	wake    chan struct{} // something here has changed
+	closed  chan struct{} // closed when nats.go will call nothing any more
+
+	changed <-chan struct{} // the first one that watch waits for
 
 	mu     sync.Mutex // guards what follows
 	up     bool       // connected
@@ -97,6 +107,7 @@ func (b *Broker) connect(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	b.link.changed = b.cfg.changed()
 	options := slices.Clone(b.cfg.Options)
 	if b.cfg.Server != nil {
 		options = append(options, natsgo.InProcessServer(b.cfg.Server))
@@ -179,6 +190,7 @@ func parseURL(s string) (*url.URL, error) {
 
 // checkServer fails if the server is too old.
 func (b *Broker) checkServer() error {
+	b.link.payload.Store(b.conn.MaxPayload())
 	var major, minor int
 	version := b.conn.ConnectedServerVersion()
 	if _, err := fmt.Sscanf(version, "%d.%d", &major, &minor); err != nil || major < 2 || major == 2 && minor < 11 {
@@ -283,8 +295,7 @@ func (b *Broker) connectionBack() {
 // failedLater is called for what nats.go or the server cannot tell a caller.
 func (b *Broker) failedLater(err error) {
 	if errors.Is(err, natsgo.ErrSlowConsumer) {
-		b.link.slow.Store(true)
-		b.wakeWatch()
+		b.wakeWatch() // which looks at all shards
 		return
 	}
 	if refused(err) {
@@ -305,18 +316,14 @@ func (b *Broker) watch(ctx context.Context) {
 	often, grace := time.NewTicker(watchInterval), time.NewTicker(b.cfg.Grace)
 	defer often.Stop()
 	defer grace.Stop()
-	server, _ := b.cfg.Server.(changing)
-	var changed <-chan struct{}
-	if server != nil {
-		changed = server.Changed()
-	}
+	changed := b.link.changed
 	var told uint64 // of link.losses
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-changed:
-			changed = server.Changed()
+			changed = b.cfg.changed()
 			b.call(ctx, &b.hooks.changed)
 			continue
 		case now := <-grace.C:
@@ -370,6 +377,10 @@ func (b *Broker) resume(ctx context.Context, losses uint64) {
 	b.call(ctx, &b.hooks.reconnected)
 }
 
+func (b *Broker) tooLarge() error {
+	return fmt.Errorf("%w: the NATS server takes at most %d bytes", broker.ErrTooLarge, b.link.payload.Load())
+}
+
 // failed makes an error of package broker of an error of nats.go.
 func (b *Broker) failed(err error) error {
 	switch {
@@ -378,7 +389,7 @@ func (b *Broker) failed(err error) error {
 	case b.closed.Load():
 		return broker.ErrClosed
 	case errors.Is(err, natsgo.ErrMaxPayload):
-		return fmt.Errorf("%w: the NATS server takes at most %d bytes", broker.ErrTooLarge, b.conn.MaxPayload())
+		return b.tooLarge()
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}

@@ -32,6 +32,9 @@ func (b *Broker) Publish(ctx context.Context, channel string, p broker.Publicati
 	if err := r.check(); err != nil {
 		return err
 	}
+	if int64(len(p.Data)) > b.link.payload.Load() {
+		return b.tooLarge()
+	}
 	buf := buffers.Get().(*[]byte)
 	defer buffers.Put(buf)
 	data := r.encode((*buf)[:0])

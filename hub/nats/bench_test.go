@@ -1,0 +1,207 @@
+package nats
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/sockmill/sockmill/hub/broker"
+)
+
+// sink is a receiver that does nothing but count.
+type sink struct{ n atomic.Int64 }
+
+func (s *sink) Deliver(string, broker.Publication) { s.n.Add(1) }
+func (s *sink) Interrupted(string)                 {}
+
+var published = broker.Publication{Data: make([]byte, 100), Info: &broker.Info{Client: "client", User: "user"}}
+
+// TestAllocations: publishing makes the subject. Delivering makes the publication's own Info with its two names. What nats.go makes of a
+// message is not counted.
+func TestAllocations(t *testing.T) {
+	s := start(t, nil)
+	b := open(t, Config{Server: s, Node: "a", NoHistory: true})
+	if n := testing.AllocsPerRun(1000, func() { _ = b.Publish(ctx, "room", published) }); n > 2 {
+		t.Errorf("to publish: %v allocations, want at most 2", n)
+	}
+	for _, channel := range []string{"room", "a.room"} {
+		to := &sink{}
+		must(t, b.Subscribe(ctx, channel, to))
+		m := &natsgo.Msg{Subject: b.liveSubject(channel), Data: (&record{Publication: published}).encode(nil)}
+		stored := republished(b, channel, "sockmill-0-x", "5", "3", "data")
+		l := b.laneOf(b.shardOf(channel))
+		if n := testing.AllocsPerRun(1000, func() { b.dispatch(l, m) }); n > 3 || to.n.Load() != 1001 {
+			t.Errorf("to deliver to %s: %v allocations, want at most 3; delivered %d times", channel, n, to.n.Load())
+		}
+		f := b.shards[b.shardOf(channel)].find(channel)
+		if f == nil {
+			f = b.shards[b.shardOf(channel)].find("a%2Eroom")
+		}
+		if n := testing.AllocsPerRun(1000, func() { f.last = 0; b.dispatch(l, stored) }); n > 0 || to.n.Load() != 2002 {
+			t.Errorf("to deliver what %s has stored: %v allocations, want none; delivered %d times", channel, n, to.n.Load())
+		}
+	}
+}
+
+// names are those of many channels.
+func names(n int) []string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprint("channel:", i)
+	}
+	return all
+}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+const channelsMany = 100_000
+
+// TestBytesOfAChannel: what a channel costs here, with what nats.go and the server in the process need for it.
+func TestBytesOfAChannel(t *testing.T) {
+	s := start(t, nil)
+	b := open(t, Config{Server: s, Node: "a", NoHistory: true})
+	all, to := names(channelsMany), &sink{}
+	before := heap()
+	for _, name := range all {
+		must(t, b.Subscribe(ctx, name, to))
+	}
+	each := (heap() - before) / channelsMany
+	t.Logf("%d bytes for each of %d channels, with %d subscriptions", each, channelsMany, b.Stats().Shards)
+	if each > 300 {
+		t.Errorf("%d bytes for each channel, want at most 300", each)
+	}
+	runtime.KeepAlive(all)
+}
+
+// BenchmarkInterest compares one NATS subscription for each channel with one for each shard: how much heap a channel takes, and how long it
+// takes from Publish until the subscriber has the message, when publications come one after the other and when there are many on the way.
+func BenchmarkInterest(b *testing.B) {
+	b.Run("channel", func(b *testing.B) {
+		s := start(b, nil)
+		c, err := natsgo.Connect("", natsgo.InProcessServer(s))
+		must(b, err)
+		b.Cleanup(c.Close)
+		n := named("sockmill", 4096, 1)
+		subjects := names(channelsMany)
+		for i, name := range subjects {
+			subjects[i] = n.liveSubject(name)
+		}
+		messages := make(chan *natsgo.Msg, laneMessages)
+		before := heap()
+		for _, subject := range subjects {
+			_, err := c.ChanSubscribe(subject, messages)
+			must(b, err)
+		}
+		must(b, c.Flush())
+		each := float64(heap()-before) / channelsMany
+		var came atomic.Int64
+		go func() {
+			for range messages {
+				came.Add(1)
+			}
+		}()
+		b.Cleanup(func() { close(messages) })
+		data := (&record{Publication: published}).encode(nil)
+		runPublish(b, each, &came, func(i int) error { return c.Publish(subjects[i%channelsMany], data) })
+	})
+	for _, shards := range []int{256, 4096} {
+		b.Run(fmt.Sprintf("shards=%d", shards), func(b *testing.B) {
+			s := start(b, nil)
+			n := open(b, Config{Server: s, Node: "a", NoHistory: true, Shards: shards})
+			all, to := names(channelsMany), &sink{}
+			before := heap()
+			for _, name := range all {
+				must(b, n.Subscribe(ctx, name, to))
+			}
+			each := float64(heap()-before) / channelsMany
+			runPublish(b, each, &to.n, func(i int) error { return n.Publish(ctx, all[i%channelsMany], published) })
+		})
+	}
+}
+
+// runPublish publishes to one channel after the other, with at most 1,000 publications on the way.
+func runPublish(b *testing.B, each float64, came *atomic.Int64, publish func(i int) error) {
+	b.ReportAllocs()
+	i := 0
+	wait := func(behind int) {
+		for came.Load() < int64(i-behind) {
+			runtime.Gosched()
+		}
+	}
+	for b.Loop() {
+		must(b, publish(i*7919)) // not in the order of the subscriptions
+		i++
+		wait(1000)
+	}
+	wait(0)
+	b.ReportMetric(each, "B/channel")
+}
+
+// BenchmarkSubscribe is for a node that has all shards already, and for one that has to ask NATS.
+func BenchmarkSubscribe(b *testing.B) {
+	s := start(b, nil)
+	n := open(b, Config{Server: s, Node: "a", NoHistory: true})
+	to := &sink{}
+	for _, name := range names(channelsMany) {
+		must(b, n.Subscribe(ctx, name, to))
+	}
+	b.Run("known", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			must(b, n.Subscribe(ctx, "new", to))
+			must(b, n.Unsubscribe(ctx, "new", to))
+		}
+	})
+	b.Run("new", func(b *testing.B) {
+		n := open(b, Config{Server: s, Node: "b", NoHistory: true, Shards: 65_536})
+		all := names(channelsMany)
+		b.ReportAllocs()
+		for i := 0; b.Loop(); i++ {
+			must(b, n.Subscribe(ctx, all[i%channelsMany], to))
+			n.forget(b, all[i%channelsMany], to)
+		}
+	})
+}
+
+// forget ends the subscription of a shard without Grace.
+func (b *Broker) forget(t testing.TB, channel string, r broker.Receiver) {
+	must(t, b.Unsubscribe(ctx, channel, r))
+	l, s := b.laneOf(b.shardOf(channel)), &b.shards[b.shardOf(channel)]
+	l.mu.Lock()
+	sub := s.sub
+	s.sub = nil
+	l.mu.Unlock()
+	must(t, sub.Unsubscribe())
+}
+
+// BenchmarkDispatch is what a lane does with a message.
+func BenchmarkDispatch(b *testing.B) {
+	s := start(b, nil)
+	n := open(b, Config{Server: s, Node: "a", NoHistory: true})
+	for _, channel := range []string{"room", strings.Repeat("a.", 50)} {
+		must(b, n.Subscribe(ctx, channel, &sink{}))
+		l := n.laneOf(n.shardOf(channel))
+		for name, m := range map[string]*natsgo.Msg{
+			"published": {Subject: n.liveSubject(channel), Data: (&record{Publication: published}).encode(nil)},
+			"stored":    republished(n, channel, "sockmill-0-x", "5", "3", strings.Repeat("x", 100)),
+		} {
+			b.Run(fmt.Sprintf("%s,name=%d", name, len(channel)), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					n.change(channel, func(_ *shard, f *followed) { f.last = 0 })
+					n.dispatch(l, m)
+				}
+			})
+		}
+	}
+}
