@@ -31,6 +31,9 @@ type Backend struct {
 	// KeepsMore says that bounds of the backend's own hold in place of broker.Keep.Publications.
 	KeepsMore bool
 
+	// Slow says that to lose a history takes long, so that the simulation is shorter.
+	Slow bool
+
 	// Close closes all nodes.
 	Close func() error
 }

@@ -174,7 +174,9 @@ func testHistoryNames(s *suite) {
 }
 
 func testRead(s *suite) {
-	want(s, "an empty channel twice", s.top("room"), s.top("room"))
+	if first, second := s.top("room"), s.top("room"); first.Epoch != second.Epoch || first.Offset > second.Offset {
+		s.Errorf("an empty channel: %+v, then %+v", first, second)
+	}
 	s.append("room", plenty, count("", 1, 9)...)
 	for _, x := range []struct {
 		q      broker.Query

@@ -103,7 +103,7 @@ func (p *part) behind(all []at) (some []at) {
 
 // renew has the receivers of channels read whose position is soon older than the stream.
 func (p *part) renew(s state) {
-	every := s.config.MaxAge / renewals
+	every := s.maxAge / renewals
 	for len(p.marks) > 1 && s.now.Sub(p.marks[1].at) >= every {
 		p.marks = p.marks[1:]
 	}

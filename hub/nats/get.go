@@ -101,7 +101,7 @@ func (p *part) tip(ctx context.Context, channel string, s state) (tip, error) {
 	e, err := p.b.direct(ctx, s.name, getRequest{LastOfEach: []string{subject, removals}}, func(of string, m stored) {
 		t.take(of == removals, m)
 	})
-	if err != nil || s.config.Replicas == 1 || t.newest != nil && e.upTo >= s.last {
+	if err != nil || s.replicas == 1 || t.newest != nil && e.upTo >= s.last {
 		return t, err
 	}
 	// That server does not know everything yet, or has removed more than the leader, by its own clock.

@@ -65,6 +65,10 @@ func (p *part) again(ctx context.Context) error {
 
 // read is one attempt.
 func (p *part) read(ctx context.Context, channel string, q broker.Query) (broker.Page, error) {
+	if q.Since == nil && q.Limit == 0 {
+		top, err := p.top(ctx, channel)
+		return broker.Page{Top: top}, err
+	}
 	s, err := p.look(ctx)
 	if err != nil {
 		return broker.Page{}, err
@@ -264,7 +268,7 @@ func (r *reading) nothing(ctx context.Context, at uint64) error {
 // nothingBetween: nothing was published between at, which is not stored, and first. It is proven if something older of the channel is stored, because
 // the oldest go first, or if the stream has lost nothing behind at by age or size, and the channel nothing by number.
 func (r *reading) nothingBetween(ctx context.Context, at, first uint64) error {
-	if r.tip.config.Replicas > 1 { // the server that was asked may have removed more than the leader
+	if r.tip.replicas > 1 { // the server that was asked may have removed more than the leader
 		m, ok, err := r.p.message(ctx, r.tip.name, getRequest{Sequence: at + 1, NextOf: r.subject})
 		switch {
 		case err != nil:
@@ -283,7 +287,7 @@ func (r *reading) nothingBetween(ctx context.Context, at, first uint64) error {
 		return err
 	case s.name != r.tip.name || s.leader != r.tip.leader: // the answers may be of leaders whose clocks differ
 		return broker.ErrUnrecoverable
-	case !older && (s.first > at+1 || int64(s.stored) >= s.config.MaxMsgsPerSubject):
+	case !older && (s.first > at+1 || int64(s.stored) >= s.perSubject):
 		return broker.ErrUnrecoverable
 	}
 	return nil

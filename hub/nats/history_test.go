@@ -141,7 +141,7 @@ func historyBackend(t *testing.T, servers []*server.Server, change func(*Config)
 		nodes = append(nodes, brokertest.Node{Broker: &wide{b, t, servers, known}, History: b})
 	}
 	x := backend(nodes...)
-	x.KeepsMore, x.Lifetime = true, time.Minute
+	x.KeepsMore, x.Lifetime, x.Slow = true, time.Minute, len(servers) > 1
 	x.Pass = func(d time.Duration) { ages.pass(t, brokers[0], d) }
 	x.Forget = func(channel string) {
 		name, err := js.StreamNameBySubject(ctx, brokers[0].storedSubject(channel))

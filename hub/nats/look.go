@@ -17,8 +17,11 @@ type state struct {
 	first, last uint64    // sequences: of the oldest message that is kept of any channel, and of the newest there was
 	leader      string    // and since when
 	now         time.Time // its clock, by which messages have their time
-	config      jetstream.StreamConfig
-	stored      uint64 // messages of the subject that was asked for
+	replicas    int
+	perSubject  int64         // how many messages of a subject it keeps
+	maxAge      time.Duration // and how long
+	stored      uint64        // messages of the subject that was asked for
+	answer      []byte        // what the leader said, in JSON
 }
 
 // look is a question for the state that several callers share.
@@ -61,25 +64,40 @@ func (p *part) state(ctx context.Context, subject string) (state, error) {
 	if subject != "" {
 		question, _ = json.Marshal(map[string]string{"subjects_filter": subject})
 	}
-	var info struct {
-		jetstream.StreamInfo
+	var info struct { // only what is needed: it is asked often
+		Config struct {
+			Replicas   int           `json:"num_replicas"`
+			PerSubject int64         `json:"max_msgs_per_subject"`
+			MaxAge     time.Duration `json:"max_age"`
+		} `json:"config"`
+		State struct {
+			First    uint64            `json:"first_seq"`
+			Last     uint64            `json:"last_seq"`
+			Subjects map[string]uint64 `json:"subjects"`
+		} `json:"state"`
+		Cluster struct {
+			Leader string `json:"leader"`
+			Since  string `json:"leader_since"`
+		} `json:"cluster"`
+		Now   time.Time           `json:"ts"`
 		Error *jetstream.APIError `json:"error"`
 	}
 	name := p.stream()
-	if err := p.b.api(ctx, "STREAM.INFO."+name, question, &info); err != nil {
-		return state{}, err
+	answer, err := p.b.api(ctx, "STREAM.INFO."+name, question, &info)
+	if err == nil {
+		err = answered(info.Error)
 	}
-	if err := answered(info.Error); err != nil {
-		return state{}, err
-	}
-	s := state{name: name, first: info.State.FirstSeq, last: info.State.LastSeq, config: info.Config, now: info.TimeStamp, stored: info.State.Subjects[subject]}
-	if info.Cluster != nil {
-		s.leader = info.Cluster.Leader
-		if since := info.Cluster.LeaderSince; since != nil {
-			s.leader += since.String()
-		}
-	}
-	return s, nil
+	return state{
+		name: name, first: info.State.First, last: info.State.Last, leader: info.Cluster.Leader + info.Cluster.Since, now: info.Now,
+		replicas: info.Config.Replicas, perSubject: info.Config.PerSubject, maxAge: info.Config.MaxAge, stored: info.State.Subjects[subject], answer: answer,
+	}, err
+}
+
+// config is that of the stream.
+func (s *state) config() (*jetstream.StreamConfig, error) {
+	var info jetstream.StreamInfo
+	err := json.Unmarshal(s.answer, &info)
+	return &info.Config, err
 }
 
 // message asks the leader of the stream for a message; ok is false if there is none.
@@ -93,7 +111,7 @@ func (p *part) message(ctx context.Context, stream string, q getRequest) (m stor
 		} `json:"message"`
 		Error *jetstream.APIError `json:"error"`
 	}
-	if err := p.b.api(ctx, "STREAM.MSG.GET."+stream, question, &answer); err != nil {
+	if _, err := p.b.api(ctx, "STREAM.MSG.GET."+stream, question, &answer); err != nil {
 		return m, false, err
 	}
 	if answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
@@ -103,15 +121,15 @@ func (p *part) message(ctx context.Context, stream string, q getRequest) (m stor
 }
 
 // api asks JetStream.
-func (b *Broker) api(ctx context.Context, subject string, question []byte, answer any) error {
+func (b *Broker) api(ctx context.Context, subject string, question []byte, answer any) ([]byte, error) {
 	m, err := b.askOnce(ctx, "$JS.API."+subject, nil, question)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := json.Unmarshal(m.Data, answer); err != nil {
-		return fmt.Errorf("%w: the answer is not one of JetStream: %w", broker.ErrUnavailable, err)
+		return nil, fmt.Errorf("%w: the answer is not one of JetStream: %w", broker.ErrUnavailable, err)
 	}
-	return nil
+	return m.Data, nil
 }
 
 // answered makes an error of one in an answer.

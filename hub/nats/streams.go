@@ -41,16 +41,18 @@ type part struct {
 	woken   chan struct{} // something is to be looked at now
 	making  chan struct{} // has an element while somebody makes or finds the stream
 	looking chan struct{} // has an element while somebody asks for the state
+	topping chan struct{} // has an element while somebody asks for the newest positions
 
 	mu   sync.Mutex // guards what follows
 	next *look      // the question that has not been asked yet
+	tops []*tops    // those that have not been asked yet
 
 	compared uint64 // everything up to here was compared; only for compare
 	marks    []mark // only for compare
 }
 
 func newPart(b *Broker, n int) *part {
-	return &part{b: b, n: n, woken: make(chan struct{}, 1), making: make(chan struct{}, 1), looking: make(chan struct{}, 1)}
+	return &part{b: b, n: n, woken: make(chan struct{}, 1), making: make(chan struct{}, 1), looking: make(chan struct{}, 1), topping: make(chan struct{}, 1)}
 }
 
 func (p *part) wake() {
@@ -280,7 +282,7 @@ func (p *part) watch(ctx context.Context) {
 			err = p.compare(ctx)
 		}
 		if err == nil {
-			err = p.check(&s.config)
+			err = p.recheck(&s)
 		}
 		if ctx.Err() == nil && p.b.health.set("stream "+strconv.Itoa(p.n), err) {
 			if err != nil {
@@ -293,6 +295,15 @@ func (p *part) watch(ctx context.Context) {
 			_ = p.b.pause(ctx, ensureWait) // whoever wakes it does so again and again
 		}
 	}
+}
+
+// recheck checks the stream while the node runs: somebody may have changed it.
+func (p *part) recheck(s *state) error {
+	c, err := s.config()
+	if err == nil {
+		err = p.check(c)
+	}
+	return err
 }
 
 // reach fails if the leader of the stream cannot be reached. A stream that is gone is made again.

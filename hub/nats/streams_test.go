@@ -27,12 +27,12 @@ func put(t testing.TB, b *Broker, channel, text string) broker.Position {
 	return at
 }
 
-// since reads what follows a position; refused is all that it returns if that is not proven.
+// since reads what follows a position; "refused" is all that it returns if that is not proven.
 func since(t testing.TB, b *Broker, channel string, at broker.Position) (all []string) {
 	t.Helper()
 	page, err := b.Read(ctx, channel, broker.Query{Since: &at, Limit: broker.NoLimit})
 	if errors.Is(err, broker.ErrUnrecoverable) {
-		return refused
+		return unproven
 	}
 	must(t, err)
 	for _, p := range page.Publications {
@@ -41,7 +41,7 @@ func since(t testing.TB, b *Broker, channel string, at broker.Position) (all []s
 	return all
 }
 
-var refused = []string{"refused"}
+var unproven = []string{"refused"}
 
 func topOf(t testing.TB, b *Broker, channel string) broker.Position {
 	t.Helper()
