@@ -100,7 +100,10 @@ type Broker interface {
 	Publish(ctx context.Context, channel string, p Publication) error
 
 	// Subscribe has r called for what is published and appended to the channel. Nil
-	// means that whatever is published from now on, on any node, is delivered. To
+	// means that whatever is published from now on, on any node, is delivered. An implementation
+	// with several servers between the nodes may say that a server learns of it a moment
+	// later: what is published there meanwhile may not come, and for what is
+	// appended there Interrupted is called. To
 	// subscribe again changes nothing. r must be comparable, as pointers are.
 	// Fails with ErrInvalid, ErrUnavailable, ErrClosed.
 	Subscribe(ctx context.Context, channel string, r Receiver) error
@@ -134,6 +137,7 @@ type Receiver interface {
 	// Interrupted says that publications of the channel may have been lost, or those of
 	// all channels if it is empty: for example, because the connection to a server was cut.
 	// Publications are being delivered again, and Read tells whether
-	// there are some behind the last one that was delivered.
+	// there are some behind the last one that was delivered. An implementation that has compared
+	// what it delivered with its History need not call it where nothing is missing.
 	Interrupted(channel string)
 }

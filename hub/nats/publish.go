@@ -4,19 +4,12 @@ import (
 	"context"
 	"strconv"
 	"strings"
-	"sync"
 
 	natsgo "github.com/nats-io/nats.go"
 	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/hub/broker"
 )
-
-// buffers are for messages while they are written. nats.go copies them.
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
-
-// bufferKeptMax is how large a buffer may be that is used again.
-const bufferKeptMax = 64 * kib
 
 // Publish implements broker.Broker. Nil means that NATS has got the publication, or that it is on its way there: it is lost if the connection
 // breaks now. The publication comes to this node by way of NATS too. It fails with broker.ErrUnavailable at once if there is no connection, with
@@ -35,13 +28,8 @@ func (b *Broker) Publish(ctx context.Context, channel string, p broker.Publicati
 	if int64(len(p.Data)) > b.link.payload.Load() {
 		return b.tooLarge()
 	}
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	data := r.encode((*buf)[:0])
-	if cap(data) <= bufferKeptMax {
-		*buf = data
-	}
-	if err := b.conn.Publish(b.liveSubject(channel), data); err != nil {
+	var space [kib]byte // most publications are smaller; nats.go copies them
+	if err := b.conn.Publish(b.liveSubject(channel), r.encode(space[:0])); err != nil {
 		return b.failed(err)
 	}
 	b.counts.published.Add(1)
