@@ -128,9 +128,9 @@ func testAskSilent(s *suite) {
 
 // testAskUntilContextEnds: nobody waits longer.
 func testAskUntilContextEnds(s *suite) {
-	for _, n := range []broker.Nodes{s.nodes(s.a), s.nodes(s.b)} {
+	for subject, n := range map[string]broker.Nodes{"of a": s.nodes(s.a), "of b": s.nodes(s.b)} {
 		called := make(chan struct{})
-		remove := n.Answer("subject", func(ctx context.Context, _ []byte) []byte {
+		remove := n.Answer(subject, func(ctx context.Context, _ []byte) []byte {
 			close(called)
 			<-ctx.Done()
 			return nil
@@ -140,9 +140,9 @@ func testAskUntilContextEnds(s *suite) {
 			<-called
 			cancel()
 		}()
-		all, err := s.nodes(s.a).Ask(ends, "subject", nil)
+		all, err := s.nodes(s.a).Ask(ends, subject, nil)
 		s.must(err)
-		if !slices.Equal(all.Missing, []string{n.Node()}) {
+		if !slices.Contains(all.Missing, n.Node()) { // others may be too: nobody has waited for them
 			s.Errorf("missing: %q, want %q", all.Missing, n.Node())
 		}
 		remove()
