@@ -3,6 +3,8 @@ package memory
 import (
 	"container/list"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -175,4 +177,14 @@ func (b *Broker) Count(ctx context.Context, channel string) (n broker.Counts, er
 	}
 	b.presence.look(channel, b.now(), func(in *room) { n = broker.Counts{Clients: len(in.members), Users: len(in.users)} })
 	return n, nil
+}
+
+// Users returns how many connections of a channel there are, and the different values of broker.Info.User that they have, in no order. It fails
+// as Count does. It is for brokers that have a Broker for the presence of one of several nodes.
+func (b *Broker) Users(ctx context.Context, channel string) (clients int, users []string, err error) {
+	if err := b.check(ctx, channel); err != nil {
+		return 0, nil, err
+	}
+	b.presence.look(channel, b.now(), func(in *room) { clients, users = len(in.members), slices.Collect(maps.Keys(in.users)) })
+	return clients, users, nil
 }
