@@ -70,6 +70,8 @@ type Config struct {
 	// Logger; nil: nothing is logged.
 	Logger *zap.Logger
 
+	clock func() time.Time // for the lifetimes of Presence; nil: time.Now
+
 	drop func(m *natsgo.Msg) bool // for tests: a message that is lost on its way to this node
 }
 

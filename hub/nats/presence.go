@@ -2,12 +2,22 @@ package nats
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"slices"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/sockmill/sockmill/hub/broker"
 )
 
-// presence is the state of what is here.
+// Each node keeps the presence of its own clients in memory, and the nodes are asked for theirs. So a node that
+// ends takes its clients with it when it is not known any more, after Config.NodeLifetime, and what a
+// node says of its clients is right at once.
+
+// presence is the state of what is here: it is in nodes.local.
 type presence struct{}
 
 func (b *Broker) openPresence(context.Context) error { return nil }
@@ -15,22 +25,165 @@ func (b *Broker) openPresence(context.Context) error { return nil }
 // closePresence is called by Close, before closeNodes.
 func (b *Broker) closePresence() {}
 
-// Enter implements broker.Presence.
+// Enter implements broker.Presence. It does not ask NATS. Nor does Leave.
 func (b *Broker) Enter(ctx context.Context, channel string, info broker.Info, lifetime time.Duration) error {
-	return broker.ErrUnavailable
+	if err := b.check(ctx, channel); err != nil {
+		return err
+	}
+	return b.nodes.local.Enter(ctx, channel, info, lifetime)
 }
 
 // Leave implements broker.Presence.
 func (b *Broker) Leave(ctx context.Context, channel, client string) error {
-	return broker.ErrUnavailable
+	if err := b.check(ctx, channel); err != nil {
+		return err
+	}
+	return b.nodes.local.Leave(ctx, channel, client)
 }
 
-// Present implements broker.Presence.
+// Present implements broker.Presence. It asks all nodes as Ask does.
 func (b *Broker) Present(ctx context.Context, channel string) ([]broker.Info, error) {
-	return nil, broker.ErrUnavailable
+	if err := b.check(ctx, channel); err != nil {
+		return nil, err
+	}
+	var all []broker.Info
+	var failed error
+	replies, missing, err := b.gather(ctx, &note{kind: notePresent, subject: channel}, func(ctx context.Context) {
+		all, failed = b.nodes.local.Present(context.WithoutCancel(ctx), channel)
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range replies {
+		infos, ok := decodeInfos(all, r.data)
+		if !ok {
+			missing = append(missing, r.node)
+			continue
+		}
+		all = infos
+	}
+	return all, missed(missing)
 }
 
-// Count implements broker.Presence.
-func (b *Broker) Count(ctx context.Context, channel string) (broker.Counts, error) {
-	return broker.Counts{}, broker.ErrUnavailable
+// missed is the error of a result in which these nodes are missing.
+func missed(nodes []string) error {
+	if len(nodes) == 0 {
+		return nil
+	}
+	return &broker.MissingError{Nodes: sorted(nodes)}
+}
+
+// ownPresent is the answer to notePresent: the infos, each with its length before it.
+func (b *Broker) ownPresent(ctx context.Context, channel string) ([]byte, bool) {
+	all, err := b.nodes.local.Present(ctx, channel)
+	if err != nil {
+		return nil, false
+	}
+	size := 0
+	for i := range all {
+		size += protowire.SizeBytes(sizeInfo(&all[i]))
+	}
+	data := make([]byte, 0, size)
+	for i := range all {
+		data = appendInfo(protowire.AppendVarint(data, uint64(sizeInfo(&all[i]))), &all[i])
+	}
+	return data, true
+}
+
+func sizeInfo(i *broker.Info) int {
+	return sizeBytes(len(i.Client)) + sizeBytes(len(i.User)) + sizeBytes(len(i.Conn)) + sizeBytes(len(i.Channel))
+}
+
+func appendInfo(buf []byte, i *broker.Info) []byte {
+	buf = appendBytes(buf, infoClient, i.Client)
+	buf = appendBytes(buf, infoUser, i.User)
+	buf = appendBytes(buf, infoConn, i.Conn)
+	return appendBytes(buf, infoChannel, i.Channel)
+}
+
+// decodeInfos appends infos, which point into data.
+func decodeInfos(all []broker.Info, data []byte) ([]broker.Info, bool) {
+	for len(data) > 0 {
+		one, size := protowire.ConsumeBytes(data)
+		if size < 0 {
+			return nil, false
+		}
+		var r record
+		if !r.decodeInfo(one) {
+			return nil, false
+		}
+		all, data = append(all, *r.Info), data[size:]
+	}
+	return all, true
+}
+
+// Count implements broker.Presence. It asks all nodes as Ask does. To count users once, each node that has some sends 8 bytes for each of
+// them: a hash with a key that is another one each time. With 100,000 users, one count of 3,000,000,000 would be less by one than it is.
+func (b *Broker) Count(ctx context.Context, channel string) (n broker.Counts, err error) {
+	if err := b.check(ctx, channel); err != nil {
+		return n, err
+	}
+	var clients int
+	var users []string
+	var failed error
+	key := make([]byte, keyBytes)
+	_, _ = rand.Read(key) // it never fails
+	replies, missing, err := b.gather(ctx, &note{kind: noteCount, subject: channel, data: key}, func(ctx context.Context) {
+		clients, users, failed = b.nodes.local.Users(context.WithoutCancel(ctx), channel)
+	})
+	if err == nil {
+		err = failed
+	}
+	if err != nil {
+		return n, err
+	}
+	n.Clients, n.Users = clients, len(users)
+	var hashes []uint64
+	for _, r := range replies {
+		clients, size := protowire.ConsumeVarint(r.data)
+		if size < 0 || clients > 1<<40 || (len(r.data)-size)%8 != 0 {
+			missing = append(missing, r.node)
+			continue
+		}
+		n.Clients += int(clients)
+		if len(r.data) > size && hashes == nil {
+			hashes = hashUsers(users, key)
+		}
+		for rest := r.data[size:]; len(rest) > 0; rest = rest[8:] {
+			hashes = append(hashes, binary.LittleEndian.Uint64(rest))
+		}
+	}
+	if hashes != nil {
+		slices.Sort(hashes)
+		n.Users = len(slices.Compact(hashes))
+	}
+	return n, missed(missing)
+}
+
+// ownCount is the answer to noteCount: the number of clients, and the hashes of the users.
+func (b *Broker) ownCount(ctx context.Context, channel string, key []byte) ([]byte, bool) {
+	clients, users, err := b.nodes.local.Users(ctx, channel)
+	if err != nil || len(key) != keyBytes {
+		return nil, false
+	}
+	data := protowire.AppendVarint(make([]byte, 0, 10+8*len(users)), uint64(clients))
+	for _, h := range hashUsers(users, key) {
+		data = binary.LittleEndian.AppendUint64(data, h)
+	}
+	return data, true
+}
+
+const keyBytes = 16
+
+func hashUsers(users []string, key []byte) []uint64 {
+	all, buf := make([]uint64, 0, len(users)), slices.Clone(key)
+	for _, user := range users {
+		buf = append(buf[:keyBytes], user...)
+		sum := sha256.Sum256(buf)
+		all = append(all, binary.LittleEndian.Uint64(sum[:]))
+	}
+	return all
 }
