@@ -43,6 +43,7 @@ type nodes struct {
 	answers chan struct{}  // has an element for each question that is being answered
 	parts   chan struct{}  // has an element for each part that was asked for
 	bytes   atomic.Int64   // of answers that are being gathered
+	soon    chan struct{}  // announceSoon was called
 	ended   chan struct{}  // closed by Close
 	subs    []*natsgo.Subscription
 
@@ -53,7 +54,7 @@ type nodes struct {
 	moment    uint64           // rises with everything that is heard
 	greeting  *greeting        // while New
 	lastID    uint64
-	questions map[uint64]*question
+	questions map[uint64]*inquiry
 	held      map[heldKey]*held
 	heldBytes int
 	closed    bool
@@ -86,7 +87,8 @@ func (b *Broker) openNodes(ctx context.Context) error {
 	n.instance = rand.Text()
 	n.all, n.ask, n.inbox = prefix+"all", prefix+"ask", prefix+"i."
 	n.answers, n.parts, n.ended = make(chan struct{}, answersAtOnce), make(chan struct{}, partsAtOnce), make(chan struct{})
-	n.peers, n.questions, n.held = map[string]*peer{}, map[uint64]*question{}, map[heldKey]*held{}
+	n.soon = make(chan struct{}, 1)
+	n.peers, n.questions, n.held = map[string]*peer{}, map[uint64]*inquiry{}, map[heldKey]*held{}
 	local, err := memory.New(memory.Config{Node: b.cfg.Node, AskTimeout: b.cfg.AskTimeout, PresenceBytesMax: b.cfg.PresenceBytesMax, Clock: b.cfg.clock})
 	if err != nil {
 		return err
@@ -113,7 +115,9 @@ func (b *Broker) openNodes(ctx context.Context) error {
 	if err := b.lookAgain(ctx); err != nil {
 		return err
 	}
-	b.onReconnect(func(context.Context) { _ = b.say(n.all, &note{kind: noteHello}) }) // if it fails, the connection is lost again
+	b.onReconnect(func(context.Context) { b.announceSoon() })
+	b.onChange(func(context.Context) { b.announceSoon() })
+	b.announceSoon()
 	b.run(b.beat)
 	return nil
 }

@@ -42,13 +42,13 @@ func (b *Broker) onAsk(msg *natsgo.Msg, m *note) {
 	n.working.Add(1)
 	go func() {
 		defer n.working.Done()
-		b.answer(m)
+		b.respond(m)
 		<-n.answers
 	}()
 }
 
-// answer answers a question, a little before it is too late.
-func (b *Broker) answer(m *note) {
+// respond answers a question, a little before it is too late.
+func (b *Broker) respond(m *note) {
 	ctx, cancel := context.WithTimeout(b.ctx, m.timeout*9/10)
 	defer cancel()
 	data, complete := b.knows(ctx, m)

@@ -8,8 +8,8 @@ import (
 	"github.com/sockmill/sockmill/hub/broker"
 )
 
-// question is one that this node has asked, until it has the answers.
-type question struct {
+// inquiry is a question that this node has asked, until it has the answers.
+type inquiry struct {
 	id     uint64
 	moment uint64     // nodes.moment when it was asked
 	got    chan *note // answers, and goodbyes
@@ -73,7 +73,7 @@ func (b *Broker) gather(ctx context.Context, ask *note, own func(ctx context.Con
 }
 
 // put sends a question.
-func (b *Broker) put(ctx context.Context, q *question, ask *note) error {
+func (b *Broker) put(ctx context.Context, q *inquiry, ask *note) error {
 	if !b.live() {
 		return fmt.Errorf("%w: there is no connection to NATS", broker.ErrUnavailable)
 	}
@@ -87,7 +87,7 @@ func (b *Broker) put(ctx context.Context, q *question, ask *note) error {
 	return b.failed(b.conn.Publish(b.nodes.ask, data))
 }
 
-func (n *nodes) begin() (*question, error) {
+func (n *nodes) begin() (*inquiry, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
@@ -95,7 +95,7 @@ func (n *nodes) begin() (*question, error) {
 	}
 	n.asks.Add(1)
 	n.lastID++
-	q := &question{id: n.lastID, moment: n.moment, replies: map[string]*reply{}, got: make(chan *note, 2*len(n.peers)+16)}
+	q := &inquiry{id: n.lastID, moment: n.moment, replies: map[string]*reply{}, got: make(chan *note, 2*len(n.peers)+16)}
 	for _, p := range n.peers {
 		if p.replaced {
 			continue
@@ -109,7 +109,7 @@ func (n *nodes) begin() (*question, error) {
 	return q, nil
 }
 
-func (n *nodes) finish(q *question) {
+func (n *nodes) finish(q *inquiry) {
 	n.mu.Lock()
 	delete(n.questions, q.id)
 	n.mu.Unlock()
@@ -120,7 +120,7 @@ func (n *nodes) finish(q *question) {
 }
 
 // tell has the question get a note. There is room for all that known nodes may say.
-func (q *question) tell(m *note) {
+func (q *inquiry) tell(m *note) {
 	select {
 	case q.got <- m:
 	default:
@@ -139,7 +139,7 @@ func (b *Broker) onAnswer(m *note) {
 
 // collect waits until all nodes that are waited for have answered, or for the end of ctx. It asks for the parts of large answers, so many at a
 // time that neither this node nor a server has much of them at once: a server would end a connection that is too slow.
-func (b *Broker) collect(ctx context.Context, q *question) error {
+func (b *Broker) collect(ctx context.Context, q *inquiry) error {
 	n := &b.nodes
 	for q.open > 0 {
 		var room chan<- struct{}
@@ -168,7 +168,7 @@ func (b *Broker) collect(ctx context.Context, q *question) error {
 }
 
 // take takes what a node has said.
-func (q *question) take(n *nodes, m *note) {
+func (q *inquiry) take(n *nodes, m *note) {
 	r := q.replies[m.instance]
 	if m.kind == noteBye {
 		if r != nil && !r.done {
@@ -208,7 +208,7 @@ func (q *question) take(n *nodes, m *note) {
 }
 
 // add adds a part to a reply, for which there is room as soon as the first one has come.
-func (q *question) add(n *nodes, r *reply, m *note) bool {
+func (q *inquiry) add(n *nodes, r *reply, m *note) bool {
 	if m.part != r.parts {
 		return false
 	}
@@ -231,7 +231,7 @@ func (q *question) add(n *nodes, r *reply, m *note) bool {
 }
 
 // close ends waiting for a reply.
-func (q *question) close(n *nodes, r *reply) {
+func (q *inquiry) close(n *nodes, r *reply) {
 	r.release(n, r.asked) // there was no such part
 	if r.waited {
 		q.open--
@@ -246,7 +246,7 @@ func (r *reply) release(n *nodes, parts int) {
 }
 
 // silence notes who was waited for as long as it may be, and was not heard at all.
-func (n *nodes) silence(q *question) {
+func (n *nodes) silence(q *inquiry) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, r := range q.replies {

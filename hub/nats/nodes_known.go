@@ -24,17 +24,42 @@ type peer struct {
 	replaced bool   // another process has begun with its name, and nothing was heard of it since
 }
 
-// beat says each NodeLifetime/beatsMissed that this node lives.
+// beat says each NodeLifetime/beatsMissed that this node lives. It announces the node for a while after it has begun, and after what it
+// is connected to has changed.
 func (b *Broker) beat(ctx context.Context) {
-	every := time.NewTicker(b.cfg.NodeLifetime / beatsMissed)
+	every, often := time.NewTicker(b.cfg.NodeLifetime/beatsMissed), time.NewTicker(settleTime)
 	defer every.Stop()
-	for {
+	defer often.Stop()
+	for left := 0; ; {
 		select {
 		case <-every.C:
 			b.tick()
+		case <-b.nodes.soon:
+			left = announcements
+			often.Reset(settleTime)
+			b.announce()
+		case <-often.C:
+			if left--; left <= 0 {
+				often.Stop()
+			}
+			b.announce()
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// announce tells all that this node lives, and asks them to tell it the same. It fails without a connection, and is done again when there is one.
+func (b *Broker) announce() {
+	_ = b.say(b.nodes.all, &note{kind: noteHello})
+	_ = b.say(b.nodes.all, &note{kind: noteBeat})
+}
+
+// announceSoon has beat announce the node.
+func (b *Broker) announceSoon() {
+	select {
+	case b.nodes.soon <- struct{}{}:
+	default:
 	}
 }
 
@@ -47,15 +72,15 @@ func (b *Broker) tick() {
 	n.mu.Lock()
 	for _, p := range n.peers {
 		if p.age++; p.age >= beatsMissed {
-			b.forget(p, "is not heard any more")
+			b.forgetPeer(p, "is not heard any more")
 		}
 	}
 	n.mu.Unlock()
 	_ = b.say(n.all, &note{kind: noteBeat}) // if it fails, the connection is lost
 }
 
-// forget is called with the lock.
-func (b *Broker) forget(p *peer, why string) {
+// forgetPeer is called with the lock.
+func (b *Broker) forgetPeer(p *peer, why string) {
 	n := &b.nodes
 	delete(n.peers, p.instance)
 	for _, q := range n.questions {
@@ -115,7 +140,7 @@ func (b *Broker) onSign(msg *natsgo.Msg, m *note) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if p := n.peers[m.instance]; p != nil {
-			b.forget(p, "has ended")
+			b.forgetPeer(p, "has ended")
 		}
 	default:
 		b.foreign(msg)
@@ -220,24 +245,25 @@ func (b *Broker) greet(ctx context.Context, waits map[string]string, send func()
 	return nil
 }
 
-// settleTime is how long it takes at most, if all is well, until all servers of a cluster know what is listened to at one of them.
-const settleTime = 100 * time.Millisecond
+// settleTime is how long it takes at most, if all is well, until all servers of a cluster know what is listened to at one of them. If not all is
+// well, the announcements that come later are heard.
+const (
+	settleTime    = 100 * time.Millisecond
+	announcements = 10
+)
 
-// lookAgain is for a node that has found no other one, at a server that has others: two that begin at the same time at two
-// servers do not hear each other until both servers know of both.
+// lookAgain is for a node at a server that has others: two that begin at the same time at two servers do not hear each other until both
+// servers know of both.
 func (b *Broker) lookAgain(ctx context.Context) error {
-	n := &b.nodes
-	for range 2 { // tell, and wait for who answers
-		if len(n.living()) > 0 || b.conn.ConnectedClusterName() == "" {
-			return nil
-		}
+	if b.conn.ConnectedClusterName() == "" {
+		return nil
+	}
+	for range 2 { // for both, and for who answers
 		select {
 		case <-time.After(settleTime):
+			b.announce()
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-		if err := b.say(n.all, &note{kind: noteBeat}); err != nil {
-			return b.failed(err)
 		}
 	}
 	return nil

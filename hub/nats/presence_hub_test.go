@@ -19,7 +19,7 @@ type aHub struct {
 	conns chan *engine.Conn
 }
 
-func startHub(t *testing.T, b *Broker) *aHub {
+func hubOn(t *testing.T, b *Broker) *aHub {
 	t.Helper()
 	h := &aHub{t: t, conns: make(chan *engine.Conn, 1)}
 	var err error
@@ -130,7 +130,7 @@ func TestHubs(t *testing.T) {
 		var cfg Config
 		cfg, wires[i] = onWire(s, nodeName(i))
 		nodes[i] = open(t, cfg)
-		hubs[i] = startHub(t, nodes[i])
+		hubs[i] = hubOn(t, nodes[i])
 	}
 	_, got := hubs[0].join("anna")
 	bob, _ := hubs[1].join("bob")
