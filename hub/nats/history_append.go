@@ -39,6 +39,9 @@ const (
 	codeInProcess   jetstream.ErrorCode = 10158 // another message with this key is being stored
 )
 
+// sendAgain is after what time without an answer a publication with a key is sent again.
+const sendAgain = 300 * time.Millisecond
+
 // retryInProcess is how long a key that another call has just used is waited for, each time.
 const retryInProcess = 2 * time.Millisecond
 
@@ -108,10 +111,17 @@ func (b *Broker) removalSubject(channel string) string {
 	return b.cfg.Prefix + ".r." + strings.TrimPrefix(b.storedSubject(channel), b.storedPrefix)
 }
 
-// store has a message stored.
+// store has a message stored. One with a key is sent again if no answer comes: a leader that hands over drops what it has just got.
 func (p *part) store(ctx context.Context, subject string, header natsgo.Header, data []byte) (broker.Position, error) {
+	within, began := p.b.cfg.PublishTimeout, time.Now()
+	if header != nil {
+		within = min(within, sendAgain)
+	}
 	for {
-		m, err := p.b.askOnce(ctx, subject, header, data)
+		m, err := p.b.askWithin(ctx, subject, header, data, within)
+		if errors.Is(err, errSlow) && time.Since(began)+within <= p.b.cfg.PublishTimeout {
+			continue
+		}
 		if errors.Is(err, errNobody) { // so it is not stored
 			p.wake()
 			if p.fresh() && p.b.pause(ctx, retryFresh) == nil {

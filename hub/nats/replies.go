@@ -105,12 +105,16 @@ func (b *Broker) answer(ctx context.Context, q question, late <-chan time.Time) 
 
 // askOnce asks a question that has one answer.
 func (b *Broker) askOnce(ctx context.Context, subject string, header natsgo.Header, data []byte) (*natsgo.Msg, error) {
+	return b.askWithin(ctx, subject, header, data, b.cfg.PublishTimeout)
+}
+
+func (b *Broker) askWithin(ctx context.Context, subject string, header natsgo.Header, data []byte, within time.Duration) (*natsgo.Msg, error) {
 	q, err := b.question(subject, header, data, 1)
 	if err != nil {
 		return nil, err
 	}
 	defer b.history.replies.forget(q)
-	timer := time.NewTimer(b.cfg.PublishTimeout)
+	timer := time.NewTimer(within)
 	defer timer.Stop()
 	return b.answer(ctx, q, timer.C)
 }
