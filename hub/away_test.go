@@ -273,7 +273,10 @@ func TestConnectWhileAway(t *testing.T) {
 	f := newFar(t)
 	n := start(t, f.config(Options{}))
 	n.patience = 50 * time.Millisecond
-	for _, how := range []func(){func() { f.cut() }, func() { f.hang("Subscribe") }} {
+	for i, how := range []func(){func() { f.cut() }, func() { f.hang("Subscribe") }, func() { f.hang("Subscribe") }} {
+		if i == 2 { // now it is about the user alone
+			n.client("bob")
+		}
 		how()
 		_, conn := n.dial()
 		if _, err := n.Connect(ctx, conn, Connect{User: "anna"}); !temporary(err) {

@@ -389,13 +389,16 @@ func TestEncodedOnce(t *testing.T) {
 
 // A reader that is too slow is closed in a channel with a history, whatever the policy; in another one it misses something.
 func TestSlowReader(t *testing.T) {
-	n := start(t, Config{Channel: func(name string) (Options, error) {
+	n := startWith(t, engine.Config{CloseTimeout: patience, WriteStallTimeout: patience}, Config{Hooks: Hooks{Join: joins}, Channel: func(name string) (Options, error) {
 		return Options{History: len(name) - 1, Policy: engine.PolicyDropNewest}, nil
 	}})
 	data := strings.Repeat("x", 1<<20)
 	for _, channel := range []string{"x", "xx"} {
 		a := n.client("anna")
 		a.join(channel, Join{})
+		n.mu.Lock()
+		topic := n.channels[channel].rosters[0].topic
+		n.mu.Unlock()
 		far := <-a.far
 		must(t, far.PauseReading())
 		for range 40 {
@@ -409,9 +412,6 @@ func TestSlowReader(t *testing.T) {
 				<-a.got
 			}
 		} else {
-			n.mu.Lock()
-			topic := n.channels[channel].rosters[0].topic
-			n.mu.Unlock()
 			until(t, "the close", func() bool { return n.e.Subscribers(topic) == 0 })
 			must(t, far.ResumeReading())
 			if e := wait(t, a.over, "the end"); e.Code != 1013 {
