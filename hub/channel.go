@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -20,12 +21,11 @@ type channel struct {
 	name  string
 	opts  Options
 	uses  int     // members and who is joining; guarded by Hub.mu
-	asked *result // of asking the broker
+	asked *result // of asking the broker; good when that has succeeded; guarded by Hub.mu
 
 	mu      sync.Mutex // guards what follows: deliveries and joins have one order. No broker is asked while it is held
 	s       stream
-	out     outlet
-	rosters []roster      // by format
+	rosters []roster      // of the formats that members speak
 	idle    chan struct{} // closed when the stream has read, or could not; nil: nobody waits for that
 }
 
@@ -34,7 +34,8 @@ type roster struct {
 	topic   string        // of the engine; those of each channel value are its own
 	events  string        // the topic of those who get KindJoin and KindLeave; empty without Options.JoinLeave
 	members []*membership // each knows its place
-	hearing int           // how many get KindJoin and KindLeave
+	hearing int32         // how many get KindJoin and KindLeave
+	format  uint8
 }
 
 // channel returns the channel of a name, which is used until release.
@@ -52,8 +53,9 @@ func (h *Hub) channel(ctx context.Context, name string) (*channel, error) {
 		go ch.begin()
 	}
 	ch.uses++
+	asked := ch.asked
 	h.mu.Unlock()
-	if err := ch.asked.wait(ctx); err != nil {
+	if err := asked.wait(ctx); err != nil {
 		ch.release()
 		return nil, err
 	}
@@ -62,13 +64,17 @@ func (h *Hub) channel(ctx context.Context, name string) (*channel, error) {
 
 // begin subscribes this node to the channel and finds where the stream is.
 func (ch *channel) begin() {
-	defer ch.h.work.Done()
-	err := ch.subscribe()
-	if err != nil {
+	h := ch.h
+	defer h.work.Done()
+	asked := ch.asked // which nobody else changes
+	if asked.err = ch.subscribe(); asked.err != nil {
 		ch.forget()
+	} else {
+		h.mu.Lock()
+		ch.asked = good
+		h.mu.Unlock()
 	}
-	ch.asked.err = err
-	close(ch.asked.done)
+	close(asked.done)
 }
 
 func (ch *channel) subscribe() (err error) {
@@ -77,14 +83,7 @@ func (ch *channel) subscribe() (err error) {
 	}
 	ch.mu.Lock()
 	tracks := ch.opts.History > 0
-	ch.out = outlet{h: ch.h, channel: ch.name, policy: ch.opts.Policy, tracks: tracks}
-	ch.rosters = make([]roster, ch.h.cfg.Formats)
-	for i := range ch.rosters {
-		if ch.rosters[i].topic = newTopic(); ch.opts.JoinLeave {
-			ch.rosters[i].events = newTopic()
-		}
-	}
-	ch.s = stream{fan: ch.fan, tracks: tracks, ringMax: min(ch.opts.History, ch.h.cfg.RingMax), waitMax: ch.h.cfg.WaitMax}
+	ch.s = stream{fan: ch.fan, tracks: tracks, ringMax: int32(min(ch.opts.History, ch.h.cfg.RingMax, math.MaxInt32)), waitMax: ch.h.cfg.WaitMax}
 	reads := ch.s.interrupted()
 	ch.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ch.h.ctx, ch.h.patience)
@@ -104,16 +103,17 @@ func (ch *channel) release() {
 	if last && h.channels[ch.name] == ch {
 		delete(h.channels, ch.name)
 	}
+	asked := ch.asked
 	h.mu.Unlock()
 	if !last {
 		return
 	}
 	select {
-	case <-ch.asked.done:
+	case <-asked.done:
 		ch.end()
 	default:
 		go func() { // begin ends
-			<-ch.asked.done
+			<-asked.done
 			ch.end()
 		}()
 	}
@@ -244,11 +244,12 @@ func (ch *channel) settle(ctx context.Context) error {
 // does not get it.
 func (ch *channel) fan(x *sent) error {
 	event := x.p.Kind == KindJoin || x.p.Kind == KindLeave
-	for f := range ch.rosters {
-		r := &ch.rosters[f]
-		topic, n := r.topic, len(r.members)
+	out := ch.outlet()
+	for i := range ch.rosters {
+		r := &ch.rosters[i]
+		f, topic, n := int(r.format), r.topic, len(r.members)
 		if event {
-			topic, n = r.events, r.hearing
+			topic, n = r.events, int(r.hearing)
 		}
 		if n == 0 {
 			continue
@@ -258,12 +259,27 @@ func (ch *channel) fan(x *sent) error {
 			continue
 		}
 		if ch.s.ringMax > 0 && x.p.Offset > 0 && len(but) != 1 { // it is needed again
-			if _, err := ch.out.prepare(x, f); err != nil {
+			if _, err := out.prepare(x, f); err != nil {
 				return err
 			}
 		}
-		if err := ch.out.spread(x, f, topic, but, r.others(but)); err != nil {
+		if err := out.spread(x, f, topic, but, r.others(but)); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// outlet is how publications of the channel are sent.
+func (ch *channel) outlet() outlet {
+	return outlet{h: ch.h, channel: ch.name, policy: ch.opts.Policy, tracks: ch.s.tracks}
+}
+
+// roster returns that of a format, or nil if no member has spoken it. It is called with the lock.
+func (ch *channel) roster(format uint8) *roster {
+	for i := range ch.rosters {
+		if r := &ch.rosters[i]; r.format == format {
+			return r
 		}
 	}
 	return nil
@@ -279,8 +295,8 @@ func (ch *channel) has(m *membership) bool {
 	if m == nil {
 		return false
 	}
-	members := ch.rosters[m.c.format].members
-	return int(m.at) < len(members) && members[m.at] == m
+	r := ch.roster(m.c.format)
+	return r != nil && int(m.at) < len(r.members) && r.members[m.at] == m
 }
 
 // others are the members but some. An event has at most one exception, so that nobody asks for those who get it.
@@ -296,7 +312,13 @@ func (r *roster) others(but []*Client) iter.Seq[*Client] {
 
 // enter makes m a member. It is called with the lock.
 func (ch *channel) enter(m *membership) error {
-	r := &ch.rosters[m.c.format]
+	r := ch.roster(m.c.format)
+	if r == nil {
+		ch.rosters = append(ch.rosters, roster{format: m.c.format, topic: newTopic()})
+		if r = &ch.rosters[len(ch.rosters)-1]; ch.opts.JoinLeave {
+			r.events = newTopic()
+		}
+	}
 	if err := m.c.conn.Subscribe(r.topic); err != nil {
 		return err
 	}
@@ -316,7 +338,7 @@ func (ch *channel) enter(m *membership) error {
 // leave takes a member out. It is called with the lock. A connection that cannot be told apart from a member any
 // more is closed.
 func (ch *channel) leave(m *membership) {
-	r := &ch.rosters[m.c.format]
+	r := ch.roster(m.c.format)
 	last := len(r.members) - 1
 	moved := r.members[last]
 	r.members[m.at], moved.at = moved, m.at

@@ -229,6 +229,13 @@ type result struct {
 
 func newResult() *result { return &result{done: make(chan struct{})} }
 
+// good is the result of all that has succeeded, so that nothing is kept of each.
+var good = func() *result {
+	r := newResult()
+	close(r.done)
+	return r
+}()
+
 func (r *result) wait(ctx context.Context) error {
 	select {
 	case <-r.done:

@@ -305,8 +305,9 @@ func (m *membership) begin(ch *channel, j Join, joined Joined, missed []*sent) e
 	if j.Begin != nil {
 		return j.Begin(joined)
 	}
+	out := ch.outlet()
 	for _, x := range missed {
-		f, err := ch.out.prepare(x, int(m.c.format))
+		f, err := out.prepare(x, int(m.c.format))
 		if err != nil {
 			return err
 		}

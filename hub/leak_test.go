@@ -172,3 +172,40 @@ func TestHeapOfClient(t *testing.T) {
 	}
 	runtime.KeepAlive(peers)
 }
+
+// What the hub, the memory broker and the engine keep for a channel with one member, beside the connection.
+func TestHeapOfChannel(t *testing.T) {
+	const clients, channels = 50, 100
+	for _, c := range []struct {
+		name  string
+		o     Options
+		limit int
+	}{
+		{"plain", Options{}, 800},
+		{"with a history", Options{History: 10}, 800},
+		{"with joins and leaves", Options{JoinLeave: true}, 1100},
+	} {
+		n := start(t, Config{Formats: 2, Channel: all(c.o)})
+		var peers []*peerConn
+		for i := range clients {
+			peers = append(peers, n.connect(Connect{User: fmt.Sprint("user ", i), Format: i % 2}))
+			peers[i].join("first", Join{})
+		}
+		before := heap()
+		for i, p := range peers {
+			for k := range channels {
+				p.join(fmt.Sprintf("channel:%d:%d", i, k), Join{})
+			}
+			for len(p.got) > 0 {
+				<-p.got
+			}
+		}
+		each := (heap() - before) / (clients * channels)
+		t.Logf("%s: %d bytes for each", c.name, each)
+		if each > c.limit {
+			t.Errorf("%s: %d bytes for each", c.name, each)
+		}
+		runtime.KeepAlive(peers)
+		n.stop()
+	}
+}

@@ -12,7 +12,7 @@ import (
 type stream struct {
 	fan     func(*sent) error // delivers to all members
 	tracks  bool              // the publications have positions
-	ringMax int
+	ringMax int32
 	waitMax int
 
 	known   bool            // last is known
@@ -23,9 +23,14 @@ type stream struct {
 	ring []*sent         // all that was delivered from base on, up to last
 	base broker.Position // what ring[0] follows
 
-	waiting  []broker.Publication // were delivered to this node while it reads
-	overflow bool                 // more were, and were discarded: to read once more brings them
-	ahead    broker.Position      // of the publication for which it is read once more
+	backlog *backlog // what was delivered to this node while it reads; nil: nothing
+}
+
+// backlog waits until what lies before it was read.
+type backlog struct {
+	waiting  []broker.Publication
+	overflow bool            // more were delivered, and were discarded: to read once more brings them
+	ahead    broker.Position // of the publication for which it is read once more
 }
 
 // deliver takes a publication from the broker. If it returns true, the caller has to read.
@@ -37,10 +42,15 @@ func (s *stream) deliver(p broker.Publication) (read bool) {
 	case !s.reading && p.Follows(s.last):
 		s.send(p)
 	case s.had(p):
-	case len(s.waiting) >= s.waitMax:
-		s.overflow = true
 	default:
-		s.waiting = append(s.waiting, p)
+		if s.backlog == nil {
+			s.backlog = &backlog{}
+		}
+		if b := s.backlog; len(b.waiting) >= s.waitMax {
+			b.overflow = true
+		} else {
+			b.waiting = append(b.waiting, p)
+		}
 		return s.interrupted()
 	}
 	return false
@@ -61,7 +71,7 @@ func (s *stream) had(p broker.Publication) bool {
 func (s *stream) send(p broker.Publication) {
 	x := &sent{p: p}
 	if s.last = p.Position; s.ringMax > 0 {
-		if len(s.ring) == s.ringMax {
+		if len(s.ring) == int(s.ringMax) {
 			s.base = s.ring[0].p.Position
 			s.ring[0] = nil
 			s.ring = s.ring[1:]
@@ -99,7 +109,7 @@ func (s *stream) took(page broker.Page, err error) (again bool) {
 	if !s.dead && (s.last != page.Top || s.catchUp()) {
 		return true
 	}
-	s.reading, s.waiting, s.overflow = false, nil, false
+	s.reading, s.backlog = false, nil
 	return false
 }
 
@@ -114,20 +124,24 @@ func (s *stream) moveOn(top broker.Position) bool {
 
 // catchUp goes on with what was delivered meanwhile. If it returns true, something is still missing.
 func (s *stream) catchUp() (again bool) {
-	waiting := s.waiting
-	for i, p := range waiting {
+	b := s.backlog
+	if b == nil {
+		return false
+	}
+	for i, p := range b.waiting {
 		switch {
 		case s.dead || s.had(p):
 		case p.Follows(s.last):
 			s.send(p)
-		case p.Position == s.ahead: // it was read for this one, and it was not there
+		case p.Position == b.ahead: // it was read for this one, and it was not there
 			s.dead = true
 		default:
-			s.waiting, s.ahead = slices.Clone(waiting[i:]), p.Position
+			b.waiting, b.ahead = slices.Clone(b.waiting[i:]), p.Position
 			return true
 		}
 	}
-	again, s.waiting, s.overflow = s.overflow && !s.dead, nil, false
+	again = b.overflow && !s.dead
+	b.waiting, b.overflow = nil, false
 	return again
 }
 

@@ -60,7 +60,7 @@ func newWorld(ring, wait int) *world {
 
 // fresh makes a stream of the node, which has to read.
 func (w *world) fresh(ring, wait int) {
-	w.s = stream{fan: w.fan, tracks: true, ringMax: ring, waitMax: wait}
+	w.s = stream{fan: w.fan, tracks: true, ringMax: int32(ring), waitMax: wait}
 	w.way, w.page = nil, nil
 	w.s.interrupted()
 }
@@ -157,7 +157,10 @@ func (b budget) less(step string) budget {
 func (w *world) clone() *world {
 	x := *w
 	x.all, x.way, x.fanned, x.log = slices.Clip(w.all), slices.Clip(w.way), slices.Clip(w.fanned), slices.Clip(w.log)
-	x.s.ring, x.s.waiting, x.s.fan = slices.Clone(w.s.ring), slices.Clip(w.s.waiting), x.fan
+	x.s.ring, x.s.fan = slices.Clone(w.s.ring), x.fan
+	if b := w.s.backlog; b != nil {
+		x.s.backlog = &backlog{slices.Clip(b.waiting), b.overflow, b.ahead}
+	}
 	return &x
 }
 
@@ -244,7 +247,7 @@ func (w *world) deliver(p broker.Publication) {
 func (w *world) mourn() {
 	if w.s.dead {
 		w.c.member, w.c.joining = false, false
-		w.fresh(w.s.ringMax, w.s.waitMax)
+		w.fresh(int(w.s.ringMax), w.s.waitMax)
 	}
 }
 

@@ -24,7 +24,7 @@ type user struct {
 	h     *Hub
 	name  string
 	uses  int     // clients that follow it; guarded by Hub.mu
-	asked *result // of asking the broker
+	asked *result // of asking the broker; good when that has succeeded; guarded by Hub.mu
 }
 
 // Deliver implements broker.Receiver.
@@ -76,8 +76,9 @@ func (c *Client) followUser(ctx context.Context) error {
 		go u.begin()
 	}
 	u.uses++
+	asked := u.asked
 	h.mu.Unlock()
-	if err := u.asked.wait(ctx); err != nil {
+	if err := asked.wait(ctx); err != nil {
 		u.release()
 		return err
 	}
@@ -96,12 +97,16 @@ func (u *user) begin() {
 	defer u.h.work.Done()
 	ctx, cancel := context.WithTimeout(u.h.ctx, u.h.patience)
 	defer cancel()
-	if u.asked.err = u.h.cfg.Broker.Subscribe(ctx, userPrefix+u.name, u); u.asked.err != nil {
-		u.h.mu.Lock()
+	asked := u.asked // which nobody else changes
+	asked.err = u.h.cfg.Broker.Subscribe(ctx, userPrefix+u.name, u)
+	u.h.mu.Lock()
+	if asked.err != nil {
 		u.forget()
-		u.h.mu.Unlock()
+	} else {
+		u.asked = good
 	}
-	close(u.asked.done)
+	u.h.mu.Unlock()
+	close(asked.done)
 }
 
 // forget has who comes next make another one. It is called with the lock of the hub.
@@ -126,9 +131,10 @@ func (u *user) release() {
 	if last {
 		u.forget()
 	}
+	asked := u.asked
 	u.h.mu.Unlock()
 	if last {
-		<-u.asked.done // after Hub.patience at the latest
+		<-asked.done // after Hub.patience at the latest
 		u.h.unsubscribe(userPrefix+u.name, u)
 	}
 }
