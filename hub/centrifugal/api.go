@@ -282,7 +282,7 @@ func (a *api) errorOf(err error, method string) Error {
 			return k.is
 		}
 	}
-	if !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, context.Canceled) && !a.s.away(err) {
 		a.s.log.Error("a call of the HTTP API failed; the caller is told error 100", zap.String("method", method), zap.Error(err))
 	}
 	return ErrInternal

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	cf "github.com/centrifugal/protocol"
 	"go.uber.org/zap"
@@ -118,10 +119,25 @@ func (s *Server) answer(x *session, err error) error {
 			return k.is
 		}
 	}
-	if !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, context.Canceled) && !s.away(err) {
 		s.log.Error("a command failed; its client is told error 100", zap.Uint64("conn", x.conn.ID()), zap.Error(err))
 	}
 	return ErrInternal
+}
+
+// awayLog is from one line in the log to the next while a broker cannot be reached: every command fails then.
+const awayLog = 10 * time.Second
+
+// away reports whether an error says that a broker, or what a hook asks, cannot be reached, and logs that now and then.
+func (s *Server) away(err error) bool {
+	if !errors.Is(err, broker.ErrUnavailable) && !errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	now, last := s.time()+1, s.awayLogged.Load() // 0: never
+	if (last == 0 || now-last >= int64(awayLog)) && s.awayLogged.CompareAndSwap(last, now) {
+		s.log.Error("a broker cannot be reached, or a hook took too long; who asks is told error 100", zap.Error(err))
+	}
+	return true
 }
 
 // errGone is for a connection that has ended: nobody is told anything.

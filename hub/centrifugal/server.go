@@ -28,6 +28,8 @@ type Server struct {
 	draining atomic.Bool
 	open     atomic.Int64 // connections
 
+	awayLogged atomic.Int64 // when; 0: never
+
 	made  time.Time
 	began int64         // made, in nanoseconds since 1970: when slots of rings began to be counted
 	step  time.Duration // from one slot to the next
