@@ -217,3 +217,36 @@ func TestUserIsRefused(t *testing.T) {
 	must(t, n.PublishTo(ctx, Target{User: "anna"}, Publication{Data: []byte("again")}))
 	a.expect(": again")
 }
+
+// TestSubscribeWhileConnecting: Hub.Subscribe may be faster than the hub is with one of Connect.Channels. The client is in it then,
+// once, and Connect succeeds.
+func TestSubscribeWhileConnecting(t *testing.T) {
+	joins := make(chan chan struct{}, 2)
+	n := start(t, Config{Joining: func(*Client, string, *Join) {
+		goOn := make(chan struct{})
+		joins <- goOn
+		<-goOn
+	}})
+	p, conn := n.dial()
+	done := make(chan error, 1)
+	go func() {
+		var err error
+		p.Client, err = n.Connect(ctx, conn, Connect{User: "anna", Channels: []string{"room"}})
+		done <- err
+	}()
+	slow := wait(t, joins, "the join of Connect")
+	if r, err := n.Subscribe(ctx, Target{User: "anna"}, "room", Join{}); err != nil || r.Clients != 1 {
+		t.Fatalf("%+v %v", r, err)
+	}
+	close(wait(t, joins, "the join of Subscribe"))
+	c := n.Clients("anna")[0]
+	until(t, "it has joined", func() bool { return c.member("room") != nil })
+	close(slow)
+	must(t, wait(t, done, "Connect"))
+	n.say("room", "x")
+	p.expect("room: x")
+	p.nothing()
+	if n.Channels()["room"] != 1 {
+		t.Errorf("channels %v", n.Channels())
+	}
+}

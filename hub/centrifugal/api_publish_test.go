@@ -271,7 +271,7 @@ func TestAPICommands(t *testing.T) {
 }
 
 func TestAPIIdempotency(t *testing.T) {
-	n := serve(t, Config{Anonymous: true, Hub: spaces()})
+	n := serve(t, Config{Anonymous: true, PingInterval: engine.NoLimit, Hub: spaces()})
 	b := n.backend(APIConfig{})
 	p := n.client(formatJSON).in("news", "plain:a", "plain:b")
 

@@ -462,3 +462,26 @@ func TestExpiresOnce(t *testing.T) {
 		}
 	}
 }
+
+// A subscription that expires while a large frame is worked on cannot be ended behind that, so the connection is: the client
+// comes back.
+func TestExpiredBehindLargeFrame(t *testing.T) {
+	called, answer := make(chan struct{}), make(chan struct{})
+	n := serve(t, Config{Tokens: tokens(t), Anonymous: true, PingInterval: engine.NoLimit, FrameBytesMax: 32 << 20, Hub: hub.Config{
+		Hooks: hub.Hooks{RPC: func(context.Context, *hub.Client, string, []byte) ([]byte, error) {
+			called <- struct{}{}
+			<-answer
+			return nil, nil
+		}},
+	}}, engine.Config{MessageBytesMax: 32 << 20})
+	p := n.client(formatProtobuf)
+	p.subscribe(&cf.SubscribeRequest{Channel: "$room", Token: sign(jwt.MapClaims{"channel": "$room", "exp": n.at(time.Hour)})})
+	p.send(&cf.Command{Rpc: &cf.RPCRequest{Data: make([]byte, 17<<20)}})
+	wait(t, called, "the call")
+	n.advance(time.Hour + 25*time.Second)
+	close(answer)
+	e := wait(t, p.closed, "the close")
+	if e.Code != DisconnectSubExpired.Code {
+		t.Errorf("closed with %d %s", e.Code, e.Reason)
+	}
+}
