@@ -33,7 +33,8 @@ type Config struct {
 
 	// SyncAlways has each message written through to the disk before it is acknowledged. Without it, that is done every two
 	// minutes, and a loss of power on a majority of the servers at the same time loses what was acknowledged meanwhile. The end
-	// of a process loses nothing either way.
+	// of a process loses nothing either way. It costs: one server alone on a virtual disk kept 9,500 messages a second of one who waits for each
+	// without it and 520 with it, and 30,500 and 730 when 64 were on their way; three servers on one disk 2,100 and 180.
 	SyncAlways bool
 
 	// PayloadBytesMax is the size of the largest message; 0: 8 MiB, and at most 64 MiB. All servers of a cluster need the same. A stream

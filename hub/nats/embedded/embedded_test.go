@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -184,6 +185,68 @@ func TestInMemoryLeavesNothing(t *testing.T) {
 	stop(t, s)
 	if found, err := os.ReadDir(os.TempDir()); err != nil || len(found) != 0 {
 		t.Errorf("after it: %v %v", found, err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	s := start(t, Config{Name: "a", StoreBytesMax: 1 << 20, MemoryBytesMax: 1 << 16, SyncAlways: true})
+	if c := s.server.JetStreamConfig(); !c.SyncAlways {
+		t.Error("SyncAlways is not set")
+	}
+	js, err := jetstream.New(connect(t, s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for storage, bytes := range map[jetstream.StorageType]int64{jetstream.FileStorage: 1 << 20, jetstream.MemoryStorage: 1 << 16} {
+		c := jetstream.StreamConfig{Name: storage.String(), Subjects: []string{storage.String()}, Storage: storage, MaxBytes: bytes + 1}
+		if _, err := js.CreateStream(within(t), c); err == nil || !strings.Contains(err.Error(), "insufficient") {
+			t.Errorf("%v: more than the limit: %v", storage, err)
+		}
+		c.MaxBytes = bytes
+		if _, err := js.CreateStream(within(t), c); err != nil {
+			t.Errorf("%v: the limit: %v", storage, err)
+		}
+	}
+}
+
+// TestStopWithoutWaiting: the end of its context cuts a stop short, but the server ends.
+func TestStopWithoutWaiting(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	for _, s := range three(t) {
+		ctx, cancel := context.WithCancel(within(t))
+		cancel()
+		if err := s.Stop(ctx); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		if s.server.Running() {
+			t.Error("it runs")
+		}
+		stop(t, s)
+	}
+}
+
+func TestOwnAddress(t *testing.T) {
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		peer, own string
+		is        bool
+	}{
+		{"127.0.0.1:1", "127.0.0.1:1", true},
+		{"127.0.0.1:1", "127.0.0.1:2", false},
+		{"127.0.0.1:1", "127.0.0.2:1", false},
+		{"127.0.0.1:1", ":1", true},
+		{"127.0.0.1:1", "0.0.0.0:1", true},
+		{"127.0.0.1:2", "0.0.0.0:1", false},
+		{"192.0.2.1:1", "0.0.0.0:1", false},
+		{name + ":1", ":1", true},
+		{name + ".hub.default.svc:1", "[::]:1", true},
+	} {
+		if isOwn(c.peer, c.own) != c.is {
+			t.Errorf("%+v", c)
+		}
 	}
 }
 
