@@ -29,6 +29,9 @@ type Server struct {
 	mu      sync.Mutex
 	state   state
 	changed chan struct{} // closed at the next change of state
+	ailing  ailing
+
+	told bool // that ailing is logged; only watch uses it
 
 	stopOnce sync.Once
 	stopped  chan struct{} // closed when the server has ended
@@ -114,10 +117,17 @@ func (s *Server) ClientURL() string {
 	return s.server.ClientURL()
 }
 
-// Health says whether the server can do its work: nil, or what is wrong, one sentence for each reason.
+// Health says whether the server can do its work: nil, or what is wrong, one sentence for each reason: there is no majority, no leader,
+// JetStream is off, another server of the same name tries to connect, or a replica here has not been up to date for five seconds.
+// With ErrRestart, that does not mend itself.
 func (s *Server) Health() error {
 	t := s.look()
-	return t.health()
+	if err := t.health(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ailing.tells()
 }
 
 // Changed returns a channel that is closed at the next change of what the server is connected to: a server of the cluster came or went, or the

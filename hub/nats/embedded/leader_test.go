@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,6 +33,7 @@ func TestMain(m *testing.M) {
 type childConfig struct {
 	Name, Dir, ClusterListen string
 	Peers                    []string
+	StoreBytesMax            int64
 }
 
 // prepareChild is what a test of one system only has to do in the process of a server.
@@ -45,19 +47,33 @@ func child(text string) error {
 	if err := prepareChild(); err != nil {
 		return err
 	}
-	s, err := Start(context.Background(), Config{Name: p.Name, Dir: p.Dir, ClusterListen: p.ClusterListen, Peers: p.Peers})
+	s, err := Start(context.Background(), Config{Name: p.Name, Dir: p.Dir, ClusterListen: p.ClusterListen, Peers: p.Peers, StoreBytesMax: p.StoreBytesMax})
 	if err != nil {
 		return err
 	}
 	fmt.Println("ready")
-	_, _ = bufio.NewReader(os.Stdin).ReadByte()
-	return s.Stop(context.Background())
+	stdin := make(chan struct{})
+	go func() {
+		_, _ = bufio.NewReader(os.Stdin).ReadByte()
+		close(stdin)
+	}()
+	for again := time.NewTicker(100 * time.Millisecond); ; {
+		select {
+		case <-again.C:
+			if err := s.Health(); errors.Is(err, ErrRestart) {
+				fmt.Printf("%q\n", err.Error())
+				<-stdin
+			}
+		case <-stdin:
+			return s.Stop(context.Background())
+		}
+	}
 }
 
 // command is a process with a server.
 func command(t testing.TB, c Config) *exec.Cmd {
 	t.Helper()
-	text, err := json.Marshal(childConfig{c.Name, c.Dir, c.ClusterListen, c.Peers})
+	text, err := json.Marshal(childConfig{c.Name, c.Dir, c.ClusterListen, c.Peers, c.StoreBytesMax})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +89,13 @@ func command(t testing.TB, c Config) *exec.Cmd {
 func spawn(t testing.TB, c Config) *os.Process {
 	t.Helper()
 	cmd := command(t, c)
+	run(t, cmd)
+	return cmd.Process
+}
+
+// run starts the process of a server, waits until it is ready, and returns what else it says: what Health tells with ErrRestart.
+func run(t testing.TB, cmd *exec.Cmd) *bufio.Reader {
+	t.Helper()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -84,10 +107,11 @@ func spawn(t testing.TB, c Config) *os.Process {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+	lines := bufio.NewReader(out)
+	if line, err := lines.ReadString('\n'); line != "ready\n" {
 		t.Fatalf("the process says %q: %v", line, err)
 	}
-	return cmd.Process
+	return lines
 }
 
 // makeStream makes a stream for "s.*".

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Of the server's lines, at most so many are logged: burst at once, and each second perSecond. It can complain about each connection.
+// Of the server's lines, at most so many are logged at once, and then in a second. It can complain about each connection.
 const (
 	logPerSecond = 5
 	logBurst     = 50

@@ -55,7 +55,7 @@ func (t *state) health() error {
 	}
 	var all []error
 	if !t.jetStream {
-		all = append(all, errors.New("embedded: JetStream is off"))
+		all = append(all, fmt.Errorf("embedded: JetStream is off: %w", ErrRestart))
 	}
 	if t.duplicate {
 		all = append(all, errors.New("embedded: another server of the same name is connected"))
@@ -138,9 +138,14 @@ const (
 func (s *Server) watch() {
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
+	examine := time.NewTicker(ailingEvery)
+	defer examine.Stop()
 	for {
 		select {
 		case <-poll.C:
+		case <-examine.C:
+			s.examined(s.examine())
+			continue
 		case <-s.quit:
 			return
 		}
