@@ -6,9 +6,9 @@ import {Listing} from '../examples/hub/app/web/listing.js';
 import {browse} from './lib/browser.mjs';
 import {anyOf, cluster} from './lib/cluster.mjs';
 import {fresh} from './lib/hub.mjs';
-import {Member, publish, range} from './lib/hubpage.mjs';
+import {Member, range} from './lib/hubpage.mjs';
 import {run, tool, within} from './lib/process.mjs';
-import {connected, subscribed} from './lib/sdk.mjs';
+import {connected, subscription} from './lib/sdk.mjs';
 
 const timeout = 240_000;
 
@@ -29,12 +29,18 @@ async function member(t, nodes, first, name) {
 
 const numbers = (sub) => sub.got.map(({data}) => data.n);
 
+// Publishes n messages at a node, one after another.
+async function publish(node, channel, n) {
+  for (let i = 1; i <= n; i++) await node.publish(channel, {text: `${i} of ${n}`});
+}
+
 // Follows a channel and keeps what comes, with the position before it.
 async function following(centrifuge, channel, options) {
-  const got = [];
-  const sub = await subscribed(centrifuge, channel, options);
-  sub.got = got;
-  sub.on('publication', (publication) => got.push(publication));
+  const sub = subscription(centrifuge, channel, options);
+  sub.got = [];
+  sub.on('publication', (publication) => sub.got.push(publication));
+  sub.subscribe();
+  sub.said = await sub.events.next('subscribed');
   return sub;
 }
 
@@ -74,8 +80,8 @@ test('a page on each of three nodes, and one of them is killed', {timeout}, asyn
   assert.ok((await nodes.curl()).result.offset > 0);
   for (const window of windows) await window.shows('to all');
   await bob.say('from b');
-  await publish(b.port, 'sport', 5); // takes numbers of the same log
-  await publish(c.port, 'news', 20);
+  await publish(b, 'sport', 5); // takes numbers of the same log
+  await publish(c, 'news', 20);
   for (const window of windows) {
     await window.counts({received: 22, of: 22, missed: 0, coming: 0, twice: 0, reconnects: 0});
     await window.verdict('complete');
@@ -84,7 +90,7 @@ test('a page on each of three nodes, and one of them is killed', {timeout}, asyn
   for (const window of [bob, carl]) assert.deepEqual(await window.offsets(), order);
 
   await c.kill();
-  await publish(a.port, 'news', 30);
+  await publish(a, 'news', 30);
   await carl.state('connected');
   for (const window of windows) {
     await window.counts({received: 52, of: 52, missed: 0, coming: 0, twice: 0});
@@ -99,7 +105,7 @@ test('a page on each of three nodes, and one of them is killed', {timeout}, asyn
   c.start();
   await c.ready();
   for (const window of windows) await window.at('node', '[data-well="3"][data-missing=""]').waitFor();
-  await publish(c.port, 'news', 5);
+  await publish(c, 'news', 5);
   for (const window of windows) await window.counts({received: 57, of: 57, missed: 0, coming: 0, twice: 0});
   ada.quiet();
   bob.quiet();
@@ -134,10 +140,10 @@ test('calls reach all nodes, and a dead one leaves nothing behind', {timeout}, a
 
   // c dies: its client goes on elsewhere, and the connection that it had is gone in time.
   const before = all[2].id;
-  for (let n = 1; n <= 10; n++) await a.api('publish', {channel, data: {n}});
+  for (const n of range(1, 10)) await a.publish(channel, {n});
   const killed = Date.now();
   await c.kill();
-  for (let n = 11; n <= 60; n++) await a.api('publish', {channel, data: {n}});
+  for (const n of range(11, 60)) await a.publish(channel, {n});
   const back = await subs[2].events.next('subscribed', ({wasRecovering}) => wasRecovering, 20_000);
   assert.equal(back.recovered, true);
   for (const sub of subs.slice(0, 5)) {

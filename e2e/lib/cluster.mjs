@@ -1,5 +1,6 @@
 // Nodes of examples/cluster, as the README starts them, on ports of their own.
 import assert from 'node:assert/strict';
+import {randomUUID} from 'node:crypto';
 import {mkdtempSync, readFileSync, rmSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
@@ -54,6 +55,18 @@ class Node {
 
   api(method, params) {
     return call(this.port, method, params);
+  }
+
+  // Publishes, and does so again with the same key while the cluster has no leader or the node is away.
+  publish(channel, data) {
+    const key = randomUUID();
+    const again = async () => {
+      for (;;) {
+        const said = await this.api('publish', {channel, data, idempotency_key: key}).catch(() => null);
+        if (said) return said;
+      }
+    };
+    return within(30_000, `${this.name} to publish`, again());
   }
 }
 
