@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"io"
 	"net"
 	"os"
@@ -45,8 +46,8 @@ func taken(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// running runs a node until the test ends. It is ready when running returns.
-func running(t *testing.T, args ...string) {
+// running runs a node until the test ends. It is ready when the returned function returns.
+func running(t *testing.T, args ...string) (ready func()) {
 	t.Helper()
 	signals, done := make(chan os.Signal, 2), make(chan error, 1)
 	r, w := io.Pipe()
@@ -55,13 +56,13 @@ func running(t *testing.T, args ...string) {
 		_ = w.CloseWithError(err)
 		done <- err
 	}()
-	said := make(chan string, 1)
+	open := make(chan struct{})
 	go func() {
-		b := make([]byte, 1024)
-		n, err := r.Read(b)
-		said <- string(b[:n])
-		for err == nil {
-			_, err = r.Read(b)
+		lines := bufio.NewScanner(r)
+		for lines.Scan() {
+			if strings.HasPrefix(lines.Text(), "cluster: open http://127.0.0.1:") {
+				close(open)
+			}
 		}
 	}()
 	t.Cleanup(func() {
@@ -70,24 +71,24 @@ func running(t *testing.T, args ...string) {
 			t.Error(err)
 		}
 	})
-	select {
-	case line := <-said:
-		if !strings.HasPrefix(line, "cluster: open http://127.0.0.1:") {
-			t.Fatalf("it says %q", line)
+	return func() {
+		t.Helper()
+		select {
+		case <-open:
+		case err := <-done:
+			done <- err
+			t.Fatalf("%q ended: %v", args, err)
+		case <-time.After(patience):
+			t.Fatalf("%q is not ready", args)
 		}
-	case err := <-done:
-		done <- err
-		t.Fatalf("it ended: %v", err)
-	case <-time.After(patience):
-		t.Fatal("it is not ready")
 	}
 }
 
 func TestWrongNATS(t *testing.T) {
 	store := t.TempDir()
-	running(t, "-node", "alone", "-store", store)
+	running(t, "-node", "alone", "-store", store)()
 	url := outside(t, server.Options{JetStream: true})
-	running(t, "-node", "a", "-nats", url)
+	running(t, "-node", "a", "-nats", url)()
 	for _, c := range []struct {
 		says string
 		args []string
@@ -95,13 +96,29 @@ func TestWrongNATS(t *testing.T) {
 		{"-nats: ", []string{"-node", "a", "-nats", "nats://" + closedPort(t)}},
 		{"-nats: ", []string{"-node", "a", "-nats", "nats://%"}},
 		{"JetStream", []string{"-node", "a", "-nats", outside(t, server.Options{})}},
-		{"", []string{"-node", "a", "-nats", outside(t, server.Options{JetStream: true, Username: "u", Password: "p"})}},
+		{"uthorization", []string{"-node", "a", "-nats", outside(t, server.Options{JetStream: true, Username: "u", Password: "p"})}},
 		{`"a" is taken`, []string{"-node", "a", "-nats", url}},
 		{"is used by another server", []string{"-node", "alone", "-store", store}},
 		{"address already in use", []string{"-node", "a", "-nats-listen", taken(t)}},
 	} {
 		fails(t, c.says, c.args...)
 	}
+}
+
+func TestWrongMembers(t *testing.T) {
+	a, b, c, peers := closedPort(t), closedPort(t), closedPort(t), ""
+	peers = strings.Join([]string{a, b, c}, ",")
+	args := func(name, listen string, more ...string) []string {
+		return append([]string{"-node", name, "-cluster-listen", listen, "-cluster-peers", peers, "-cluster-secret", "s", "-replicas", "1"}, more...)
+	}
+	one, two := running(t, args("a", a)...), running(t, args("b", b)...)
+	one()
+	two()
+	fails(t, `the name "a" is taken`, args("a", c)...)
+	fails(t, "it has another Config.ClusterPassword", args("c", c, "-cluster-secret", "other")...)
+	fails(t, "no majority of the 3 servers can be reached", args("c", c, "-cluster-name", "other")...)
+	fails(t, "address already in use", args("c", b)...)
+	running(t, args("c", c)...)()
 }
 
 func closedPort(t *testing.T) string {
