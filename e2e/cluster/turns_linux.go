@@ -50,7 +50,7 @@ func (l *lab) turns(ctx context.Context, o options) error {
 	}
 	c, err := crowd.Start(crowd.Config{
 		Nodes: l.nodes(), Key: apiKey, From: l.from(), Clients: 12, Channels: crowd.Names(8), Follow: 4, Publish: 12,
-		Every: 100 * time.Millisecond, Seed: o.seed, Book: check.New(), Progress: progress,
+		Every: 100 * time.Millisecond, Silence: 3 * time.Second, Events: true, Seed: o.seed, Book: check.New(), Progress: progress,
 	})
 	if err != nil {
 		return err

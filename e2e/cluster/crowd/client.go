@@ -38,11 +38,13 @@ type sub struct {
 	position *check.Position // nil: it has never been subscribed
 }
 
-// errLost is what a command fails with whose connection has ended.
-var errLost = errors.New("the connection was lost")
+var (
+	errLost    = errors.New("the connection was lost") // what a command fails with then
+	errRefused = errors.New("the connect command was refused")
+	errSilent  = errors.New("nothing came")
+)
 
 const (
-	silence     = 3 * time.Second        // after which a client goes elsewhere
 	askAfter    = time.Second            // of silence it sends something that is answered
 	againAfter  = 200 * time.Millisecond // a subscription that was refused is tried again
 	goElsewhere = 300 * time.Millisecond // at most before another connection
@@ -89,7 +91,7 @@ func (c *client) opened(conn *engine.Conn) {
 	conn.Every(askAfter/2, func(engine.Tick) { c.look(conn) })
 	c.send(command{Connect: &struct{}{}}, func(r *reply) {
 		if r == nil || r.Connect == nil {
-			_ = conn.CloseNow(&engine.CloseError{Code: 4000})
+			_ = conn.CloseNow(&engine.CloseError{Code: 4000, Err: errRefused})
 			return
 		}
 		c.mu.Lock()
@@ -107,14 +109,15 @@ func (c *client) look(conn *engine.Conn) {
 	quiet := time.Since(c.heard)
 	c.mu.Unlock()
 	switch {
-	case quiet > silence:
-		_ = conn.CloseNow(&engine.CloseError{Code: 4000})
+	case quiet > c.cfg.Silence:
+		_ = conn.CloseNow(&engine.CloseError{Code: 4000, Err: errSilent})
 	case quiet > askAfter:
 		c.send(command{RPC: &rpc{"ping"}}, func(*reply) {}) // an error is an answer too
 	}
 }
 
-func (c *client) closed(conn *engine.Conn) {
+func (c *client) closed(conn *engine.Conn, e *engine.CloseError) {
+	c.because(e.Error())
 	c.mu.Lock()
 	if c.conn != conn {
 		c.mu.Unlock()

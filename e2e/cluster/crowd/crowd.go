@@ -33,6 +33,8 @@ type Config struct {
 	Follow   int           // channels of each client
 	Publish  int           // of the clients publish
 	Every    time.Duration // time between two messages of a publisher
+	Silence  time.Duration // after which a client goes to another node
+	Events   bool          // they ask for joins and leaves too
 	Seed     uint64
 	Book     *check.Book
 	Progress func(format string, args ...any) // is told at least every 2 s what is waited for
@@ -59,7 +61,7 @@ type Crowd struct {
 	mu    sync.Mutex
 	wrong []string
 	asked map[visit]int  // how often a connection has asked for a channel
-	why   map[string]int // refusals
+	why   map[string]int // refusals, and ends of connections
 }
 
 // Counts is what has happened.
@@ -98,7 +100,7 @@ func Start(cfg Config) (*Crowd, error) {
 	c.handler = engine.Handler{
 		OnOpen:    func(conn *engine.Conn) { conn.State().(*client).opened(conn) },
 		OnMessage: func(conn *engine.Conn, m engine.Message) { conn.State().(*client).message(conn, m) },
-		OnClose:   func(conn *engine.Conn, _ *engine.CloseError) { conn.State().(*client).closed(conn) },
+		OnClose:   func(conn *engine.Conn, e *engine.CloseError) { conn.State().(*client).closed(conn, e) },
 	}
 	var err error
 	if c.engine, err = engine.New(engine.Config{MessageBytesMax: 8 << 20, DialsMax: 64, DrainTimeout: time.Second}, c.handler); err != nil {
@@ -179,18 +181,18 @@ func (c *Crowd) surprise(what string) {
 	c.wrong = append(c.wrong, what)
 }
 
-// refused notes that a subscription was refused.
-func (c *Crowd) refused(channel string, e *Error) {
+// because counts why a subscription was refused, or a connection has ended.
+func (c *Crowd) because(why string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.why[fmt.Sprintf("subscribe: %d %s", e.Code, e.Message)]++
+	c.why[why]++
 }
 
 // Tally is what has happened since the last one.
 type Tally struct {
 	Acked, Failed, Lost, Recovered, Missed, Insufficient int64
-	Away                                                 time.Duration // the longest time in which a client was without one of its channels
-	Refused                                              map[string]int
+	Away                                                 time.Duration  // the longest time in which a client was without one of its channels
+	Why                                                  map[string]int // subscriptions were refused and connections have ended
 }
 
 // Tally counts.
@@ -201,7 +203,7 @@ func (c *Crowd) Tally() Tally {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t.Refused, c.why = c.why, map[string]int{}
+	t.Why, c.why = c.why, map[string]int{}
 	return t
 }
 

@@ -109,7 +109,7 @@ func run(t *testing.T, b *planted, history int, lose bool) string {
 	t.Helper()
 	x, err := crowd.Start(crowd.Config{
 		Nodes: []crowd.Node{node(t, "a", b, history), node(t, "b", b, history)}, Key: "k",
-		Clients: 6, Channels: crowd.Names(2), Follow: 2, Publish: 6, Every: 2 * time.Millisecond, Seed: 1,
+		Clients: 6, Channels: crowd.Names(2), Follow: 2, Publish: 6, Every: 2 * time.Millisecond, Silence: patience, Events: true, Seed: 1,
 		Book: check.New(), Progress: t.Logf,
 	})
 	if err != nil {

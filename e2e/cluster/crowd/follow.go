@@ -14,7 +14,7 @@ func (c *client) subscribe(channel string) {
 	conn, s, id := c.conn, c.subs[channel], c.id
 	c.mu.Unlock()
 	c.asks(visit{channel, id})
-	m := &subscribe{Channel: channel, Positioned: true, Recoverable: true, JoinLeave: true}
+	m := &subscribe{Channel: channel, Positioned: true, Recoverable: true, JoinLeave: c.cfg.Events}
 	since := s.position
 	if since != nil {
 		m.Recover, m.Offset, m.Epoch = true, since.Offset, since.Epoch
@@ -23,7 +23,7 @@ func (c *client) subscribe(channel string) {
 		switch {
 		case r == nil:
 		case r.Error != nil:
-			c.refused(channel, r.Error)
+			c.because("subscribe: " + r.Error.Error())
 			conn.After(againAfter, func() { c.subscribe(channel) })
 		case r.Subscribe != nil:
 			c.subscribed(channel, s, since, r.Subscribe)
