@@ -120,7 +120,7 @@ func fill(_ context.Context, h *host, _ *rand.Rand) (string, func(context.Contex
 		if err := resize(diskSize); err != nil {
 			return err
 		}
-		if err := h.lab.ready(ctx, 15*time.Second); err == nil {
+		if err := h.lab.ready(ctx, 5*time.Second); err == nil {
 			return nil
 		}
 		say("  %s does not go on by itself: it is started again", h.name)

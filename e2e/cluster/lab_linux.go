@@ -88,23 +88,29 @@ func (l *lab) start(ctx context.Context) error {
 
 // ready waits until all nodes say so.
 func (l *lab) ready(ctx context.Context, within time.Duration) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("after %v", within))
-	defer cancel()
-	tell := time.NewTicker(2 * time.Second)
-	defer tell.Stop()
-	again := time.NewTicker(100 * time.Millisecond)
-	defer again.Stop()
-	for {
+	return until(ctx, within, func() (string, bool) {
 		var not []string
 		for _, h := range l.hosts {
 			if err := h.ready(ctx); err != nil {
 				not = append(not, fmt.Sprintf("%s: %v", h.name, err))
 			}
 		}
-		if len(not) == 0 {
+		return "not ready: " + strings.Join(not, "; "), len(not) == 0
+	})
+}
+
+// until calls f again and again until it reports true, or fails with what f has said last. Each 2 s it says what is waited for.
+func until(ctx context.Context, within time.Duration, f func() (waiting string, ok bool)) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, within, fmt.Errorf("after %v", within))
+	defer cancel()
+	tell, again := time.NewTicker(2*time.Second), time.NewTicker(50*time.Millisecond)
+	defer tell.Stop()
+	defer again.Stop()
+	for {
+		waiting, ok := f()
+		if ok {
 			return nil
 		}
-		waiting := "not ready: " + strings.Join(not, "; ")
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %s", context.Cause(ctx), waiting)

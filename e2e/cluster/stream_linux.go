@@ -53,6 +53,26 @@ func (l *lab) leader(ctx context.Context) (leader *host, err error) {
 	return leader, err
 }
 
+// inSync waits until each node has all of each stream: else the next fault would be two at once.
+func (l *lab) inSync(ctx context.Context, within time.Duration) error {
+	return until(ctx, within, func() (waiting string, ok bool) {
+		err := l.hosts[0].atStreams(ctx, func(_ context.Context, _ jetstream.JetStream, streams []*jetstream.StreamInfo) error {
+			for _, s := range streams {
+				if s.Cluster == nil || s.Cluster.Leader == "" || len(s.Cluster.Replicas) != len(l.hosts)-1 {
+					return fmt.Errorf("%s has no leader, or not all replicas", s.Config.Name)
+				}
+				for _, r := range s.Cluster.Replicas {
+					if !r.Current || r.Offline {
+						return fmt.Errorf("the replica of %s at %s is behind by %d", s.Config.Name, r.Name, r.Lag)
+					}
+				}
+			}
+			return nil
+		})
+		return fmt.Sprint("not in sync: ", err), err == nil
+	})
+}
+
 // killLeader kills the host that leads the stream, whichever was chosen.
 func killLeader(ctx context.Context, h *host, _ *rand.Rand) (string, func(context.Context) error, error) {
 	leader, err := h.lab.leader(ctx)

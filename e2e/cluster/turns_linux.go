@@ -16,15 +16,17 @@ import (
 )
 
 const (
-	settleWithin  = 30 * time.Second // from the heal on: ready, the last message everywhere, presence; for each
-	unreadyWithin = 6 * time.Second  // a node that is cut off says so
+	settleWithin  = 30 * time.Second // the last message is everywhere, and the nodes agree on who is there; for each
+	readyWithin   = 2 * time.Minute  // a node that led a stream when it was cut off has to take back what it wrote there, one entry every 2 s
+	syncWithin    = time.Minute
+	unreadyWithin = 6 * time.Second // a node that is cut off says so
 )
 
 // result is a row of the table.
 type result struct {
-	fault, host                   string
-	hold, unready, ready, settled time.Duration
-	tally                         crowd.Tally
+	fault, host                           string
+	hold, unready, ready, settled, synced time.Duration
+	tally                                 crowd.Tally
 }
 
 // choose returns the faults that were asked for.
@@ -106,13 +108,17 @@ func (l *lab) turn(ctx context.Context, c *crowd.Crowd, f *fault, h *host, hold 
 		return x, err
 	}
 	healed := time.Now()
-	if err := l.ready(ctx, settleWithin); err != nil {
+	if err := l.ready(ctx, readyWithin); err != nil {
 		return x, err
 	}
 	x.ready = time.Since(healed)
 	wrong := c.Settle(ctx, settleWithin)
 	x.settled, x.tally = time.Since(healed), c.Tally()
 	say("  mended: all ready after %v, all complete and agreed after %v; %+v", x.ready.Round(time.Millisecond), x.settled.Round(time.Millisecond), x.tally)
+	if err := l.inSync(ctx, syncWithin); err != nil {
+		wrong = append(wrong, err.Error())
+	}
+	x.synced = time.Since(healed)
 	if ctx.Err() != nil {
 		return x, context.Cause(ctx)
 	}
@@ -128,23 +134,10 @@ func (l *lab) turn(ctx context.Context, c *crowd.Crowd, f *fault, h *host, hold 
 // unready waits until the host says that it is not ready.
 func (h *host) unready(ctx context.Context, within time.Duration) (time.Duration, error) {
 	from := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	tell, again := time.NewTicker(2*time.Second), time.NewTicker(50*time.Millisecond)
-	defer tell.Stop()
-	defer again.Stop()
-	for {
-		if h.ready(ctx) != nil && ctx.Err() == nil {
-			return time.Since(from), nil
-		}
-		select {
-		case <-ctx.Done():
-			return 0, fmt.Errorf("%s is cut off, and says %v later that it is ready", h.name, within)
-		case <-tell.C:
-			say("  %s still says that it is ready", h.name)
-		case <-again.C:
-		}
-	}
+	err := until(ctx, within, func() (string, bool) {
+		return h.name + " is cut off, and says that it is ready", h.ready(ctx) != nil && ctx.Err() == nil
+	})
+	return time.Since(from), err
 }
 
 // first are the first of many lines.
@@ -159,7 +152,7 @@ func first(all []string) string {
 // table prints what was seen in each turn.
 func table(results []result) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "\nfault\tat\tlasted s\tunready s\tready s\tsettled s\tacked\tnot acked\tlost\trecovered\ttold\t2500\taway s\t")
+	_, _ = fmt.Fprintln(w, "\nfault\tat\tlasted s\tunready s\tready s\tsettled s\tin sync s\tacked\tnot acked\tlost\trecovered\ttold\t2500\taway s\t")
 	for _, x := range results {
 		s := func(d time.Duration) string {
 			if d == 0 {
@@ -168,8 +161,8 @@ func table(results []result) {
 			return fmt.Sprintf("%.1f", d.Seconds())
 		}
 		t := &x.tally
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t\n",
-			x.fault, x.host, s(x.hold), s(x.unready), s(x.ready), s(x.settled), t.Acked, t.Failed, t.Lost, t.Recovered, t.Missed, t.Insufficient, s(t.Away))
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t\n",
+			x.fault, x.host, s(x.hold), s(x.unready), s(x.ready), s(x.settled), s(x.synced), t.Acked, t.Failed, t.Lost, t.Recovered, t.Missed, t.Insufficient, s(t.Away))
 	}
 	_ = w.Flush()
 }
