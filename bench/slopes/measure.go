@@ -20,7 +20,7 @@ type cost struct {
 }
 
 func (c cost) String() string {
-	return fmt.Sprintf("%.3g µs, %.0f B", float64(c.cpu.Nanoseconds())/1e3, c.bytes)
+	return fmt.Sprintf("%.3g µs, %d B", float64(c.cpu.Nanoseconds())/1e3, int64(c.bytes))
 }
 
 // meter measures, and takes away what the cluster costs when nobody does anything.
@@ -68,8 +68,8 @@ type row struct {
 }
 
 func run(ctx context.Context, w io.Writer, o *options) error {
-	fmt.Fprintln(w, "| kind | nodes | channels | heap for a channel | idle, a node, a second | join | publish, delivered at one node | at one more node | enter | count | present, 100 members |")
-	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+	fmt.Fprintln(w, "| kind | nodes | channels | heap for a channel | idle, a node, a second | join | publish, delivered at one node | publications a second | at one more node | enter | count | present, 100 members |")
+	fmt.Fprintln(w, "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
 	for _, kind := range o.kinds {
 		for _, nodes := range o.nodes {
 			if kind == "r3" && nodes < 3 {
@@ -84,8 +84,8 @@ func run(ctx context.Context, w io.Writer, o *options) error {
 				if nodes > 1 {
 					more = r.deliver.String()
 				}
-				fmt.Fprintf(w, "| %s | %d | %d | %.0f B | %v | %v | %v | %s | %v | %v | %v |\n", r.kind, r.nodes, r.channels,
-					r.memory, r.idle, r.join, r.publish, more, r.enter, r.count, r.present)
+				fmt.Fprintf(w, "| %s | %d | %d | %.0f B | %v | %v | %v | %.0f | %s | %v | %v | %v |\n", r.kind, r.nodes, r.channels,
+					r.memory, r.idle, r.join, r.publish, 1/r.publish.each.Seconds(), more, r.enter, r.count, r.present)
 			}
 		}
 	}
@@ -109,13 +109,14 @@ func measure(ctx context.Context, o *options, kind string, nodes, channels int) 
 	if err = c.everywhere(ctx); err != nil {
 		return r, err
 	}
-	seconds := max(1, int(o.quiet.Seconds())) // in which all nodes learn who follows what
-	if m.idle, err = m.of(seconds, func() error { return pause(ctx, o.quiet) }); err != nil {
+	idle, err := m.of(1, func() error { return pause(ctx, o.quiet) }) // in which all nodes learn who follows what
+	if err != nil {
 		return r, err
 	}
+	m.idle = cost{cpu: time.Duration(float64(idle.cpu) / idle.each.Seconds()), bytes: idle.bytes / idle.each.Seconds()}
 	r.idle = cost{cpu: m.idle.cpu / time.Duration(nodes), bytes: m.idle.bytes / float64(nodes)}
 	if r.publish, err = m.of(o.publications, func() error {
-		return c.publish(ctx, o.publications, func(n int) string { return channel(n * 7919 % channels) }, 1)
+		return c.publish(ctx, o.publications, func(n int) string { return channel((n*7919 + n/nodes) % channels) }, 1)
 	}); err != nil {
 		return r, fmt.Errorf("publish: %w", err)
 	}
