@@ -95,7 +95,7 @@ func open(t testing.TB, cfg Config) *Broker {
 func TestConformance(t *testing.T) {
 	brokertest.Run(t, func(t *testing.T) brokertest.Backend {
 		s := start(t, nil)
-		a, b := open(t, Config{Server: s, Node: "a", NoHistory: true}), open(t, Config{URL: s.ClientURL(), Node: "b", NoHistory: true})
+		a, b := open(t, Config{Server: s, Node: "a", NoHistory: true, AskTimeout: 5 * time.Second}), open(t, Config{URL: s.ClientURL(), Node: "b", NoHistory: true, AskTimeout: 5 * time.Second})
 		return backend(brokertest.Node{Broker: a}, brokertest.Node{Broker: b})
 	})
 }
@@ -107,7 +107,7 @@ func TestConformanceInCluster(t *testing.T) {
 		known := &known{nodes: map[string]map[*Broker]bool{}}
 		var nodes []brokertest.Node
 		for i, s := range servers {
-			b := open(t, Config{Server: s, Node: fmt.Sprint("node-", i), NoHistory: true, Grace: time.Hour})
+			b := open(t, Config{Server: s, Node: fmt.Sprint("node-", i), NoHistory: true, Grace: time.Hour, AskTimeout: 5 * time.Second})
 			nodes = append(nodes, brokertest.Node{Broker: &wide{Broker: b, t: t, servers: servers, known: known}})
 		}
 		return backend(nodes...)
