@@ -37,6 +37,10 @@ func (p *part) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.last == p.compared { // nothing is new
+		p.renew(s)
+		return nil
+	}
 	upTo := s.last
 	var missing []at
 	var subjects []string

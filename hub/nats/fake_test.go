@@ -23,13 +23,15 @@ type fake struct {
 	conn *natsgo.Conn
 	name string
 
-	mu     sync.Mutex // guards what follows
-	cfg    jetstream.StreamConfig
-	leader replica
-	near   replica // is asked directly
-	leads  string  // the name of the leader
-	asked  int     // how often the leader was asked for a message
-	change func()  // another one leads after the second question; nil: it does not
+	mu       sync.Mutex // guards what follows
+	cfg      jetstream.StreamConfig
+	leader   replica
+	near     replica // is asked directly
+	most     int     // messages in one answer; 0: as many as are asked for
+	directly func()  // called after each direct question; nil: nothing
+	leads    string  // the name of the leader
+	asked    int     // how often the leader was asked for a message
+	change   func()  // another one leads after the second question; nil: it does not
 }
 
 // replica is what a server has of the stream.
@@ -147,6 +149,12 @@ func (f *fake) direct(m *natsgo.Msg) {
 		}
 	}
 	found := f.near.find(q)
+	if f.directly != nil {
+		defer f.directly()
+	}
+	if f.most > 0 && q.NextOf != "" {
+		found = found[:min(len(found), f.most)]
+	}
 	if len(found) == 0 {
 		respond(natsgo.Header{"Status": {"404"}}, nil)
 		return
@@ -155,6 +163,15 @@ func (f *fake) direct(m *natsgo.Msg) {
 		respond(natsgo.Header{"Nats-Subject": {x.subject}, "Nats-Sequence": {strconv.FormatUint(x.sequence, 10)}, "Nats-Time-Stamp": {x.time.Format(time.RFC3339Nano)}}, x.data)
 	}
 	respond(natsgo.Header{"Status": {"204"}, "Nats-UpTo-Sequence": {strconv.FormatUint(f.near.last, 10)}}, nil)
+}
+
+// roomOf is a replica with these publications of a channel.
+func roomOf(b *Broker, first, last uint64, sequences ...uint64) replica {
+	r := replica{first: first, last: last}
+	for _, n := range sequences {
+		r.messages = append(r.messages, fakeMessage{n, b.storedSubject("room"), (&record{Publication: broker.Publication{Data: fmt.Append(nil, n)}}).encode(nil), time.Now()})
+	}
+	return r
 }
 
 // TestProofs: what a server that was asked has, and what the leader has, and what Read makes of it. A position is recovered only
@@ -205,16 +222,10 @@ func TestProofs(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, b := newFake(t)
-			replicaOf := func(h has) (r replica) {
-				r.first, r.last = h.first, h.last
-				add := func(sequence uint64, subject string, data []byte) {
-					r.messages = append(r.messages, fakeMessage{sequence, subject, data, time.Now()})
-				}
-				for _, n := range h.room {
-					add(n, b.storedSubject("room"), (&record{Publication: broker.Publication{Data: fmt.Append(nil, n)}}).encode(nil))
-				}
+			replicaOf := func(h has) replica {
+				r := roomOf(b, h.first, h.last, h.room...)
 				if h.removed > 0 {
-					add(h.removed, b.removalSubject("room"), nil)
+					r.messages = append(r.messages, fakeMessage{h.removed, b.removalSubject("room"), nil, time.Now()})
 				}
 				return r
 			}

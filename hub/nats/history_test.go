@@ -64,13 +64,6 @@ func clusterJS(t testing.TB) []*server.Server {
 	return servers
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // ages is what a test says of the age of messages: time passes for those that are stored.
 type ages struct {
 	mu     sync.Mutex

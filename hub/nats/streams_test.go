@@ -318,3 +318,22 @@ func TestNoMajority(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestLargeHistory: what does not fit into one answer.
+func TestLargeHistory(t *testing.T) {
+	b := open(t, Config{Server: startJS(t), Node: "a", Publications: 5000, InMemory: true})
+	begin := topOf(t, b, "room")
+	const n = 3*batchMax + 7
+	data := strings.Repeat("x", 8*kib) // more than batchBytesMax at once
+	for i := range n {
+		put(t, b, "room", fmt.Sprint(i, data))
+	}
+	if got := since(t, b, "room", begin); len(got) != n || got[n-1] != fmt.Sprint(n-1, data) {
+		t.Errorf("%d came", len(got))
+	}
+	page, err := b.Read(ctx, "room", broker.Query{Limit: 3, Reverse: true})
+	must(t, err)
+	if ps := page.Publications; len(ps) != 3 || string(ps[2].Data) != fmt.Sprint(n-3, data) {
+		t.Errorf("the newest three: %d came", len(ps))
+	}
+}

@@ -67,24 +67,21 @@ func (t *tops) ask(p *part) (err error) {
 	}
 	anchor := fmt.Sprintf("%s.r.%d.-.-", p.b.cfg.Prefix, p.n)
 	q := getRequest{LastOfEach: append(t.subjects, anchor)}
-	for {
-		e, err := p.b.direct(ctx, t.state.name, q, func(subject string, m stored) { t.newest[subject] = m.sequence })
-		if err != nil || t.state.replicas == 1 || !e.none && e.upTo >= t.state.last {
-			return err
+	for err == nil {
+		var e end
+		e, err = p.b.direct(ctx, t.state.name, q, func(subject string, m stored) { t.newest[subject] = m.sequence })
+		if err == nil && (t.state.replicas == 1 || !e.none && e.upTo >= t.state.last) {
+			return nil
 		}
-		if e.none { // it does not say how much it knows if it has none of them, so there has to be one
+		if err == nil && e.none { // it does not say how much it knows if it has none of them, so there has to be one
 			_, err = p.store(ctx, anchor, nil, nil)
 		}
 		if err == nil {
 			err = p.b.pause(ctx, readAgain)
 		}
-		switch {
-		case p.b.closed.Load():
-			return broker.ErrClosed
-		case ctx.Err() != nil:
-			return errBehind
-		case err != nil:
-			return err
-		}
 	}
+	if ctx.Err() != nil && !p.b.closed.Load() {
+		return errBehind
+	}
+	return err
 }

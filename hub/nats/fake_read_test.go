@@ -1,0 +1,89 @@
+package nats
+
+import (
+	"errors"
+	"testing"
+
+	natsgo "github.com/nats-io/nats.go"
+
+	"github.com/sockmill/sockmill/hub/broker"
+)
+
+// TestBatches: what comes in several answers has no holes between them, also if different servers give them.
+func TestBatches(t *testing.T) {
+	f, b := newFake(t)
+	f.mu.Lock()
+	f.leader = roomOf(b, 1, 9, 2, 3, 5, 7, 9)
+	f.near, f.most = f.leader, 2
+	f.mu.Unlock()
+	at := broker.Position{Offset: 2, Epoch: f.name}
+	expect(t, "since 2", since(t, b, "room", at), "3", "5", "7", "9")
+	f.mu.Lock()
+	direct := 0
+	f.directly = func() {
+		if direct++; direct == 2 { // the newest, and the first batch
+			f.near = roomOf(b, 7, 9, 7, 9)
+		}
+	}
+	f.mu.Unlock()
+	if page, err := b.history.parts[0].read(ctx, "room", broker.Query{Since: &at, Limit: broker.NoLimit}); !errors.Is(err, errBehind) {
+		t.Errorf("%+v, error %v", page, err)
+	}
+	f.mu.Lock()
+	f.near, f.directly = f.leader, nil
+	f.mu.Unlock()
+	all, err := b.Read(ctx, "room", broker.Query{Limit: 2, Reverse: true})
+	must(t, err)
+	if ps := all.Publications; len(ps) != 2 || ps[0].Offset != 9 || ps[1].Offset != 7 || ps[0].Prev != 7 || ps[1].Prev != 5 {
+		t.Errorf("the newest two: %+v", ps)
+	}
+}
+
+// TestTopOfOneBehind: a server that does not know yet what the leader knew does not say where a channel is.
+func TestTopOfOneBehind(t *testing.T) {
+	f, b := newFake(t)
+	f.mu.Lock()
+	f.leader, f.near = roomOf(b, 1, 9, 2, 8), roomOf(b, 1, 6, 2)
+	direct := 0
+	f.directly = func() {
+		if direct++; direct == 3 {
+			f.near = f.leader
+		}
+	}
+	f.mu.Unlock()
+	if top := topOf(t, b, "room"); top.Offset != 8 {
+		t.Errorf("%+v", top)
+	}
+	f.mu.Lock()
+	f.near, f.directly = roomOf(b, 1, 6, 2), nil
+	f.mu.Unlock()
+	if page, err := b.Read(ctx, "room", broker.Query{}); !errors.Is(err, broker.ErrUnavailable) {
+		t.Errorf("%+v, error %v", page, err)
+	}
+}
+
+// TestSentAgain: a publication with a key to which no answer comes is sent again, with the same key; one without is not.
+func TestSentAgain(t *testing.T) {
+	f, b := newFake(t)
+	came := make(chan string, 10)
+	_, err := f.conn.Subscribe(b.history.parts[0].subjects("h"), func(m *natsgo.Msg) {
+		if came <- m.Header.Get(natsgo.MsgIdHdr); len(came) == 2 {
+			f.answer(m, map[string]any{"stream": f.name, "seq": 7})
+		}
+	})
+	must(t, err)
+	must(t, f.conn.Flush())
+	at, err := b.Append(ctx, "room", broker.Publication{}, broker.Keep{Publications: 1, Key: "k"})
+	if err != nil || at != (broker.Position{Offset: 7, Epoch: f.name}) {
+		t.Errorf("%+v, error %v", at, err)
+	}
+	if first, second := <-came, <-came; first == "" || first != second {
+		t.Errorf("%q and %q came", first, second)
+	}
+	if _, err := b.Append(ctx, "room", broker.Publication{}, plenty); !errors.Is(err, broker.ErrUnavailable) {
+		t.Errorf("%v", err)
+	}
+	if n := len(came); n != 1 {
+		t.Errorf("%d came", n)
+	}
+}
