@@ -3,6 +3,7 @@ package nats
 import (
 	"errors"
 	"testing"
+	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 
@@ -60,6 +61,36 @@ func TestTopOfOneBehind(t *testing.T) {
 	if page, err := b.Read(ctx, "room", broker.Query{}); !errors.Is(err, broker.ErrUnavailable) {
 		t.Errorf("%+v, error %v", page, err)
 	}
+}
+
+// TestLeaderBehind: a leader that does not know what it has acknowledged, because its disk was full or it leads no more, is not believed.
+func TestLeaderBehind(t *testing.T) {
+	f, b := newFake(t)
+	f.mu.Lock()
+	f.leader = roomOf(b, 1, 9, 2, 9)
+	f.near = f.leader
+	f.mu.Unlock()
+	at, future := broker.Position{Offset: 9, Epoch: f.name}, broker.Position{Offset: 10, Epoch: f.name}
+	expect(t, "since 9", since(t, b, "room", at))
+	expect(t, "since 10", since(t, b, "room", future), "refused")
+	f.mu.Lock()
+	f.leader = roomOf(b, 1, 6, 2)
+	f.near = f.leader
+	f.mu.Unlock()
+	for _, q := range []broker.Query{{Since: &at, Limit: 1}, {}, {Limit: 1}} {
+		if page, err := b.Read(ctx, "room", q); !errors.Is(err, broker.ErrUnavailable) {
+			t.Errorf("%+v, error %v", page, err)
+		}
+	}
+	eventually(t, "Health says so", func() bool { return b.Health() != nil })
+	soon := time.AfterFunc(100*time.Millisecond, func() { // another one leads, which knows what came meanwhile
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.leader = roomOf(b, 1, 10, 2, 9, 10)
+		f.near = f.leader
+	})
+	defer soon.Stop()
+	expect(t, "since 10", since(t, b, "room", future))
 }
 
 // TestSentAgain: a publication with a key to which no answer comes is sent again, with the same key; one without is not.

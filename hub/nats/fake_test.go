@@ -202,7 +202,6 @@ func TestProofs(t *testing.T) {
 		"all aged out":                       {leader: has{4, 9, nil, 0}, since: 2, want: "broker: unrecoverable position", top: 9},
 		"nothing stored":                     {leader: has{4, 9, nil, 0}, since: 3, want: "[]", top: 9},
 		"nothing stored, at the end":         {leader: has{10, 9, nil, 0}, since: 9, want: "[]", top: 9},
-		"the future":                         {leader: has{1, 9, []uint64{5}, 0}, since: 10, want: "broker: unrecoverable position", top: 5},
 		"removed":                            {leader: has{1, 9, []uint64{2, 5, 9}, 7}, since: 2, want: "broker: unrecoverable position", top: 9},
 		"removed, and it had all":            {leader: has{1, 9, []uint64{2, 5, 9}, 7}, since: 5, want: "[9]", top: 9},
 		"removed, a part of what follows":    {leader: has{1, 9, []uint64{2, 5, 9}, 7}, since: 2, limit: 1, want: "broker: unrecoverable position", top: 9},

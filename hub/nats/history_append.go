@@ -140,7 +140,9 @@ func (p *part) store(ctx context.Context, subject string, header natsgo.Header, 
 			if a.Stream != p.stream() {
 				p.wake()
 			}
-			return broker.Position{Offset: a.Sequence, Epoch: a.Stream}, nil
+			at := broker.Position{Offset: a.Sequence, Epoch: a.Stream}
+			p.heard(at)
+			return at, nil
 		case a.Error == nil:
 			return broker.Position{}, fmt.Errorf("%w: the answer is not one of a stream: %.100q", broker.ErrUnavailable, m.Data)
 		case a.Error.ErrorCode != codeInProcess:

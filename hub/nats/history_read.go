@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -15,6 +16,9 @@ import (
 // readAgain is how long Read waits before it asks again a server that does not have all messages yet.
 const readAgain = 5 * time.Millisecond
 
+// futurePatience is how long a position that lies behind the end of a stream with replicas is taken for one that its leader does not know yet.
+const futurePatience = 500 * time.Millisecond
+
 // Read implements broker.History. Offsets are the sequences of the stream, its name is the epoch. A channel of which nothing is stored, or
 // nothing behind Query.Since, has as Top the last sequence of its stream.
 func (b *Broker) Read(ctx context.Context, channel string, q broker.Query) (broker.Page, error) {
@@ -23,10 +27,17 @@ func (b *Broker) Read(ctx context.Context, channel string, q broker.Query) (brok
 		return broker.Page{}, err
 	}
 	b.history.reads.Add(1)
-	timer := time.NewTimer(b.cfg.PublishTimeout)
+	if here, ok := b.where(channel); ok {
+		p.heard(broker.Position{Offset: here.last, Epoch: here.stream})
+	}
+	timer, began := time.NewTimer(b.cfg.PublishTimeout), time.Now()
 	defer timer.Stop()
 	for {
 		page, err := p.read(ctx, channel, q)
+		if errors.Is(err, errFuture) && time.Since(began) >= futurePatience {
+			b.history.unrecoverable.Add(1)
+			err = broker.ErrUnrecoverable
+		}
 		switch {
 		case err == nil || errors.Is(err, broker.ErrUnrecoverable):
 			b.notedFirst(channel, page.Top)
@@ -35,7 +46,7 @@ func (b *Broker) Read(ctx context.Context, channel string, q broker.Query) (brok
 			if err = p.again(ctx); err != nil {
 				return broker.Page{}, err
 			}
-		case errors.Is(err, errBehind), errors.Is(err, errNobody) && p.fresh():
+		case errors.Is(err, errFuture), errors.Is(err, errBehind), errors.Is(err, errNobody) && p.fresh():
 			select {
 			case <-timer.C:
 				return broker.Page{}, err
@@ -49,6 +60,8 @@ func (b *Broker) Read(ctx context.Context, channel string, q broker.Query) (brok
 		}
 	}
 }
+
+var errFuture = fmt.Errorf("%w: the leader of the stream does not know the position", broker.ErrUnavailable)
 
 // again makes the stream again, or finds the one that another node has made.
 func (p *part) again(ctx context.Context) error {
@@ -92,8 +105,12 @@ func (p *part) read(ctx context.Context, channel string, q broker.Query) (broker
 	switch {
 	case q.Since == nil:
 		err = r.all(ctx, q.Reverse, r.page.Top.Offset)
-	case q.Since.Epoch != s.name || q.Since.Offset > max(s.last, r.page.Top.Offset):
+	case q.Since.Epoch != s.name:
 		err = broker.ErrUnrecoverable
+	case q.Since.Offset > max(s.last, r.page.Top.Offset):
+		if err = broker.ErrUnrecoverable; s.replicas > 1 {
+			return r.page, errFuture
+		}
 	case q.Reverse:
 		err = r.all(ctx, true, q.Since.Offset-min(1, q.Since.Offset))
 	default:

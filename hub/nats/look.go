@@ -31,7 +31,8 @@ type look struct {
 	err   error
 }
 
-// look returns the state of the stream at a moment after the call has begun. However many call it at once, few questions are asked.
+// look returns the state of the stream at a moment after the call has begun. It fails with errBehind if the leader does not know what this node has
+// heard of: its store is broken, or it is the leader no more. However many call it at once, few questions are asked.
 func (p *part) look(ctx context.Context) (state, error) {
 	p.mu.Lock()
 	if p.next == nil {
@@ -47,7 +48,9 @@ func (p *part) look(ctx context.Context) (state, error) {
 			p.mu.Lock()
 			p.next = nil // who comes now has to wait for another one
 			p.mu.Unlock()
-			l.state, l.err = p.state(p.b.ctx, "")
+			if l.state, l.err = p.state(p.b.ctx, ""); l.err == nil && !p.heard(broker.Position{Offset: l.state.last, Epoch: l.state.name}) {
+				l.err = errBehind
+			}
 			close(l.done)
 		}
 		<-p.looking
@@ -56,6 +59,19 @@ func (p *part) look(ctx context.Context) (state, error) {
 		return state{}, ctx.Err()
 	}
 	return l.state, l.err
+}
+
+// heard notes a position of the stream. It reports false if this node has heard of a later one.
+func (p *part) heard(at broker.Position) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.high.Epoch == at.Epoch && p.high.Offset > at.Offset {
+		return false
+	}
+	if at.Epoch == p.stream() {
+		p.high = at
+	}
+	return true
 }
 
 // state asks the leader of the stream, also for how many messages a subject has. It fails with jetstream.ErrStreamNotFound if the stream is gone.

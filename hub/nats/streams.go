@@ -43,9 +43,10 @@ type part struct {
 	looking chan struct{} // has an element while somebody asks for the state
 	topping chan struct{} // has an element while somebody asks for the newest positions
 
-	mu   sync.Mutex // guards what follows
-	next *look      // the question that has not been asked yet
-	tops []*tops    // those that have not been asked yet
+	mu   sync.Mutex      // guards what follows
+	next *look           // the question that has not been asked yet
+	tops []*tops         // those that have not been asked yet
+	high broker.Position // the last of the stream that this node has heard of
 
 	compared uint64 // everything up to here was compared; only for compare
 	marks    []mark // only for compare
