@@ -117,6 +117,10 @@ func (p *part) store(ctx context.Context, subject string, header natsgo.Header, 
 	if header != nil {
 		within = min(within, sendAgain)
 	}
+	if p.down.Load() {
+		p.wake()
+		return broker.Position{}, errNobody
+	}
 	for {
 		m, err := p.b.askWithin(ctx, subject, header, data, within)
 		if errors.Is(err, errSlow) && time.Since(began)+within <= p.b.cfg.PublishTimeout {
@@ -141,6 +145,9 @@ func (p *part) store(ctx context.Context, subject string, header natsgo.Header, 
 				p.wake()
 			}
 			at := broker.Position{Offset: a.Sequence, Epoch: a.Stream}
+			if name := p.stream(); name == at.Epoch {
+				at.Epoch = name // one string for all
+			}
 			p.heard(at)
 			return at, nil
 		case a.Error == nil:

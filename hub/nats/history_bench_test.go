@@ -60,7 +60,7 @@ func BenchmarkPublish(b *testing.B) {
 						} else {
 							err = nodes[0].Publish(ctx, channel, broker.Publication{Data: data})
 							for got.Load() < i-1000 { // no more than comes through
-								time.Sleep(time.Millisecond)
+								_ = nodes[0].pause(ctx, time.Millisecond)
 							}
 						}
 						if err != nil {

@@ -37,6 +37,7 @@ type part struct {
 	b       *Broker
 	n       int
 	name    atomic.Pointer[string]
+	down    atomic.Bool   // the leader of the stream could not be reached when it was asked last, a second ago
 	since   atomic.Int64  // when the name was learned, in Unix nanoseconds
 	woken   chan struct{} // something is to be looked at now
 	making  chan struct{} // has an element while somebody makes or finds the stream
@@ -279,6 +280,7 @@ func (p *part) watch(ctx context.Context) {
 		case <-p.woken:
 		}
 		s, err := p.reach(ctx)
+		p.down.Store(err != nil)
 		if err == nil && compares {
 			err = p.compare(ctx)
 		}

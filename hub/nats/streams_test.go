@@ -302,8 +302,12 @@ func TestNoMajority(t *testing.T) {
 	stop(servers[1])
 	stop(servers[2])
 	eventually(t, "Health says so", func() bool { return b.Health() != nil })
+	began := time.Now()
 	if _, err := b.Append(ctx, "room", broker.Publication{}, plenty); !errors.Is(err, broker.ErrUnavailable) {
 		t.Errorf("appended: %v", err)
+	}
+	if d := time.Since(began); d >= b.cfg.PublishTimeout {
+		t.Errorf("it took %v to fail", d)
 	}
 	log, seen := observer.New(zap.InfoLevel)
 	short, cancel := context.WithCancel(ctx)
