@@ -126,40 +126,41 @@ func (b *Broker) Count(ctx context.Context, channel string) (n broker.Counts, er
 	if err := b.check(ctx, channel); err != nil {
 		return n, err
 	}
-	var clients int
-	var users []string
 	var failed error
 	key := make([]byte, keyBytes)
 	_, _ = rand.Read(key) // it never fails
 	replies, missing, err := b.gather(ctx, &note{kind: noteCount, subject: channel, data: key}, func(ctx context.Context) {
-		clients, users, failed = b.nodes.local.Users(context.WithoutCancel(ctx), channel)
+		n, failed = b.nodes.local.Count(context.WithoutCancel(ctx), channel)
 	})
 	if err == nil {
 		err = failed
 	}
 	if err != nil {
-		return n, err
+		return broker.Counts{}, err
 	}
-	n.Clients, n.Users = clients, len(users)
 	var hashes []uint64
+	clients := 0
 	for _, r := range replies {
-		clients, size := protowire.ConsumeVarint(r.data)
-		if size < 0 || clients > 1<<40 || (len(r.data)-size)%8 != 0 {
+		has, size := protowire.ConsumeVarint(r.data)
+		if size < 0 || has > 1<<40 || (len(r.data)-size)%8 != 0 {
 			missing = append(missing, r.node)
 			continue
 		}
-		n.Clients += int(clients)
-		if len(r.data) > size && hashes == nil {
-			hashes = hashUsers(users, key)
-		}
+		clients += int(has)
 		for rest := r.data[size:]; len(rest) > 0; rest = rest[8:] {
 			hashes = append(hashes, binary.LittleEndian.Uint64(rest))
 		}
 	}
 	if hashes != nil {
+		own, users, err := b.nodes.local.Users(context.WithoutCancel(ctx), channel)
+		if err != nil {
+			return broker.Counts{}, err
+		}
+		n.Clients, hashes = own, append(hashes, hashUsers(users, key)...)
 		slices.Sort(hashes)
 		n.Users = len(slices.Compact(hashes))
 	}
+	n.Clients += clients
 	return n, missed(missing)
 }
 
