@@ -40,6 +40,25 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+// TestAskEndsWithContext, or after Config.AskTimeout, whichever is sooner.
+func TestAskEndsWithContext(t *testing.T) {
+	for _, timeout := range []time.Duration{memory.NoLimit, time.Millisecond} {
+		ends, cancel := context.WithCancel(ctx)
+		defer cancel()
+		b := open(t, memory.Config{Node: "node", AskTimeout: timeout})
+		b.Answer("subject", func(ctx context.Context, _ []byte) []byte {
+			if timeout < 0 {
+				cancel()
+			}
+			<-ctx.Done()
+			return nil
+		})
+		if all, err := b.Ask(ends, "subject", nil); err != nil || fmt.Sprint(all.Missing) != "[node]" {
+			t.Errorf("%+v %v", all, err)
+		}
+	}
+}
+
 func open(t testing.TB, cfg memory.Config) *memory.Broker {
 	t.Helper()
 	b, err := memory.New(cfg)

@@ -80,11 +80,7 @@ func (b *Broker) put(ctx context.Context, q *inquiry, ask *note) error {
 	until, _ := ctx.Deadline()
 	ask.id, ask.timeout = q.id, max(0, time.Until(until))
 	ask.node, ask.instance = b.cfg.Node, b.nodes.instance
-	data := ask.encode(nil)
-	if most := b.conn.MaxPayload(); int64(len(data)) > most {
-		return fmt.Errorf("%w: a question of %d bytes: the server takes %d", broker.ErrTooLarge, len(ask.data), most)
-	}
-	return b.failed(b.conn.Publish(b.nodes.ask, data))
+	return b.failed(b.conn.Publish(b.nodes.ask, ask.encode(nil)))
 }
 
 func (n *nodes) begin() (*inquiry, error) {

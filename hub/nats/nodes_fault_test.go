@@ -180,6 +180,23 @@ func TestNodeIsHeardAgain(t *testing.T) {
 	present(t, a, 2, nil, "0", "1", "2")
 }
 
+// TestAskEndsWithContext: nobody waits longer, and a node that had less time than it may have is not silent for that.
+func TestAskEndsWithContext(t *testing.T) {
+	all, wires := three(t)
+	a := all[0]
+	a.cfg.AskTimeout = time.Minute
+	wires[1].held.Lock()
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	_, err := a.Present(short, "room")
+	if m := (*broker.MissingError)(nil); !errors.As(err, &m) || !slices.Contains(m.Nodes, "node-1") || time.Since(began) > patience {
+		t.Errorf("after %v: %v, want that node-1 is missing", time.Since(began), err)
+	}
+	wires[1].held.Unlock()
+	present(t, a, 2, nil, "0", "1", "2")
+}
+
 // TestNodeStopsAndResumes: its clients come back once, and it does not think that the others were gone.
 func TestNodeStopsAndResumes(t *testing.T) {
 	all, wires := three(t)
