@@ -39,9 +39,8 @@ type Broker struct {
 	lanes  [lanes]lane
 	shards []shard
 
-	history  history  // history.go
-	nodes    nodes    // nodes.go
-	presence presence // presence.go
+	history history // history.go
+	nodes   nodes   // nodes.go
 }
 
 var (
@@ -63,7 +62,7 @@ func New(ctx context.Context, cfg Config) (*Broker, error) {
 	b.link.wake, b.link.closed = make(chan struct{}, 1), make(chan struct{})
 	b.name()
 	b.begin()
-	for _, open := range []func(context.Context) error{b.connect, b.openHistory, b.openNodes, b.openPresence} {
+	for _, open := range []func(context.Context) error{b.connect, b.openHistory, b.openNodes} {
 		if err := open(ctx); err != nil {
 			_ = b.Close()
 			return nil, err
@@ -80,7 +79,6 @@ func (b *Broker) name() { b.livePrefix, b.storedPrefix = b.cfg.Prefix+".l.", b.c
 func (b *Broker) Close() error {
 	b.ended.Do(func() {
 		b.closed.Store(true)
-		b.closePresence()
 		b.closeNodes()
 		b.closeHistory()
 		b.cancel()

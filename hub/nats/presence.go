@@ -17,14 +17,6 @@ import (
 // ends takes its clients with it when it is not known any more, after Config.NodeLifetime, and what a
 // node says of its clients is right at once.
 
-// presence is the state of what is here: it is in nodes.local.
-type presence struct{}
-
-func (b *Broker) openPresence(context.Context) error { return nil }
-
-// closePresence is called by Close, before closeNodes.
-func (b *Broker) closePresence() {}
-
 // Enter implements broker.Presence. It does not ask NATS. Nor does Leave.
 func (b *Broker) Enter(ctx context.Context, channel string, info broker.Info, lifetime time.Duration) error {
 	if err := b.check(ctx, channel); err != nil {
