@@ -225,6 +225,9 @@ func TestNodeWithoutConnection(t *testing.T) {
 	for range beatsMissed {
 		b.tick()
 	}
+	if known := b.Stats().Nodes.Known; known != 2 {
+		t.Errorf("%d nodes are known, want 2: nothing was to be heard of them", known)
+	}
 	if _, err := b.Present(t.Context(), "room"); !errors.Is(err, broker.ErrUnavailable) {
 		t.Errorf("Present: %v, want ErrUnavailable", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	natsgo "github.com/nats-io/nats.go"
 )
 
 // TestNewNodeKnowsAll: as soon as New has returned, also at another server, and all know it.
@@ -131,4 +133,61 @@ func TestTwoOfOneName(t *testing.T) {
 	present(t, one, 1, nil, "1", "2")
 	_ = two.Close()
 	eventually(t, "health", func() bool { return one.Health() == nil })
+}
+
+// TestNewWaitsUntilAllKnow: a node that is there says so, but has not heard yet that the new one has begun.
+func TestNewWaitsUntilAllKnow(t *testing.T) {
+	s := start(t, nil)
+	conn, err := natsgo.Connect(s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	heard := make(chan *note, 100)
+	if _, err = conn.Subscribe("sockmill.n.all", func(msg *natsgo.Msg) {
+		var m note
+		if m.decode(msg.Data) == nil {
+			heard <- &m
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	cfg := quiet(s, "node")
+	cfg.AskTimeout = time.Minute
+	made := make(chan *Broker, 1)
+	here := func(kind noteKind) {
+		m := <-heard
+		if m.kind != kind {
+			t.Errorf("heard %d, want %d", m.kind, kind)
+		}
+		for range 100 { // time enough for New to return, if it does not wait
+			if err := conn.Flush(); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(made) > 0 {
+			t.Error("New has returned")
+		}
+		if err := conn.Publish("sockmill.n.i."+m.instance+".0", (&note{kind: noteHere, node: "other", instance: "other"}).encode(nil)); err != nil {
+			t.Error(err)
+		}
+	}
+	go func() {
+		b, err := New(t.Context(), cfg)
+		if err != nil {
+			t.Error(err)
+		}
+		made <- b
+	}()
+	here(noteHello)
+	here(noteBeat)
+	if b := <-made; b != nil {
+		if known := b.Stats().Nodes.Known; known != 1 {
+			t.Errorf("%d nodes are known, want 1", known)
+		}
+		_ = b.Close()
+	}
 }
