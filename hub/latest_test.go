@@ -136,3 +136,22 @@ func TestLatestBehind(t *testing.T) {
 	stays.expect("room: 5 five", "room: 6 six")
 	a.expect("room: 5 five", "room: 6 six")
 }
+
+// Of a channel of which nothing is kept, Top may rise with each read: nobody waits until this node is there.
+func TestNewestOfNothing(t *testing.T) {
+	s := stream{tracks: true, known: true, last: broker.Position{Offset: 5, Epoch: "e"}}
+	since := broker.Position{Offset: 3, Epoch: "e"}
+	for _, c := range []struct {
+		page *broker.Page
+		want verdict
+	}{
+		{nil, read},
+		{&broker.Page{Top: broker.Position{Offset: 9, Epoch: "e"}}, enter},
+		{&broker.Page{Top: broker.Position{Offset: 9, Epoch: "f"}}, behind},
+		{&broker.Page{Top: broker.Position{Offset: 9, Epoch: "e"}, Publications: []broker.Publication{{Position: broker.Position{Offset: 9, Epoch: "e"}}}}, behind},
+	} {
+		if missed, proven, v := s.newest(since, c.page); v != c.want || proven || missed != nil {
+			t.Errorf("%+v: %v %v %v", c.page, missed, proven, v)
+		}
+	}
+}

@@ -201,6 +201,8 @@ func (s *stream) newest(since broker.Position, page *broker.Page) (missed []*sen
 		return s.ring[n-1 : n : n], true, enter
 	case page == nil:
 		return nil, false, read
+	case len(page.Publications) == 0 && page.Top.Epoch == s.last.Epoch:
+		return nil, false, enter // nothing is kept, wherever Top has risen to
 	case page.Top.Epoch != s.last.Epoch || page.Top.Offset > s.last.Offset:
 		return nil, false, behind
 	case len(page.Publications) == 0 || page.Publications[0].Position != page.Top:
