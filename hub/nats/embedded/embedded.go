@@ -53,7 +53,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	s := &Server{
 		config:  config,
 		log:     newServerLog(config.Logger),
-		others:  others(config.Peers, config.ClusterListen),
+		others:  others(ctx, config.Peers, config.ClusterListen),
 		quit:    make(chan struct{}),
 		changed: make(chan struct{}),
 		stopped: make(chan struct{}),

@@ -244,7 +244,7 @@ func TestOwnAddress(t *testing.T) {
 		{name + ":1", ":1", true},
 		{name + ".hub.default.svc:1", "[::]:1", true},
 	} {
-		if isOwn(c.peer, c.own) != c.is {
+		if isOwn(within(t), c.peer, c.own) != c.is {
 			t.Errorf("%+v", c)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"slices"
@@ -27,7 +28,7 @@ const duplicatePatience = (pingsOutMax+1)*pingEvery + claimLifetime
 func (p *peers) ask(ctx context.Context, connected map[string]string) {
 	var wait sync.WaitGroup
 	var mu sync.Mutex
-	errs := map[string]error{}
+	names, errs := map[string]string{}, map[string]error{}
 	for _, a := range p.s.others {
 		if _, ok := connected[p.names[a]]; ok {
 			continue
@@ -36,13 +37,12 @@ func (p *peers) ask(ctx context.Context, connected map[string]string) {
 			name, err := p.s.hello(ctx, a)
 			mu.Lock()
 			defer mu.Unlock()
-			if name != "" {
-				p.names[a] = name
-			}
-			errs[a] = err
+			names[a], errs[a] = name, err
 		})
 	}
 	wait.Wait()
+	maps.DeleteFunc(names, func(_, name string) bool { return name == "" })
+	maps.Copy(p.names, names)
 	p.errs = errs
 	p.s.others = slices.DeleteFunc(p.s.others, func(a string) bool { return errors.Is(errs[a], errSelf) })
 }
@@ -114,10 +114,10 @@ func (p *peers) settle(ctx context.Context) error {
 func majority(size int) int { return size/2 + 1 }
 
 // others are the peers without this server itself.
-func others(all []string, own string) []string {
+func others(ctx context.Context, all []string, own string) []string {
 	var list []string
 	for _, a := range all {
-		if !isOwn(a, own) && !slices.Contains(list, a) {
+		if !isOwn(ctx, a, own) && !slices.Contains(list, a) {
 			list = append(list, a)
 		}
 	}
@@ -126,7 +126,7 @@ func others(all []string, own string) []string {
 
 // isOwn reports whether a peer's address leads to the address at which this server listens: it has the same port, and
 // its host is the same, or the name or an address of this machine.
-func isOwn(address, own string) bool {
+func isOwn(ctx context.Context, address, own string) bool {
 	host, port, _ := net.SplitHostPort(address)
 	ownHost, ownPort, _ := net.SplitHostPort(own)
 	if port != ownPort {
@@ -141,10 +141,12 @@ func isOwn(address, own string) bool {
 	if name, err := os.Hostname(); err == nil && (host == name || strings.HasPrefix(host, name+".")) {
 		return true
 	}
+	ctx, cancel := context.WithTimeout(ctx, stepTimeout)
+	defer cancel()
 	local, _ := net.InterfaceAddrs()
-	found, _ := net.LookupIP(host)
+	found, _ := net.DefaultResolver.LookupIPAddr(ctx, host)
 	return slices.ContainsFunc(local, func(a net.Addr) bool {
 		n, ok := a.(*net.IPNet)
-		return ok && slices.ContainsFunc(found, n.IP.Equal)
+		return ok && slices.ContainsFunc(found, func(f net.IPAddr) bool { return n.IP.Equal(f.IP) })
 	})
 }
