@@ -204,6 +204,31 @@ func TestHandOver(t *testing.T) {
 	}
 }
 
+// TestCutOff: a leader without a majority gives up at once, so that publishes fail instead of waiting.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	all := three(t)
+	js := stream(t, all[0], "n0")
+	ended, cancel := context.WithCancel(within(t))
+	cancel()
+	for _, s := range all[1:] {
+		if err := s.Stop(ended); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}
+	begun := time.Now()
+	poll(t, "it does not lead any more", func() bool { return !all[0].server.JetStreamIsStreamLeader("$G", "s") })
+	if took := time.Since(begun); took > 8*time.Second { // NATS by itself: 10 s and more
+		t.Errorf("after %v", took)
+	} else {
+		t.Logf("after %v", took)
+	}
+	poll(t, "publishes fail at once", func() bool {
+		_, err := js.Publish(within(t), "s.a", nil, jetstream.WithRetryAttempts(0))
+		return errors.Is(err, jetstream.ErrNoStreamResponse)
+	})
+}
+
 // TestKilled: the leader is gone without a word.
 func TestKilled(t *testing.T) {
 	t.Parallel()

@@ -60,14 +60,17 @@ func (t *state) health() error {
 	if t.duplicate {
 		all = append(all, errors.New("embedded: another server of the same name is connected"))
 	}
-	if have := 1 + len(t.routes); have < majority(t.size) {
-		all = append(all, fmt.Errorf("embedded: connected to %d of %d servers: a majority is needed", have, t.size))
+	if t.cut() {
+		all = append(all, fmt.Errorf("embedded: connected to %d of %d servers: a majority is needed", 1+len(t.routes), t.size))
 	}
 	if t.size > 1 && t.leader == "" {
 		all = append(all, errors.New("embedded: the cluster has no leader for its streams"))
 	}
 	return errors.Join(all...)
 }
+
+// cut reports whether the server is cut off from the majority.
+func (t *state) cut() bool { return 1+len(t.routes) < majority(t.size) }
 
 func (t *state) same(u *state) bool {
 	return t.leader == u.leader && t.jetStream == u.jetStream && maps.Equal(t.routes, u.routes)
@@ -159,6 +162,24 @@ func (s *Server) watch() {
 		}
 		s.mu.Unlock()
 		s.report(&was, &t)
+		if t.cut() && !was.cut() {
+			s.stepDown()
+		}
+	}
+}
+
+// stepDown gives up the streams that this server leads, when it has lost the majority. NATS itself does that ten seconds later; until then, a
+// publish would wait for its whole timeout, and each would have to be taken back later, which takes the server seconds for each.
+func (s *Server) stepDown() {
+	account := s.server.GlobalAccount().GetName()
+	d, err := s.server.JszAccount(&server.JSzOptions{Account: account, Streams: true, StreamLeaderOnly: true})
+	if err != nil {
+		return // JetStream is off
+	}
+	for _, stream := range d.Streams {
+		if err := s.server.JetStreamStepdownStream(account, stream.Name); err != nil {
+			s.config.Logger.Warn("nats: a stream cannot be given up", zap.String("stream", stream.Name), zap.Error(err))
+		}
 	}
 }
 
