@@ -38,7 +38,8 @@ type Config struct {
 	SyncAlways bool
 
 	// PayloadBytesMax is the size of the largest message; 0: 8 MiB, and at most 64 MiB. All servers of a cluster need the same. A stream
-	// keeps messages of up to 32 MiB, with their subject and headers.
+	// keeps messages of up to 32 MiB, with their subject and headers. A message must get from one server to another within two
+	// seconds: a connection on which nothing else comes through for longer is taken for dead.
 	PayloadBytesMax int
 
 	// Listen is the address, HOST:PORT, for clients of other processes; empty: none are let in. TLS, if not nil,
