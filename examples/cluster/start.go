@@ -66,6 +66,7 @@ func (c *cluster) Start(ctx context.Context, s app.Settings) (*app.Node, error) 
 func node(name string, b *nats.Broker, server *embedded.Server) *app.Node {
 	return &app.Node{
 		Name: name, Broker: b, History: b, Presence: b, Health: b.Health,
+		Hopeless: func(health error) bool { return errors.Is(health, embedded.ErrRestart) },
 		Close: func(ctx context.Context) error {
 			err := b.Close()
 			if server != nil {

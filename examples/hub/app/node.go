@@ -47,6 +47,7 @@ type Node struct {
 	Presence broker.Presence
 	Expected int                             // how many nodes there are if all are well; 0: nobody knows
 	Health   func() error                    // nil, or why this node should get no clients
+	Hopeless func(health error) bool         // only another start of the process helps: it ends then. nil: there is no such thing
 	Close    func(ctx context.Context) error // is called when all connections are gone
 }
 
@@ -64,8 +65,8 @@ type nodes struct {
 	Expected int      `json:"expected,omitempty"` // how many there should be; 0: nobody knows
 }
 
-// watch keeps what is known of the nodes up to date until ctx ends.
-func (n *Node) watch(ctx context.Context, known *atomic.Pointer[nodes], log *zap.Logger) {
+// watch keeps what is known of the nodes up to date until ctx ends, and tells when this one is hopeless.
+func (n *Node) watch(ctx context.Context, known *atomic.Pointer[nodes], hopeless chan<- error, log *zap.Logger) {
 	asker := n.Broker.(broker.Nodes)
 	defer asker.Answer(nodesSubject, func(context.Context, []byte) []byte { return nil })()
 	tick := time.NewTicker(nodesEvery)
@@ -88,6 +89,12 @@ func (n *Node) watch(ctx context.Context, known *atomic.Pointer[nodes], log *zap
 		now.Missing = slices.DeleteFunc(union(now.Missing, nil), func(name string) bool { return slices.Contains(now.Nodes, name) })
 		now.Nodes = union(now.Nodes, nil)
 		known.Store(&now)
+		if err := n.Health(); err != nil && n.Hopeless != nil && n.Hopeless(err) {
+			select {
+			case hopeless <- err:
+			default: // it is known
+			}
+		}
 		select {
 		case <-ctx.Done():
 			return

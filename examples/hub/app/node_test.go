@@ -87,7 +87,8 @@ func (f *fake) Start(ctx context.Context, s Settings) (*Node, error) {
 		}
 	}
 	return &Node{
-		Name: "a", Broker: f.broker, History: f.broker, Presence: f.broker, Expected: f.expected,
+		Hopeless: func(err error) bool { return errors.Is(err, errHopeless) },
+		Name:     "a", Broker: f.broker, History: f.broker, Presence: f.broker, Expected: f.expected,
 		Health: func() error {
 			err := <-f.health
 			f.health <- err
@@ -171,6 +172,26 @@ func TestNodeThatDoesNotStart(t *testing.T) {
 	if err := Run(signals, "cluster", newFake(t), []string{"-listen", "ws://127.0.0.1:0"}, io.Discard); err != nil {
 		t.Errorf("a signal while it waits for others: %v", err)
 	}
+}
+
+var errHopeless = errors.New("the disk was full")
+
+func TestNodeThatIsHopelessEnds(t *testing.T) {
+	f := newFake(t)
+	f.start <- nil
+	f.is(errors.New("there is no leader"))
+	go func() {
+		<-f.broker.asked
+		<-f.broker.asked // another reason is none
+		f.is(errHopeless)
+		<-f.broker.asked
+	}()
+	signals := make(chan os.Signal, 1)
+	defer time.AfterFunc(patience, func() { signals <- os.Interrupt }).Stop()
+	if err := Run(signals, "cluster", f, []string{"-listen", "ws://127.0.0.1:0"}, io.Discard); !errors.Is(err, errHopeless) {
+		t.Errorf("run: %v", err)
+	}
+	next(t, f.closed)
 }
 
 func TestNodesAreKnown(t *testing.T) {

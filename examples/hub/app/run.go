@@ -51,7 +51,7 @@ const (
 
 // Run serves until the first signal and prints the address to open to out. A second one does not wait for load balancers and for -drain.
 func Run(signals <-chan os.Signal, name string, cluster Cluster, args []string, out io.Writer) error {
-	p := &program{name: name, cluster: cluster, out: out}
+	p := &program{name: name, cluster: cluster, out: out, hopeless: make(chan error, 1)}
 	f := p.flags(name)
 	if cluster != nil {
 		cluster.Flags(f)
@@ -99,6 +99,7 @@ type program struct {
 	nodes        atomic.Pointer[nodes] // nil until the others have been asked
 	watching     sync.WaitGroup
 	stopWatching context.CancelFunc
+	hopeless     chan error // why the process has to be started again
 }
 
 func (p *program) run(signals <-chan os.Signal) (err error) {
@@ -140,9 +141,11 @@ func (p *program) run(signals <-chan os.Signal) (err error) {
 	select {
 	case err = <-done: // it could not go on
 		return errors.Join(err, p.leave())
+	case err = <-p.hopeless:
+		p.log.Error("this node cannot go on", zap.Error(err))
 	case <-signals:
 	}
-	err = p.shutDown(signals)
+	err = errors.Join(err, p.shutDown(signals))
 	end()
 	return errors.Join(err, <-done, p.leave())
 }
@@ -191,7 +194,7 @@ func (p *program) start(ctx context.Context) (err error) {
 	if p.node != nil {
 		watching, stop := context.WithCancel(context.Background())
 		p.stopWatching = stop
-		p.watching.Go(func() { p.node.watch(watching, &p.nodes, p.log) })
+		p.watching.Go(func() { p.node.watch(watching, &p.nodes, p.hopeless, p.log) })
 	}
 	return nil
 }
