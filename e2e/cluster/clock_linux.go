@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// Linux has no namespace for the clock that tells the date, and Go programs do not ask the C library for the time, but the vDSO: code that the kernel
-// maps into each process. So the clock of one process is moved by other code in its own copy of the vDSO: it asks the kernel by a system call, and adds
-// to CLOCK_REALTIME. Everything in the process sees that clock, the NATS server too. The monotonic clock, which timers go by, stays right, as it does
+// Linux has no namespace for the clock that tells the date, and Go programs do not ask the C library for the time, but the vdso: code that
+// the kernel maps into each process. So the clock of one process is moved by other code in its own copy of the vdso, which asks the kernel by
+// a system call and adds to CLOCK_REALTIME. Everything in the process sees that clock, the NATS server too. The monotonic clock, which timers go by, stays right, as it does
 // on a machine whose date is set.
 
-// clockCode is clock_gettime of the vDSO for amd64, with the seconds to be added.
+// clockCode is clock_gettime of the vdso for amd64, with the seconds to be added.
 func clockCode(ahead time.Duration) []byte {
 	code := []byte{
 		0xb8, 0xe4, 0, 0, 0, // mov eax, 228 (clock_gettime)
@@ -40,7 +40,7 @@ func (h *host) moveClock(ahead time.Duration) (back func() error, err error) {
 	}
 	offset, err := clockOffset()
 	if err != nil {
-		return nil, fmt.Errorf("vDSO: %w", err)
+		return nil, fmt.Errorf("vdso: %w", err)
 	}
 	start, _, err := vdso(h.process.Process.Pid)
 	if err != nil {
@@ -64,7 +64,7 @@ func (h *host) moveClock(ahead time.Duration) (back func() error, err error) {
 	}, nil
 }
 
-// vdso returns where the vDSO of a process lies.
+// vdso returns where the vdso of a process lies.
 func vdso(pid int) (start, end uint64, err error) {
 	path := fmt.Sprintf("/proc/%d/maps", pid)
 	maps, err := os.ReadFile(path)
@@ -77,10 +77,10 @@ func vdso(pid int) (start, end uint64, err error) {
 			return start, end, err
 		}
 	}
-	return 0, 0, errors.New(path + " has no vDSO")
+	return 0, 0, errors.New(path + " has no vdso")
 }
 
-// clockOffset is where clock_gettime begins in the vDSO, which is the same in all processes: this one reads its own.
+// clockOffset is where clock_gettime begins in the vdso, which is the same in all processes: this one reads its own.
 func clockOffset() (uint64, error) {
 	start, end, err := vdso(os.Getpid())
 	if err != nil {
