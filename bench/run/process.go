@@ -82,12 +82,7 @@ func serve(p peer, processor int, args ...string) (*server, error) {
 	}()
 	select {
 	case line := <-lines:
-		_, after, _ := strings.Cut(line, " on ")
-		if !strings.HasPrefix(after, addr) {
-			err = fmt.Errorf("says %q, want MODE on %s", line, addr)
-		} else {
-			s.addr, _, _ = strings.Cut(strings.TrimSpace(after), " ")
-		}
+		s.addr, err = addresses(line, addr)
 	case <-time.After(20 * time.Second):
 		err = fmt.Errorf("said nothing for 20 s")
 	}
@@ -99,6 +94,16 @@ func serve(p peer, processor int, args ...string) (*server, error) {
 		return nil, fmt.Errorf("%s: %w%s", p.name, err, s.stderr)
 	}
 	return s, nil
+}
+
+// addresses are those that a peer says it serves at: the one that it was given, and those of its other nodes.
+func addresses(line, given string) (string, error) {
+	_, after, _ := strings.Cut(line, " on ")
+	all, _, _ := strings.Cut(strings.TrimSpace(after), " ")
+	if first, _, _ := strings.Cut(all, ","); first != given {
+		return "", fmt.Errorf("says %q, want MODE on %s", line, given)
+	}
+	return all, nil
 }
 
 // reachable connects, for a few seconds: one of the floors speaks before it listens.

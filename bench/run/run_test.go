@@ -66,6 +66,55 @@ func TestStartOn(t *testing.T) {
 	}
 }
 
+// What a peer says is where the load goes.
+func TestAddresses(t *testing.T) {
+	for _, c := range []struct{ line, want string }{
+		{"echo on 127.0.0.1:81\n", "127.0.0.1:81"},
+		{"echo on 127.0.0.1:81 (epoll)\n", "127.0.0.1:81"},
+		{"hub on 127.0.0.1:81,127.0.0.1:82,127.0.0.1:83\n", "127.0.0.1:81,127.0.0.1:82,127.0.0.1:83"},
+		{"hub on 127.0.0.1:82,127.0.0.1:81\n", ""},
+		{"echo on 127.0.0.1:8100\n", ""},
+		{"", ""},
+	} {
+		if got, err := addresses(c.line, "127.0.0.1:81"); got != c.want || (err == nil) != (c.want != "") {
+			t.Errorf("%q: %q, %v; want %q", c.line, got, err, c.want)
+		}
+	}
+}
+
+// Who takes part in the scenarios of several nodes, and what they are told.
+func TestNodesArgs(t *testing.T) {
+	p := map[string]peer{}
+	for _, x := range allPeers {
+		p[x.name] = x
+	}
+	for i := range allScenarios {
+		s := &allScenarios[i]
+		for _, name := range []string{corePeer, "nodes-r1", "nodes-r3"} {
+			if s.can(p[name]) && !strings.HasPrefix(s.name, "cluster-") {
+				t.Errorf("%s takes part in %s", name, s.name)
+			}
+		}
+		if s.name != "cluster-presence" {
+			continue
+		}
+		for name, want := range map[string]string{
+			ours:       "-mode hub -secret " + hubSecret + " -history 100 -presence",
+			corePeer:   "-mode hub -secret " + hubSecret + " -history 0 -presence -replicas 1",
+			"nodes-r3": "-mode hub -secret " + hubSecret + " -history 100 -presence -replicas 3",
+		} {
+			if got := strings.Join(s.serverArgs(p[name], ""), " "); got != want {
+				t.Errorf("%s: %s; want %s", name, got, want)
+			}
+		}
+		for name, want := range map[string]string{ours: "-inflight 8", corePeer: "-history=false -sparse", "nodes-r3": "-history=true -sparse"} {
+			if got := strings.Join(s.loadArgs(p[name]), " "); !strings.HasSuffix(got, want) {
+				t.Errorf("%s: the load gets %s; want %s at the end", name, got, want)
+			}
+		}
+	}
+}
+
 // A short run of the real thing: peers are built, started, measured in turn, and
 // the results are saved, shown, drawn, and put into a document.
 func TestRun(t *testing.T) {
