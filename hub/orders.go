@@ -21,13 +21,6 @@ type Reach struct {
 	Missing []string
 }
 
-func (r *Reach) add(more Reach) {
-	r.Clients += more.Clients
-	r.Missing = append(r.Missing, more.Missing...)
-	slices.Sort(r.Missing)
-	r.Missing = slices.Compact(r.Missing)
-}
-
 // What nodes are asked. Orders go to clients, the others only ask.
 const (
 	orderSend        = "send"
