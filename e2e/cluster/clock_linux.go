@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -42,7 +45,7 @@ func (h *host) moveClock(ahead time.Duration) (back func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("vdso: %w", err)
 	}
-	start, _, err := vdso(h.process.Process.Pid)
+	start, end, err := vdso(h.process.Process.Pid)
 	if err != nil {
 		return nil, err
 	}
@@ -55,13 +58,53 @@ func (h *host) moveClock(ahead time.Duration) (back func() error, err error) {
 	if _, err := memory.ReadAt(was, at); err != nil {
 		return nil, errors.Join(err, memory.Close())
 	}
-	if _, err := memory.WriteAt(code, at); err != nil {
+	write := func(code []byte) error {
+		return h.outOf(start, end, func() error {
+			_, err := memory.WriteAt(code, at)
+			return err
+		})
+	}
+	if err := write(code); err != nil {
 		return nil, errors.Join(err, memory.Close())
 	}
-	return func() error {
-		_, err := memory.WriteAt(was, at)
-		return errors.Join(err, memory.Close())
-	}, nil
+	return func() error { return errors.Join(write(was), memory.Close()) }, nil
+}
+
+// outOf calls f while the node is stopped and none of its threads is between two addresses: what one is running must not change.
+func (h *host) outOf(start, end uint64, f func() error) error {
+	for range 1000 {
+		if err := h.signal(syscall.SIGSTOP); err != nil {
+			return err
+		}
+		out, err := clearOf(h.process.Process.Pid, start, end)
+		if err == nil && out {
+			err = f()
+		}
+		if err := errors.Join(err, h.signal(syscall.SIGCONT)); err != nil || out {
+			return err
+		}
+	}
+	return errors.New("a thread of the node is always in the vdso")
+}
+
+// clearOf reports whether all threads of a process are stopped, none of them between two addresses.
+func clearOf(pid int, start, end uint64) (bool, error) {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/syscall", pid))
+	if err != nil {
+		return false, err
+	}
+	for _, path := range threads {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return false, err
+		}
+		words := strings.Fields(string(text)) // the last one is where it is, in a system call or not
+		at, err := strconv.ParseUint(words[len(words)-1], 0, 64)
+		if err != nil || at >= start && at < end { // "running"
+			return false, nil
+		}
+	}
+	return len(threads) > 0, nil
 }
 
 // vdso returns where the vdso of a process lies.
