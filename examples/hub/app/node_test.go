@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ type fake struct {
 	broker   *others
 	expected int
 	start    chan error
-	health   chan error // the last one that was put in is the answer
+	health   atomic.Pointer[error]
 	closed   chan struct{}
 	got      Settings
 }
@@ -65,8 +66,8 @@ func newFake(t *testing.T) *fake {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fake{broker: &others{Broker: m, asked: make(chan struct{})}, expected: 3, start: make(chan error, 1), health: make(chan error, 1), closed: make(chan struct{})}
-	f.health <- nil
+	f := &fake{broker: &others{Broker: m, asked: make(chan struct{})}, expected: 3, start: make(chan error, 1), closed: make(chan struct{})}
+	f.is(nil)
 	f.broker.say(nil, "a")
 	return f
 }
@@ -89,11 +90,7 @@ func (f *fake) Start(ctx context.Context, s Settings) (*Node, error) {
 	return &Node{
 		Hopeless: func(err error) bool { return errors.Is(err, errHopeless) },
 		Name:     "a", Broker: f.broker, History: f.broker, Presence: f.broker, Expected: f.expected,
-		Health: func() error {
-			err := <-f.health
-			f.health <- err
-			return err
-		},
+		Health: func() error { return *f.health.Load() },
 		Close: func(context.Context) error {
 			close(f.closed)
 			return f.broker.Close()
@@ -101,10 +98,7 @@ func (f *fake) Start(ctx context.Context, s Settings) (*Node, error) {
 	}, nil
 }
 
-func (f *fake) is(err error) {
-	<-f.health
-	f.health <- err
-}
+func (f *fake) is(err error) { f.health.Store(&err) }
 
 // becomes waits until /readyz answers so.
 func (s *server) becomes(want int, says string) {

@@ -117,15 +117,19 @@ func (p *program) run(signals <-chan os.Signal) (err error) {
 	defer end()
 	done := make(chan error, 1)
 	go func() { done <- p.engine.Run(serving) }() // /readyz has to answer while the node starts
-	started := make(chan error, 1)
+	started := make(chan struct{})
 	starting, giveUp := context.WithCancel(context.Background())
 	defer giveUp()
-	go func() { started <- p.start(starting) }()
+	var failed error // of start
+	go func() {
+		defer close(started)
+		failed = p.start(starting)
+	}()
 	select {
-	case err = <-started:
-		if err != nil {
+	case <-started:
+		if failed != nil {
 			end()
-			return errors.Join(err, <-done)
+			return errors.Join(failed, <-done)
 		}
 	case err = <-done: // it could not go on
 		giveUp()
