@@ -34,6 +34,13 @@ func follow(t testing.TB, b *Broker, channel string) *inbox {
 	return i
 }
 
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // next waits for an event.
 func next[T any](t testing.TB, what string, events <-chan T) (x T) {
 	t.Helper()
