@@ -17,7 +17,7 @@ import (
 
 // foreign are names in documents and comments that belong to somebody else:
 // to other programs, libraries and standards, and to no Go code here.
-var foreign = words(`
+var foreign = words(`MurmurHash3 
 	taskset depguard Forwarded sys_ case_ sockmill_debug
 	macOS KiB MiB GiB D7FF xDB WebSocket WebSockets GitHub JavaScript ClientHello KeyUpdate LimitNOFILE TcpExtListenOverflows
 	JetStream podManagementPolicy TimeoutStopSec terminationGracePeriodSeconds nats.InProcessConnProvider nats.InProcessServer server.Logger runtime.SetBlockProfileRate
