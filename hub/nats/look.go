@@ -46,10 +46,15 @@ func (p *part) look(ctx context.Context) (state, error) {
 		case <-l.done:
 		default:
 			p.mu.Lock()
-			p.next = nil // who comes now has to wait for another one
+			p.next = nil   // who comes now has to wait for another one
+			high := p.high // what is heard while the leader is asked may be later than its answer
 			p.mu.Unlock()
-			if l.state, l.err = p.state(p.b.ctx, ""); l.err == nil && !p.heard(broker.Position{Offset: l.state.last, Epoch: l.state.name}) {
-				l.err = errBehind
+			if l.state, l.err = p.state(p.b.ctx, ""); l.err == nil {
+				if at := (broker.Position{Offset: l.state.last, Epoch: l.state.name}); high.Epoch == at.Epoch && high.Offset > at.Offset {
+					l.err = errBehind
+				} else {
+					p.heard(at)
+				}
 			}
 			close(l.done)
 		}
@@ -61,17 +66,13 @@ func (p *part) look(ctx context.Context) (state, error) {
 	return l.state, l.err
 }
 
-// heard notes a position of the stream. It reports false if this node has heard of a later one.
-func (p *part) heard(at broker.Position) bool {
+// heard notes a position of the stream.
+func (p *part) heard(at broker.Position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.high.Epoch == at.Epoch && p.high.Offset > at.Offset {
-		return false
-	}
-	if at.Epoch == p.stream() {
+	if at.Epoch == p.stream() && (p.high.Epoch != at.Epoch || p.high.Offset < at.Offset) {
 		p.high = at
 	}
-	return true
 }
 
 // state asks the leader of the stream, also for how many messages a subject has. It fails with jetstream.ErrStreamNotFound if the stream is gone.
