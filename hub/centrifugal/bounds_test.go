@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	cf "github.com/centrifugal/protocol"
+
 	"github.com/sockmill/sockmill/hub"
 	"github.com/sockmill/sockmill/hub/broker"
 	"github.com/sockmill/sockmill/hub/memory"
@@ -40,23 +42,50 @@ func TestAPIAnswersMax(t *testing.T) {
 }
 
 // refusing has no room for anybody.
-type refusing struct{ *memory.Broker }
+type refusing struct {
+	*memory.Broker
+	asked chan struct{}
+}
 
-func (refusing) Enter(context.Context, string, broker.Info, time.Duration) error {
+func (r refusing) Enter(context.Context, string, broker.Info, time.Duration) error {
+	r.asked <- struct{}{}
 	return errors.New("refused")
+}
+
+// A client that others cannot see is not told that the server has subscribed it.
+func TestNotTold(t *testing.T) {
+	m, err := memory.New(memory.Config{})
+	must(t, err)
+	r := refusing{m, make(chan struct{}, 1)}
+	n := serve(t, Config{Anonymous: true, Hub: hub.Config{Broker: m, History: m, Presence: r}})
+	p := n.client(formatJSON)
+	must(t, only(n.Hub().Subscribe(ctx, hub.Target{Client: p.client}, "room", hub.Join{})))
+	wait(t, r.asked, "the presence")
+	p.send(&cf.Command{Presence: &cf.PresenceRequest{Channel: "room"}})
+	if r := p.next(); r.Error == nil || r.Error.Code != ErrDenied.Code {
+		t.Errorf("received %s", show(r))
+	}
+}
+
+// mute does not let others know who joins.
+type mute struct{ *memory.Broker }
+
+func (m mute) Publish(ctx context.Context, channel string, p broker.Publication) error {
+	if p.Kind == hub.KindJoin {
+		return errors.New("refused")
+	}
+	return m.Broker.Publish(ctx, channel, p)
 }
 
 // A client that was told that the server has subscribed it, and is not, is closed: it comes back.
 func TestToldInVain(t *testing.T) {
 	m, err := memory.New(memory.Config{})
 	must(t, err)
-	n := serve(t, Config{Anonymous: true, Hub: hub.Config{Broker: m, History: m, Presence: refusing{m}}})
+	n := serve(t, Config{Anonymous: true, Hub: hub.Config{Broker: mute{m}, History: m, Presence: m}})
 	p := n.client(formatJSON)
 	must(t, only(n.Hub().Subscribe(ctx, hub.Target{Client: p.client}, "room", hub.Join{})))
 	if r := p.next(); r.Push == nil || r.Push.Subscribe == nil {
 		t.Fatalf("received %s", show(r))
 	}
-	if e := wait(t, p.closed, "the close"); e.Code != DisconnectInsufficientState.Code {
-		t.Errorf("closed with %d %s", e.Code, e.Reason)
-	}
+	p.over(DisconnectInsufficientState)
 }

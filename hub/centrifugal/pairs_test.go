@@ -381,6 +381,22 @@ func TestFailsTooLate(t *testing.T) {
 	both(t, func(t *testing.T, f format) {
 		g := newGate(t, "")
 		cfg := g.config()
+		cfg.Broker = mute{g.Broker}
+		p := serve(t, Config{Anonymous: true, Hub: cfg}).client(f)
+		p.send(&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "a"}}, &cf.Command{Publish: &cf.PublishRequest{Channel: "b", Data: cf.Raw("1")}})
+		if r := p.next(); r.Subscribe == nil {
+			t.Fatal(show(r))
+		}
+		p.over(DisconnectServerError)
+	})
+}
+
+// Without a presence, a subscription that the client asks for fails before it is told that it is there; one that it was told of when it
+// connected cannot be taken back.
+func TestFailsWithoutPresence(t *testing.T) {
+	both(t, func(t *testing.T, f format) {
+		g := newGate(t, "")
+		cfg := g.config()
 		cfg.Presence = broken{g}
 		cfg.Hooks.Connect = func(ctx context.Context, _ *engine.Conn, as *hub.Connect) error {
 			if RequestOf(ctx).Name != "" {
@@ -390,11 +406,12 @@ func TestFailsTooLate(t *testing.T) {
 		}
 		n := serve(t, Config{Hub: cfg})
 		p := n.client(f)
-		p.send(&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "a"}}, &cf.Command{Publish: &cf.PublishRequest{Channel: "b", Data: cf.Raw("1")}})
-		if r := p.next(); r.Subscribe == nil {
-			t.Fatal(show(r))
+		for range 2 { // the connection stays
+			p.send(&cf.Command{Subscribe: &cf.SubscribeRequest{Channel: "a"}})
+			if r := p.next(); r.Error == nil || r.Error.Code != ErrInternal.Code {
+				t.Fatal(show(r))
+			}
 		}
-		p.over(DisconnectServerError)
 		q := n.dial(f)
 		q.send(&cf.Command{Connect: &cf.ConnectRequest{Name: "x"}})
 		if r := q.next(); r.Connect == nil {
