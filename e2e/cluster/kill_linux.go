@@ -42,7 +42,7 @@ func (l *lab) killOne(ctx context.Context, o options) error {
 	say("SIGKILL for %s, which leads the stream, with %d of %d clients, in %d channels", h.name, n, o.kill, killChannels)
 	from := time.Now()
 	h.kill()
-	if err := c.Back(ctx, lost+int64(n), backWithin); err != nil {
+	if err := c.Back(ctx, lost+int64(n), from.Add(backWithin)); err != nil {
 		return fmt.Errorf("not all are back: %w; %+v", err, c.Tally())
 	}
 	back := time.Since(from)

@@ -154,7 +154,8 @@ func keys(m map[string]json.RawMessage) map[string]bool {
 	return all
 }
 
-// until calls f again and again until it reports true, or fails with what f has said last. Each 2 s it says what is waited for.
+// until calls f again and again until it reports true, or fails with what f has said last. Each 2 s it says what is waited for. What f
+// reports once the time is over does not count.
 func (c *Crowd) until(ctx context.Context, within time.Duration, f func() (waiting string, ok bool)) error {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
@@ -163,12 +164,12 @@ func (c *Crowd) until(ctx context.Context, within time.Duration, f func() (waiti
 	defer tell.Stop()
 	for {
 		waiting, ok := f()
-		if ok {
+		if ok && ctx.Err() == nil {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("after %v: %s", within, waiting)
+			return fmt.Errorf("after %v: %s", within.Round(time.Millisecond), waiting)
 		case <-tell.C:
 			c.cfg.Progress("%s", waiting)
 		case <-again.C:
@@ -207,9 +208,9 @@ func (c *Crowd) Acked(ctx context.Context, n int64, within time.Duration) error 
 // Lost is how many connections have ended since Tally was called.
 func (c *Crowd) Lost() int64 { return c.lost.Load() }
 
-// Back waits until so many connections have ended and all clients have all of their channels again.
-func (c *Crowd) Back(ctx context.Context, lost int64, within time.Duration) error {
-	return c.until(ctx, within, func() (string, bool) {
+// Back waits until so many connections have ended and all clients have all of their channels again. It fails if that is not so by then.
+func (c *Crowd) Back(ctx context.Context, lost int64, by time.Time) error {
+	return c.until(ctx, time.Until(by), func() (string, bool) {
 		ended, n := c.lost.Load(), c.on()
 		return fmt.Sprintf("%d connections have ended, of %d; %d of %d clients have their channels", ended, lost, n, len(c.clients)), ended >= lost && n == len(c.clients)
 	})
