@@ -38,18 +38,19 @@ func (h *host) moveClock(ahead time.Duration) (back func() error, err error) {
 	if runtime.GOARCH != "amd64" {
 		return nil, errors.New("the clock of a process can be moved on amd64 only: choose others with -faults")
 	}
-	if h.process == nil {
+	c, _ := h.running()
+	if c == nil {
 		return nil, errors.New(h.name + " does not run")
 	}
 	offset, err := clockOffset()
 	if err != nil {
 		return nil, fmt.Errorf("vdso: %w", err)
 	}
-	start, end, err := vdso(h.process.Process.Pid)
+	start, end, err := vdso(c.Process.Pid)
 	if err != nil {
 		return nil, err
 	}
-	memory, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", h.process.Process.Pid), os.O_RDWR, 0)
+	memory, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", c.Process.Pid), os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +60,7 @@ func (h *host) moveClock(ahead time.Duration) (back func() error, err error) {
 		return nil, errors.Join(err, memory.Close())
 	}
 	write := func(code []byte) error {
-		return h.outOf(start, end, func() error {
+		return h.outOf(c.Process.Pid, start, end, func() error {
 			_, err := memory.WriteAt(code, at)
 			return err
 		})
@@ -71,12 +72,12 @@ func (h *host) moveClock(ahead time.Duration) (back func() error, err error) {
 }
 
 // outOf calls f while the node is stopped and none of its threads is between two addresses: what one is running must not change.
-func (h *host) outOf(start, end uint64, f func() error) error {
+func (h *host) outOf(pid int, start, end uint64, f func() error) error {
 	for range 1000 {
 		if err := h.signal(syscall.SIGSTOP); err != nil {
 			return err
 		}
-		out, err := clearOf(h.process.Process.Pid, start, end)
+		out, err := clearOf(pid, start, end)
 		if err == nil && out {
 			err = f()
 		}
@@ -98,9 +99,16 @@ func clearOf(pid int, start, end uint64) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		words := strings.Fields(string(text)) // the last one is where it is, in a system call or not
-		at, err := strconv.ParseUint(words[len(words)-1], 0, 64)
-		if err != nil || at >= start && at < end { // "running"
+		words := strings.Fields(string(text))
+		where := words[len(words)-1] // in a system call or not
+		if where == "running" {
+			return false, nil
+		}
+		at, err := strconv.ParseUint(where, 0, 64)
+		if err != nil {
+			return false, fmt.Errorf("%s: %w", path, err)
+		}
+		if at >= start && at < end {
 			return false, nil
 		}
 	}

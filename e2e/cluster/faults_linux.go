@@ -17,6 +17,7 @@ type fault struct {
 	name string
 	cut  bool // the node cannot reach the others, and has to say that it is not ready
 	gone bool // histories are lost, and clients may be told so
+	ends bool // the node may end by itself, with exit code 1, and has to go on once it is started again
 
 	// begin breaks something at a host, and returns what was done, and how it is mended.
 	begin func(ctx context.Context, h *host, r *rand.Rand) (what string, heal func(context.Context) error, err error)
@@ -47,7 +48,7 @@ var faults = []fault{
 		return "SIGKILL, and its store is emptied", func(context.Context) error { return h.start() }, os.RemoveAll(filepath.Join(h.disk, "store"))
 	}},
 	{name: "delete", gone: true, begin: deleteStreams},
-	{name: "full", begin: fill},
+	{name: "full", ends: true, begin: fill},
 	{name: "leader", begin: killLeader},
 	{name: "clock", begin: clockAhead},
 }
@@ -116,17 +117,7 @@ func fill(_ context.Context, h *host, _ *rand.Rand) (string, func(context.Contex
 	resize := func(size int64) error {
 		return syscall.Mount("disk", h.disk, "tmpfs", syscall.MS_REMOUNT, fmt.Sprintf("size=%d", size))
 	}
-	heal := func(ctx context.Context) error {
-		if err := resize(diskSize); err != nil {
-			return err
-		}
-		if err := h.lab.ready(ctx, 5*time.Second); err == nil {
-			return nil
-		}
-		say("  %s does not go on by itself: it is started again", h.name)
-		h.kill()
-		return h.start()
-	}
+	heal := func(context.Context) error { return resize(diskSize) }
 	// What is written meanwhile may need more than was counted.
 	err := resize(used + 64<<10)
 	return fmt.Sprintf("the disk is full, with %d KB on it", used>>10), heal, err

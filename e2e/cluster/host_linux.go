@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -21,12 +22,16 @@ type host struct {
 	name           string
 	peers, clients string // addresses
 	disk           string
-	process        *exec.Cmd
-	ended          chan struct{} // is closed when process has
+
+	mu      sync.Mutex
+	process *exec.Cmd     // nil: it is meant not to run
+	ended   chan struct{} // is closed when process has
+	ends    []string      // how it has ended by itself since they were taken
 }
 
 const (
-	diskSize = 4 << 30 // of a tmpfs, which takes only what is used
+	diskSize     = 4 << 30 // of a tmpfs, which takes only what is used
+	restartAfter = time.Second
 )
 
 func (l *lab) newHost(ctx context.Context, i int) (*host, error) {
@@ -57,6 +62,13 @@ func (h *host) nats() string { return "nats://" + h.clients + ":4222" }
 
 // start starts the node. It does not wait until it is ready.
 func (h *host) start() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.run()
+}
+
+// run does so, and starts it again when it has ended by itself, as the supervisor of a service does. mu is held.
+func (h *host) run() error {
 	var peers []string
 	for _, other := range h.lab.hosts {
 		peers = append(peers, other.peers+":6222")
@@ -80,39 +92,86 @@ func (h *host) start() error {
 	go func() {
 		_ = c.Wait()
 		close(ended)
+		<-time.After(restartAfter)
+		h.again(c)
 	}()
 	return nil
 }
 
+// again starts the node again if it was not meant to end.
+func (h *host) again(ended *exec.Cmd) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.process != ended {
+		return
+	}
+	h.ends = append(h.ends, ended.ProcessState.String())
+	say("  %s has ended by itself (%v), and is started again", h.name, ended.ProcessState)
+	if err := h.run(); err != nil {
+		say("  %s: %v", h.name, err)
+	}
+}
+
+// takeEnds returns how the node has ended by itself since the last call.
+func (h *host) takeEnds() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.ends
+	h.ends = nil
+	return all
+}
+
+// running is the process of the node, nil if it is meant not to run, and what is closed when it has ended.
+func (h *host) running() (*exec.Cmd, <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.process, h.ended
+}
+
+// take returns the same, and has the node not started again.
+func (h *host) take() (*exec.Cmd, <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.process
+	h.process = nil
+	return c, h.ended
+}
+
 // signal sends the node a signal.
 func (h *host) signal(s syscall.Signal) error {
-	if h.process == nil {
+	c, _ := h.running()
+	if c == nil {
 		return errors.New(h.name + " does not run")
 	}
-	return h.process.Process.Signal(s)
+	return c.Process.Signal(s)
 }
 
 // kill ends the node as a loss of power does.
 func (h *host) kill() {
-	if h.process != nil {
-		_ = h.process.Process.Kill()
-		<-h.ended
-		h.process = nil
+	c, ended := h.take()
+	if c == nil {
+		return
 	}
+	_ = c.Process.Kill()
+	<-ended
 }
 
 // stop ends the node as an operator does, and waits for it.
 func (h *host) stop(ctx context.Context, within time.Duration) error {
-	if err := h.signal(syscall.SIGTERM); err != nil {
+	c, ended := h.take()
+	if c == nil {
+		return errors.New(h.name + " does not run")
+	}
+	if err := c.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	select {
-	case <-h.ended:
-		h.process = nil
+	case <-ended:
 		return nil
 	case <-ctx.Done():
+		_ = c.Process.Kill()
 		return fmt.Errorf("%s has not ended %v after SIGTERM", h.name, within)
 	}
 }
@@ -122,11 +181,12 @@ var probe = &http.Client{Timeout: time.Second, Transport: &http.Transport{Disabl
 
 // ready asks the node whether it is, and returns why not.
 func (h *host) ready(ctx context.Context) error {
-	if h.process == nil {
+	c, ended := h.running()
+	if c == nil {
 		return errors.New("does not run")
 	}
 	select {
-	case <-h.ended:
+	case <-ended:
 		return errors.New("the process has ended")
 	default:
 	}

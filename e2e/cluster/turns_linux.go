@@ -26,6 +26,7 @@ const (
 type result struct {
 	fault, host                           string
 	hold, unready, ready, settled, synced time.Duration
+	ends                                  int // of nodes, by themselves
 	tally                                 crowd.Tally
 }
 
@@ -125,6 +126,14 @@ func (l *lab) turn(ctx context.Context, c *crowd.Crowd, f *fault, h *host, hold 
 	if n := x.tally.Missed; n > 0 && !f.gone {
 		wrong = append(wrong, fmt.Sprintf("%d subscriptions were told that something was missing, and the stream has it all", n))
 	}
+	for _, other := range l.hosts {
+		for _, how := range other.takeEnds() {
+			x.ends++
+			if !f.ends || how != "exit status 1" {
+				wrong = append(wrong, fmt.Sprintf("%s has ended by itself: %s", other.name, how))
+			}
+		}
+	}
 	if len(wrong) > 0 {
 		return x, errors.New(first(wrong))
 	}
@@ -152,7 +161,7 @@ func first(all []string) string {
 // table prints what was seen in each turn.
 func table(results []result) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "\nfault\tat\tlasted s\tunready s\tready s\tsettled s\tin sync s\tacked\tnot acked\tlost\trecovered\ttold\t2500\taway s\t")
+	_, _ = fmt.Fprintln(w, "\nfault\tat\tlasted s\tunready s\tready s\tsettled s\tin sync s\tended\tacked\tnot acked\tlost\trecovered\ttold\t2500\taway s\t")
 	for _, x := range results {
 		s := func(d time.Duration) string {
 			if d == 0 {
@@ -161,8 +170,8 @@ func table(results []result) {
 			return fmt.Sprintf("%.1f", d.Seconds())
 		}
 		t := &x.tally
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t\n",
-			x.fault, x.host, s(x.hold), s(x.unready), s(x.ready), s(x.settled), s(x.synced), t.Acked, t.Failed, t.Lost, t.Recovered, t.Missed, t.Insufficient, s(t.Away))
+		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\t\n",
+			x.fault, x.host, s(x.hold), s(x.unready), s(x.ready), s(x.settled), s(x.synced), x.ends, t.Acked, t.Failed, t.Lost, t.Recovered, t.Missed, t.Insufficient, s(t.Away))
 	}
 	_ = w.Flush()
 }
