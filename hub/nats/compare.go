@@ -37,6 +37,9 @@ func (p *part) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.name != p.comparing { // sequences of another stream say nothing of this one
+		p.comparing, p.compared, p.marks = s.name, 0, nil
+	}
 	if s.last == p.compared { // nothing is new
 		p.renew(s)
 		return nil

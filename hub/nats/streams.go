@@ -49,8 +49,10 @@ type part struct {
 	tops []*tops         // those that have not been asked yet
 	high broker.Position // the last of the stream that this node has heard of
 
-	compared uint64 // everything up to here was compared; only for compare
-	marks    []mark // only for compare
+	// Only for compare.
+	comparing string // the stream that the following is of
+	compared  uint64 // everything up to here was compared
+	marks     []mark
 }
 
 func newPart(b *Broker, n int) *part {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -340,4 +341,24 @@ func TestLargeHistory(t *testing.T) {
 	if ps := page.Publications; len(ps) != 3 || string(ps[2].Data) != fmt.Sprint(n-3, data) {
 		t.Errorf("the newest three: %d came", len(ps))
 	}
+}
+
+// TestLostInTheNextStream: positions of a stream that is gone say nothing of the one that was made instead, which begins at 1.
+func TestLostInTheNextStream(t *testing.T) {
+	s := startJS(t)
+	var losing atomic.Bool
+	b := open(t, Config{Server: s, Node: "a", CompareEvery: 20 * time.Millisecond, drop: func(*natsgo.Msg) bool { return losing.Load() }})
+	must(t, b.Subscribe(t.Context(), "room", &told{names: make(chan string, 1000)}))
+	for range 5 { // compared up to the fourth at least
+		compared := b.Stats().History.Compared
+		put(t, b, "room", "of the first")
+		eventually(t, "it is compared", func() bool { return b.Stats().History.Compared > compared })
+	}
+	part := b.history.parts[0]
+	gone := part.stream()
+	must(t, admin(t, s).DeleteStream(t.Context(), gone))
+	eventually(t, "there is another stream", func() bool { return part.stream() != gone })
+	losing.Store(true)
+	put(t, b, "room", "of the second")
+	eventually(t, "it is missed", func() bool { return b.Stats().History.Missed > 0 })
 }
