@@ -167,7 +167,7 @@ func (b *Broker) collect(ctx context.Context, q *inquiry) error {
 func (q *inquiry) take(n *nodes, m *note) {
 	r := q.replies[m.instance]
 	if m.kind == noteBye {
-		if r != nil && !r.done {
+		if r != nil && !r.done && !r.refused {
 			q.close(n, r)
 			r.waited, r.silent = false, false
 		}

@@ -128,6 +128,19 @@ func TestForgedAnswers(t *testing.T) {
 	}
 }
 
+// TestRefusedSaysGoodbye: a node whose answer was refused, and that ends then, is not counted twice: the others are waited for.
+func TestRefusedSaysGoodbye(t *testing.T) {
+	n := &nodes{parts: make(chan struct{}, partsAtOnce)}
+	q := &inquiry{open: 2, replies: map[string]*reply{
+		"B": {node: "b", instance: "B", waited: true}, "C": {node: "c", instance: "C", waited: true},
+	}}
+	q.take(n, &note{kind: noteAnswer, instance: "B", part: 1, last: true})
+	q.take(n, &note{kind: noteBye, instance: "B"})
+	if q.open != 1 || !q.replies["B"].refused {
+		t.Errorf("%d are waited for, not 1", q.open)
+	}
+}
+
 // TestAnswersAreBounded: where there is no room, a node is missing, and nothing is left over of it.
 func TestAnswersAreBounded(t *testing.T) {
 	s := start(t, nil)
