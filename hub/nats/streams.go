@@ -37,7 +37,7 @@ type part struct {
 	b       *Broker
 	n       int
 	name    atomic.Pointer[string]
-	down    atomic.Bool   // the leader of the stream could not be reached when it was asked last, a second ago
+	down    atomic.Bool   // the leader of the stream could not be reached when it was asked the last two times
 	since   atomic.Int64  // when the name was learned, in Unix nanoseconds
 	woken   chan struct{} // something is to be looked at now
 	making  chan struct{} // has an element while somebody makes or finds the stream
@@ -271,6 +271,7 @@ func (p *part) watch(ctx context.Context) {
 	often, compare := time.NewTicker(watchInterval), time.NewTicker(p.b.cfg.CompareEvery)
 	defer often.Stop()
 	defer compare.Stop()
+	failed := false
 	for {
 		compares := true
 		select {
@@ -282,7 +283,9 @@ func (p *part) watch(ctx context.Context) {
 		case <-p.woken:
 		}
 		s, err := p.reach(ctx)
-		p.down.Store(err != nil)
+		fails := err != nil && !errors.Is(err, errBehind)
+		p.down.Store(fails && failed) // one answer that is slow means little
+		failed = fails
 		if err == nil && compares {
 			err = p.compare(ctx)
 		}
@@ -298,6 +301,9 @@ func (p *part) watch(ctx context.Context) {
 		}
 		if err != nil {
 			_ = p.b.pause(ctx, ensureWait) // whoever wakes it does so again and again
+		}
+		if fails {
+			p.wake() // so that it is soon noticed that it is back
 		}
 	}
 }
