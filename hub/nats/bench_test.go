@@ -32,28 +32,38 @@ func (s *sink) add() {
 
 var published = broker.Publication{Data: make([]byte, 100), Info: &broker.Info{Client: "client", User: "user"}}
 
+// leastAllocs is how many allocations a call makes. What other goroutines allocate is counted too, so it is the least of a few times.
+func leastAllocs(f func()) float64 {
+	least := testing.AllocsPerRun(1000, f)
+	for range 4 {
+		least = min(least, testing.AllocsPerRun(1000, f))
+	}
+	return least
+}
+
 // TestAllocations: publishing makes the subject, if the publication is small. Delivering makes the publication's own Info with its two names. What nats.go makes of a
 // message is not counted.
 func TestAllocations(t *testing.T) {
 	s := start(t, nil)
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true})
-	if n := testing.AllocsPerRun(1000, func() { _ = b.Publish(ctx, "room", published) }); n > 1 {
+	if n := leastAllocs(func() { _ = b.Publish(ctx, "room", published) }); n > 1 {
 		t.Errorf("to publish: %v allocations, want the subject only", n)
 	}
 	for _, channel := range []string{"room", "a.room"} {
 		to := &sink{}
 		must(t, b.Subscribe(ctx, channel, to))
+		calls := int64(0)
 		m := &natsgo.Msg{Subject: b.liveSubject(channel), Data: (&record{Publication: published}).encode(nil)}
 		stored := republished(b, channel, "sockmill-0-x", "5", "3", "data")
 		l := b.laneOf(b.shardOf(channel))
-		if n := testing.AllocsPerRun(1000, func() { b.dispatch(l, m) }); n > 3 || to.n.Load() != 1001 {
+		if n := leastAllocs(func() { calls++; b.dispatch(l, m) }); n > 3 || to.n.Load() != calls {
 			t.Errorf("to deliver to %s: %v allocations, want at most 3; delivered %d times", channel, n, to.n.Load())
 		}
 		f := b.shards[b.shardOf(channel)].find(channel)
 		if f == nil {
 			f = b.shards[b.shardOf(channel)].find("a%2Eroom")
 		}
-		if n := testing.AllocsPerRun(1000, func() { f.last = 0; b.dispatch(l, stored) }); n > 0 || to.n.Load() != 2002 {
+		if n := leastAllocs(func() { calls++; f.last = 0; b.dispatch(l, stored) }); n > 0 || to.n.Load() != calls {
 			t.Errorf("to deliver what %s has stored: %v allocations, want none; delivered %d times", channel, n, to.n.Load())
 		}
 	}

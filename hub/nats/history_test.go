@@ -126,7 +126,7 @@ func historyBackend(t *testing.T, servers []*server.Server, change func(*Config)
 	var nodes []brokertest.Node
 	var brokers []*Broker
 	for i := range max(2, len(servers)) {
-		cfg := Config{Server: servers[i%len(servers)], Node: fmt.Sprint("node-", i), Grace: time.Hour, Shards: 16}
+		cfg := Config{Server: servers[i%len(servers)], Node: fmt.Sprint("node-", i), Grace: time.Hour, Shards: 16, PublishTimeout: 10 * time.Second, AskTimeout: 5 * time.Second}
 		change(&cfg)
 		b := open(t, cfg)
 		b.history.older = ages.older

@@ -18,8 +18,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var ctx = context.Background()
 
-// patience is how long an event may take before a test gives up on it.
-const patience = 20 * time.Second
+// patience is how long an event may take before a test gives up on it. A leader that is alone takes up to 20 s to notice.
+const patience = 40 * time.Second
 
 // eventually waits until a condition holds.
 func eventually(t testing.TB, what string, holds func() bool) {
@@ -102,12 +102,14 @@ func TestConformance(t *testing.T) {
 
 // TestConformanceInCluster: three nodes, each at another server.
 func TestConformanceInCluster(t *testing.T) {
+	servers := cluster(t, 3)
+	n := 0
 	brokertest.Run(t, func(t *testing.T) brokertest.Backend {
-		servers := cluster(t, 3)
+		n++
 		known := &known{nodes: map[string]map[*Broker]bool{}}
 		var nodes []brokertest.Node
 		for i, s := range servers {
-			b := open(t, Config{Server: s, Node: fmt.Sprint("node-", i), NoHistory: true, Grace: time.Hour, AskTimeout: 5 * time.Second})
+			b := open(t, Config{Server: s, Prefix: fmt.Sprint("test", n), Node: fmt.Sprint("node-", i), NoHistory: true, Grace: time.Hour, AskTimeout: 5 * time.Second})
 			nodes = append(nodes, brokertest.Node{Broker: &wide{Broker: b, t: t, servers: servers, known: known}})
 		}
 		return backend(nodes...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -298,11 +299,20 @@ func TestStartTogether(t *testing.T) {
 // Config.PublishTimeout.
 func TestNoMajority(t *testing.T) {
 	servers := clusterJS(t)
-	b := open(t, Config{Server: servers[0], Node: "a", Replicas: 3, PublishTimeout: 500 * time.Millisecond})
-	put(t, b, "room", "one")
-	stop(servers[1])
-	stop(servers[2])
+	first := open(t, Config{Server: servers[0], Node: "first", Replicas: 3})
+	put(t, first, "room", "one")
+	left := slices.IndexFunc(servers, func(s *server.Server) bool { // a leader takes 10 s to notice that it is alone
+		return !s.JetStreamIsLeader() && !s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, first.history.parts[0].stream())
+	})
+	must(t, first.Close())
+	b := open(t, Config{Server: servers[left], Node: "a", Replicas: 3, PublishTimeout: 500 * time.Millisecond})
+	for i, s := range servers {
+		if i != left {
+			stop(s)
+		}
+	}
 	eventually(t, "Health says so", func() bool { return b.Health() != nil })
+	eventually(t, "it is taken for down", b.history.parts[0].down.Load)
 	began := time.Now()
 	if _, err := b.Append(ctx, "room", broker.Publication{}, plenty); !errors.Is(err, broker.ErrUnavailable) {
 		t.Errorf("appended: %v", err)
@@ -314,7 +324,7 @@ func TestNoMajority(t *testing.T) {
 	short, cancel := context.WithCancel(ctx)
 	done := make(chan error)
 	go func() {
-		_, err := New(short, Config{Server: servers[0], Node: "b", Replicas: 3, PublishTimeout: 500 * time.Millisecond, Logger: zap.New(log)})
+		_, err := New(short, Config{Server: servers[left], Node: "b", Replicas: 3, PublishTimeout: 500 * time.Millisecond, Logger: zap.New(log)})
 		done <- err
 	}()
 	eventually(t, "New says what it waits for", func() bool { return seen.FilterMessage("waiting for JetStream").Len() > 0 })
