@@ -14,6 +14,7 @@ import (
 )
 
 func TestRecords(t *testing.T) {
+	t.Parallel()
 	for _, r := range []record{
 		{},
 		{Publication: broker.Publication{Kind: 255, Data: []byte("data")}},
@@ -36,6 +37,7 @@ func TestRecords(t *testing.T) {
 
 // TestRecordPointsIntoMessage: the data is not copied, and nobody can append to it in place.
 func TestRecordPointsIntoMessage(t *testing.T) {
+	t.Parallel()
 	data := append((&record{Publication: broker.Publication{Data: []byte("data")}}).encode(nil), "behind"...)
 	data = data[:len(data)-len("behind")]
 	var r record
@@ -45,6 +47,7 @@ func TestRecordPointsIntoMessage(t *testing.T) {
 }
 
 func TestForeignRecords(t *testing.T) {
+	t.Parallel()
 	field := func(n protowire.Number, typ protowire.Type, value string) string {
 		return string(protowire.AppendTag(nil, n, typ)) + value
 	}

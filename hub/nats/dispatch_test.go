@@ -33,6 +33,7 @@ func republished(b *Broker, channel, stream, sequence, before, data string) *nat
 
 // TestPositions: what a stream republishes has a position, and comes by rising offsets.
 func TestPositions(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true})
 	room, c := follow(t, b, "room"), outsider(t, s)
@@ -69,6 +70,7 @@ func TestPositions(t *testing.T) {
 
 // TestForeignMessages: each is counted, one is logged, and what is ours comes after it.
 func TestForeignMessages(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	core, logs := observer.New(zap.WarnLevel)
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true, Logger: zap.New(core)})
@@ -110,6 +112,7 @@ func TestForeignMessages(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(o *server.Options) { o.MaxPayload = 1000 })
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true})
 	room := follow(t, b, "room")
@@ -152,6 +155,7 @@ func (c *crowd) Deliver(_ string, p broker.Publication) {
 
 // TestTooSlow: what had to be dropped is counted, and the channels of its shard are told, and no others.
 func TestTooSlow(t *testing.T) {
+	t.Parallel()
 	const more = 100
 	s := start(t, nil)
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true, Shards: 8})

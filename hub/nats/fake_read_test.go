@@ -12,6 +12,7 @@ import (
 
 // TestBatches: what comes in several answers has no holes between them, also if different servers give them.
 func TestBatches(t *testing.T) {
+	t.Parallel()
 	f, b := newFake(t)
 	f.mu.Lock()
 	f.leader = roomOf(b, 1, 9, 2, 3, 5, 7, 9)
@@ -42,6 +43,7 @@ func TestBatches(t *testing.T) {
 
 // TestTopOfOneBehind: a server that does not know yet what the leader knew does not say where a channel is.
 func TestTopOfOneBehind(t *testing.T) {
+	t.Parallel()
 	f, b := newFake(t)
 	f.mu.Lock()
 	f.leader, f.near = roomOf(b, 1, 9, 2, 8), roomOf(b, 1, 6, 2)
@@ -65,6 +67,7 @@ func TestTopOfOneBehind(t *testing.T) {
 
 // TestLeaderBehind: a leader that does not know what it has acknowledged, because its disk was full or it leads no more, is not believed.
 func TestLeaderBehind(t *testing.T) {
+	t.Parallel()
 	f, b := newFake(t)
 	f.mu.Lock()
 	f.leader = roomOf(b, 1, 9, 2, 9)
@@ -95,6 +98,7 @@ func TestLeaderBehind(t *testing.T) {
 
 // TestSentAgain: a publication with a key to which no answer comes is sent again, with the same key; one without is not.
 func TestSentAgain(t *testing.T) {
+	t.Parallel()
 	f, b := newFake(t)
 	came := make(chan string, 10)
 	_, err := f.conn.Subscribe(b.history.parts[0].subjects("h"), func(m *natsgo.Msg) {

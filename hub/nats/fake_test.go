@@ -177,6 +177,7 @@ func roomOf(b *Broker, first, last uint64, sequences ...uint64) replica {
 // TestProofs: what a server that was asked has, and what the leader has, and what Read makes of it. A position is recovered only
 // if nothing can be missing.
 func TestProofs(t *testing.T) {
+	t.Parallel()
 	const behind = "unavailable" // it has to be asked again
 	type has struct {
 		first, last uint64

@@ -150,6 +150,7 @@ func historyBackend(t *testing.T, servers []*server.Server, change func(*Config)
 
 // TestHistoryConformance: two nodes at one server.
 func TestHistoryConformance(t *testing.T) {
+	t.Parallel()
 	s := startJS(t)
 	n := 0
 	brokertest.Run(t, func(t *testing.T) brokertest.Backend {
@@ -160,6 +161,7 @@ func TestHistoryConformance(t *testing.T) {
 
 // TestHistoryConformanceInCluster: three nodes, each at another server.
 func TestHistoryConformanceInCluster(t *testing.T) {
+	t.Parallel()
 	servers := clusterJS(t)
 	n := 0
 	brokertest.Run(t, func(t *testing.T) brokertest.Backend {

@@ -130,6 +130,7 @@ func (n *hubNode) nobodyLeft() {
 
 // TestOtherNode: a client that comes back at another node, from the position that it has.
 func TestOtherNode(t *testing.T) {
+	t.Parallel()
 	servers := clusterJS(t)
 	a := startHub(t, Config{Server: servers[0], Node: "a", Replicas: 3})
 	b := startHub(t, Config{Server: servers[1], Node: "b", Replicas: 3})
@@ -173,6 +174,7 @@ func TestOtherNode(t *testing.T) {
 
 // TestGap: what is lost on its way comes before what follows it, and if nothing follows it, soon.
 func TestGap(t *testing.T) {
+	t.Parallel()
 	s := startJS(t)
 	var losing atomic.Bool
 	a := startHub(t, Config{Server: s, Node: "a", CompareEvery: 20 * time.Millisecond})
@@ -204,6 +206,7 @@ func TestGap(t *testing.T) {
 // TestQuiet: a subscriber of a channel where nothing happens for longer than anything is kept gets what comes then. One whose node did not
 // look in time is told.
 func TestQuiet(t *testing.T) {
+	t.Parallel()
 	s := startJS(t)
 	const lifetime = 1500 * time.Millisecond // the publications that come at the end must be read before they are gone
 	a := startHub(t, Config{Server: s, Node: "a", CompareEvery: 20 * time.Millisecond})

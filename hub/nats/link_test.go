@@ -58,6 +58,7 @@ func text(s string) broker.Publication { return broker.Publication{Data: []byte(
 
 // TestConnectionLost: a node that is cut off knows it, fails at once, and says so to the receivers when it is back.
 func TestConnectionLost(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	port := s.Addr().(*net.TCPAddr).Port
 	b := open(t, Config{URL: s.ClientURL(), Node: "a", NoHistory: true})
@@ -110,6 +111,7 @@ func TestConnectionLost(t *testing.T) {
 
 // TestHistoriesTellThemselves: with histories it is not for this part to call Interrupted after a new connection.
 func TestHistoriesTellThemselves(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true})
 	b.cfg.NoHistory = false
@@ -125,6 +127,7 @@ func TestHistoriesTellThemselves(t *testing.T) {
 
 // TestSilentServer: one that keeps the connection and says nothing is noticed, and nobody has to wait for it afterwards.
 func TestSilentServer(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	p := newProxy(t, s.Addr().String())
 	b := open(t, Config{URL: "nats://" + p.l.Addr().String(), Node: "a", NoHistory: true})
@@ -218,6 +221,7 @@ func (p *proxy) copy(to, from net.Conn, wait func()) {
 
 // TestCloseWhileDisconnected does not hang, and is told by ErrClosed.
 func TestCloseWhileDisconnected(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	b := open(t, Config{URL: s.ClientURL(), Node: "a", NoHistory: true})
 	lost := make(chan struct{}, 1)
@@ -236,6 +240,7 @@ func TestCloseWhileDisconnected(t *testing.T) {
 
 // TestServerThatTells: what Config.Server says of itself is asked for.
 func TestServerThatTells(t *testing.T) {
+	t.Parallel()
 	s := &telling{Server: start(t, nil), change: make(chan struct{})}
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true})
 	changed := make(chan struct{}, 1)

@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"sync"
 	"testing"
@@ -14,7 +15,16 @@ import (
 	"github.com/sockmill/sockmill/hub/brokertest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// atOnce is how many tests run at once: they wait most of the time.
+const atOnce = "8"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", atOnce); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var ctx = context.Background()
 
@@ -93,6 +103,7 @@ func open(t testing.TB, cfg Config) *Broker {
 
 // TestConformance: two nodes at one server.
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	brokertest.Run(t, func(t *testing.T) brokertest.Backend {
 		s := start(t, nil)
 		a, b := open(t, Config{Server: s, Node: "a", NoHistory: true, AskTimeout: 5 * time.Second}), open(t, Config{URL: s.ClientURL(), Node: "b", NoHistory: true, AskTimeout: 5 * time.Second})
@@ -102,6 +113,7 @@ func TestConformance(t *testing.T) {
 
 // TestConformanceInCluster: three nodes, each at another server.
 func TestConformanceInCluster(t *testing.T) {
+	t.Parallel()
 	servers := cluster(t, 3)
 	n := 0
 	brokertest.Run(t, func(t *testing.T) brokertest.Backend {

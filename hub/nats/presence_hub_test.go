@@ -122,6 +122,7 @@ func users(t *testing.T, missing []string, wanted []string, hubs ...*aHub) {
 
 // TestHubs: on two nodes, each join and each leave is told once; those of a node that has ended are gone without being told, and come back with it.
 func TestHubs(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	var hubs [2]*aHub
 	var nodes [2]*Broker

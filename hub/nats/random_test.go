@@ -28,6 +28,7 @@ type fact struct {
 // TestTruth does all that can happen to a stream, at random, and compares each Read with a list of all that was ever appended: what is
 // recovered is all that follows the position, or it is refused. The stream is small, so publications are removed by size and by number.
 func TestTruth(t *testing.T) {
+	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

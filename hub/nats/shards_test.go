@@ -23,6 +23,7 @@ func interestOf(s *server.Server, b *Broker) (n int) {
 
 // TestInterest: one subscription for a shard, which ends after the last channel of it, but not at once.
 func TestInterest(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true, Shards: 16, Grace: time.Hour})
 	r := newInbox()
@@ -65,6 +66,7 @@ func TestInterest(t *testing.T) {
 
 // TestGrace: nobody has to ask for it.
 func TestGrace(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true, Grace: 10 * time.Millisecond})
 	r := follow(t, b, "room")
@@ -83,6 +85,7 @@ func channelsOf(b *Broker) (all []string) {
 
 // TestSubscribeFails: what could not be subscribed to is not followed, and can be later.
 func TestSubscribeFails(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	p := newProxy(t, s.Addr().String())
 	b := open(t, Config{URL: "nats://" + p.l.Addr().String(), Node: "a", NoHistory: true, PublishTimeout: 10 * time.Millisecond})
@@ -107,6 +110,7 @@ func TestSubscribeFails(t *testing.T) {
 
 // TestSubscriptionsRefused: when the server says no, Subscribe does.
 func TestSubscriptionsRefused(t *testing.T) {
+	t.Parallel()
 	const most = 10 // the node has some of its own
 	s := start(t, func(o *server.Options) { o.MaxSubs = most })
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true})
@@ -123,6 +127,7 @@ func TestSubscriptionsRefused(t *testing.T) {
 
 // TestFollowedIn: where each channel is, for comparing.
 func TestFollowedIn(t *testing.T) {
+	t.Parallel()
 	s := start(t, nil)
 	b := open(t, Config{Server: s, Node: "a", NoHistory: true})
 	c := outsider(t, s)

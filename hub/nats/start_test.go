@@ -15,6 +15,7 @@ import (
 )
 
 func TestConfigErrorsNameFieldAndRange(t *testing.T) {
+	t.Parallel()
 	const url = "nats://127.0.0.1:1"
 	for want, cfg := range map[string]Config{
 		"nats: exactly one of Config.URL and Config.Server must be set":                          {Node: "a"},
@@ -54,6 +55,7 @@ func TestConfigErrorsNameFieldAndRange(t *testing.T) {
 
 // TestServersThatAreRefused: New says why.
 func TestServersThatAreRefused(t *testing.T) {
+	t.Parallel()
 	guarded := start(t, func(o *server.Options) {
 		p := func(publish, subscribe string) *server.Permissions {
 			return &server.Permissions{Publish: &server.SubjectPermission{Allow: []string{publish}}, Subscribe: &server.SubjectPermission{Allow: []string{subscribe}}}

@@ -79,6 +79,7 @@ func firstOf(t testing.TB, b *Broker) uint64 {
 
 // TestAgedOut: what the stream has removed by its age cannot be recovered.
 func TestAgedOut(t *testing.T) {
+	t.Parallel()
 	s := startJS(t)
 	b := open(t, Config{Server: s, Node: "a"})
 	begin := topOf(t, b, "room")
@@ -100,6 +101,7 @@ func TestAgedOut(t *testing.T) {
 
 // TestRemovedBySize: as TestAgedOut, by the size of the stream.
 func TestRemovedBySize(t *testing.T) {
+	t.Parallel()
 	b := open(t, Config{Server: startJS(t), Node: "a", BytesMax: mib})
 	begin := topOf(t, b, "room")
 	one := put(t, b, "room", "one")
@@ -119,6 +121,7 @@ func TestRemovedBySize(t *testing.T) {
 
 // TestCountedOut: as TestAgedOut, by the number of publications of the channel.
 func TestCountedOut(t *testing.T) {
+	t.Parallel()
 	log, seen := observer.New(zap.WarnLevel)
 	b := open(t, Config{Server: startJS(t), Node: "a", Publications: 3, Logger: zap.New(log)})
 	at := []broker.Position{topOf(t, b, "room")}
@@ -140,6 +143,7 @@ func TestCountedOut(t *testing.T) {
 
 // TestOperator: what would make holes in a stream is refused by the server, and when a stream is deleted, all are told.
 func TestOperator(t *testing.T) {
+	t.Parallel()
 	s := startJS(t)
 	js := admin(t, s)
 	b := open(t, Config{Server: s, Node: "a"})
@@ -191,6 +195,7 @@ func (r *told) next(t testing.TB) string {
 
 // TestFullStore: when the server has no room, Append says so, and nothing has happened.
 func TestFullStore(t *testing.T) {
+	t.Parallel()
 	s := start(t, func(o *server.Options) {
 		o.JetStream, o.StoreDir, o.JetStreamMaxStore = true, t.TempDir(), 4*mib
 	})
@@ -221,6 +226,7 @@ func TestFullStore(t *testing.T) {
 
 // TestStartErrors: what New says when it cannot have its streams.
 func TestStartErrors(t *testing.T) {
+	t.Parallel()
 	js := startJS(t)
 	_ = open(t, Config{Server: js, Node: "first"})
 	_, err := admin(t, js).CreateStream(ctx, jetstream.StreamConfig{Name: "FOREIGN", Subjects: []string{"foreign.>"}})
@@ -264,6 +270,7 @@ func TestStartErrors(t *testing.T) {
 
 // TestStartTogether: nodes that start at once have one stream, whoever makes it.
 func TestStartTogether(t *testing.T) {
+	t.Parallel()
 	servers := clusterJS(t)
 	var all sync.WaitGroup
 	nodes := make([]*Broker, 6)
@@ -298,6 +305,7 @@ func TestStartTogether(t *testing.T) {
 // TestNoMajority: while JetStream has no leader, New waits and says so; a node that runs says it by Health, and fails at once or within
 // Config.PublishTimeout.
 func TestNoMajority(t *testing.T) {
+	t.Parallel()
 	servers := clusterJS(t)
 	first := open(t, Config{Server: servers[0], Node: "first", Replicas: 3})
 	put(t, first, "room", "one")
@@ -336,6 +344,7 @@ func TestNoMajority(t *testing.T) {
 
 // TestLargeHistory: what does not fit into one answer.
 func TestLargeHistory(t *testing.T) {
+	t.Parallel()
 	b := open(t, Config{Server: startJS(t), Node: "a", Publications: 5000, InMemory: true})
 	begin := topOf(t, b, "room")
 	const n = 3*batchMax + 7

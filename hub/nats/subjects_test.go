@@ -15,6 +15,7 @@ func named(prefix string, shards, streams int) *Broker {
 
 // TestSubjects: these must never change, because histories lie under them.
 func TestSubjects(t *testing.T) {
+	t.Parallel()
 	b := named("p", 4096, 16)
 	for _, x := range []struct{ channel, live, stored string }{
 		{"a", "p.l.3675.a", "p.h.8.3675.a"},
@@ -30,6 +31,7 @@ func TestSubjects(t *testing.T) {
 }
 
 func TestSubjectsOfNobody(t *testing.T) {
+	t.Parallel()
 	b := named("p", 1, 1)
 	for _, subject := range []string{
 		"", "p", "p.l", "p.l.0", "p.l.0.", "q.l.0.a", "p.l.1.a", "p.l.x.a", "p.l.-0.a", "p.l.00.a", "p.l.0.a.b", "p.x.0.a", "p.h.0.a", "p.h.1.0.a",
@@ -43,6 +45,7 @@ func TestSubjectsOfNobody(t *testing.T) {
 
 // TestSpread: names that are alike are spread over shards and streams.
 func TestSpread(t *testing.T) {
+	t.Parallel()
 	for _, format := range []string{"", "room-", strings.Repeat("user:", 20)} {
 		shards, parts := map[int]int{}, map[int]int{}
 		b := named("p", 256, 16)
