@@ -33,6 +33,7 @@ type hub struct {
 	returned func(i int) error
 
 	// Of the modes whose clients do something else than to follow one channel; nil: they do that.
+	apart    bool                                    // who publishes subscribes to nothing
 	alone    bool                                    // they are welcome once connect is answered, and subscribe to nothing
 	answered func(i int, r *centrifugal.Reply) error // to the last command
 	told     func(i int, p *centrifugal.Push) error  // a publication
@@ -334,7 +335,7 @@ func (h *hub) connected(i int, r *centrifugal.ConnectResult) error {
 		return errors.New("want a client, and pings that are to be answered")
 	}
 	c.stage, c.id, c.pong = subscribes, string(append([]byte(nil), r.Client...)), r.Pong
-	if h.alone {
+	if h.alone || h.apart && i == h.groups[h.conns[i].group].publisher {
 		h.joined++
 		return nil
 	}

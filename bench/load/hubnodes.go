@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// hubRate is the mode hub with so many publications a second, whatever has arrived.
+// hubRate is the mode hub with so many publications a second, whatever has arrived. In the mode hub-apart, who publishes
+// follows nothing.
 func (l *load) hubRate() error {
 	h, err := newHub(l)
 	if err != nil {
@@ -18,6 +19,14 @@ func (l *load) hubRate() error {
 	members := uint64(len(h.conns) / len(h.groups))
 	if members*uint64(len(h.groups)) != uint64(len(h.conns)) || l.o.rate < 1 {
 		return errors.New("-mode hub-rate needs as many members in each channel, and a -rate")
+	}
+	if h.apart = l.o.mode == "hub-apart"; h.apart {
+		if members--; members == 0 {
+			return errors.New("-mode hub-apart needs somebody in each channel beside who publishes")
+		}
+		for i := range h.groups {
+			h.groups[i].members = members
+		}
 	}
 	var began int64 // 0: not yet
 	var published int64

@@ -5,13 +5,14 @@ package main
 import (
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	centrifugal "github.com/centrifugal/protocol"
 )
 
-var nodeModes = []string{"hub", "hub-rate", "hub-channels", "hub-join", "hub-presence"}
+var nodeModes = []string{"hub", "hub-rate", "hub-apart", "hub-channels", "hub-join", "hub-presence"}
 
 // nodesLoad is a run on three nodes.
 func nodesLoad(addr, mode string, s *hubServer) options {
@@ -19,7 +20,7 @@ func nodesLoad(addr, mode string, s *hubServer) options {
 	switch mode {
 	case "hub-channels":
 		o.conns, o.topics = 4, 30 // a publisher, and 3 clients with 10 channels each
-	case "hub-rate":
+	case "hub-rate", "hub-apart":
 		o.inFlight = 1000 // whatever else the machine does
 	case "hub-join":
 		o.topics = 10
@@ -33,7 +34,13 @@ func TestHonestNodes(t *testing.T) {
 		for _, history := range []bool{false, true} {
 			t.Run(mode, func(t *testing.T) {
 				t.Parallel()
-				s := &hubServer{history: history, sparse: true, nodes: 3}
+				var subscribed atomic.Int32
+				s := &hubServer{history: history, sparse: true, nodes: 3, change: func(_ int, kind string, _ *centrifugal.Reply) bool {
+					if kind == "subscribe" {
+						subscribed.Add(1)
+					}
+					return true
+				}}
 				r, err := generate(nodesLoad(s.start(t), mode, s))
 				if err != nil {
 					t.Fatal(err)
@@ -45,6 +52,10 @@ func TestHonestNodes(t *testing.T) {
 				case "hub-rate": // members of a channel are at three nodes; two of them are not the publisher's
 					if r.Published == 0 || r.Published*3 > r.Messages || r.Published*3+3 <= r.Messages {
 						t.Errorf("%d published, %d delivered to three each", r.Published, r.Messages)
+					}
+				case "hub-apart": // two of the three clients of each of two channels follow it, both at other nodes
+					if n := subscribed.Load(); n != 4 {
+						t.Errorf("%d of 6 clients have subscribed, want those that do not publish", n)
 					}
 				case "hub-channels":
 					if r.Messages != 30 || r.Counted != 30 || r.RSSOpen == 0 || r.RSSAfter == 0 {

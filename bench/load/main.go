@@ -30,6 +30,7 @@
 //	hub-return clients are cut, miss publications, come back at once: the time until
 //	           each has recovered them
 //	hub-rate   hub with -rate publications a second, whatever has arrived
+//	hub-apart  the same, and who publishes follows nothing
 //	hub-channels  -topics channels, each with one subscriber; a connection has several: memory
 //	           and CPU of the server for a channel. Then one publication to each
 //	hub-join   each client joins one of -topics channels, leaves it, joins the next one
@@ -115,7 +116,7 @@ func generate(o options) (*report.Load, error) {
 		"echo": l.echo, "raw": l.echo, "deflate": l.echo, "takeover": l.echo, "broadcast": l.fan, "topics": l.fan,
 		"handshake": l.handshakes, "idle": l.idle, "burst": l.burst,
 		"hub": l.hubPublish, "hub-idle": l.hubIdle, "hub-return": l.hubReturn,
-		"hub-rate": l.hubRate, "hub-channels": l.hubChannels, "hub-join": l.hubJoin, "hub-presence": l.hubPresence,
+		"hub-rate": l.hubRate, "hub-apart": l.hubRate, "hub-channels": l.hubChannels, "hub-join": l.hubJoin, "hub-presence": l.hubPresence,
 	}
 	mode := modes[o.mode]
 	if mode == nil {

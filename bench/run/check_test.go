@@ -74,7 +74,7 @@ func TestJudge(t *testing.T) {
 		r := &report.Results{Absent: map[string]string{"bun": "no npm"}}
 		for _, s := range []string{"echo-1000x1", "echo-100x32", "echo-16k", "deflate", "takeover", "broadcast-16", "handshake",
 			"wss-echo-1000x1", "wss-echo-100x32", "wss-echo-16k", "wss-handshake", "hub-publish", "hub-protobuf", "hub-plain",
-			"hub-return", "cluster-publish", "cluster-deliver", "cluster-deliver-history"} {
+			"hub-return", "cluster-pass", "cluster-deliver", "cluster-deliver-history"} {
 			mine := 5.0
 			if s == "deflate" {
 				mine = deflate
@@ -121,14 +121,14 @@ func TestJudge(t *testing.T) {
 		t.Errorf("a client of the hub has 2,300 bytes, and all are back after 1 s:\n%s", table)
 	}
 	for _, want := range []string{
-		"| cluster-publish | nodes-r1: ms, p99 | 10.00 |  | 7.00 |", "| cluster-publish | nodes-r3: nodes-core | 4.00 |  | 1.00 |",
+		"| cluster-pass | nodes-r1: ms, p99 | 10.00 |  | 7.00 |", "| cluster-pass | nodes-r3: nodes-core | 4.00 |  | 1.00 |",
 		"| cluster-deliver | nodes-core: sockmill | 1.10 |  | 1.06 |", "| cluster-idle | nodes-r3: bytes of RSS a channel | 1,536 |  | 1,400 |",
 	} {
 		if !strings.Contains(table, want) {
 			t.Errorf("want %s in\n%s", want, table)
 		}
 	}
-	some, _ := judge(fill(50), map[string]bool{"cluster-publish nodes-r1": true, "cluster-publish " + corePeer: true})
+	some, _ := judge(fill(50), map[string]bool{"cluster-pass nodes-r1": true, "cluster-pass " + corePeer: true})
 	if n := strings.Count(some, "\n"); n != 2+5 { // not the ratio of nodes-r3, of which only one side was measured
 		t.Errorf("%d lines:\n%s", n, some)
 	}

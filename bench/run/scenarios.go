@@ -179,6 +179,10 @@ var allScenarios = []scenario{
 		history: hubKeeps, only: clusterPeers, anywhere: true, load: append(hubArgs("hub-rate", 300, true), "-inflight", "1000", "-rate", "5000"), figure: perPublication,
 	},
 	{
+		name: "cluster-pass", title: "three nodes: 5,000 publications of 128 B a second, each made at one node and delivered at another; 100 channels", mode: hubMode,
+		history: hubKeeps, only: clusterPeers, anywhere: true, load: append(hubArgs("hub-apart", 200, true), "-inflight", "1000", "-rate", "5000"), figure: perPublication,
+	},
+	{
 		name: "cluster-deliver", title: "three nodes: publish 128 B to 10 channels, 9,000 clients, 16 in flight, without a history", mode: hubMode,
 		only: []string{ours, corePeer}, load: append(hubArgs("hub", 9000, false), "-topics", "10"), figure: perDelivery,
 	},
