@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,7 @@ const (
 // nodes is what is known of the other nodes, and what is asked.
 type nodes struct {
 	instance        string
+	settings        string // what has to be the same on all nodes, for people
 	all, ask, inbox string // subjects
 
 	local   *memory.Broker // the presence of this node's clients, and the functions that answer
@@ -85,6 +87,7 @@ func (b *Broker) nodesStats() NodesStats {
 func (b *Broker) openNodes(ctx context.Context) error {
 	n, prefix := &b.nodes, b.cfg.Prefix+".n."
 	n.instance = rand.Text()
+	n.settings = fmt.Sprintf("Shards %d, Streams %d, NoHistory %t", b.cfg.Shards, b.cfg.Streams, b.cfg.NoHistory)
 	n.all, n.ask, n.inbox = prefix+"all", prefix+"ask", prefix+"i."
 	n.answers, n.parts, n.ended = make(chan struct{}, answersAtOnce), make(chan struct{}, partsAtOnce), make(chan struct{})
 	n.soon = make(chan struct{}, 1)
@@ -155,6 +158,9 @@ func (b *Broker) hear(subject string, f func(msg *natsgo.Msg, m *note)) error {
 // say sends a note in the name of this node.
 func (b *Broker) say(subject string, m *note) error {
 	m.node, m.instance = b.cfg.Node, b.nodes.instance
+	if m.kind == noteBeat || m.kind == noteHere {
+		m.subject = b.nodes.settings
+	}
 	return b.conn.Publish(subject, m.encode(nil))
 }
 

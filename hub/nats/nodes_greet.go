@@ -12,7 +12,8 @@ type greeting struct {
 	waits map[string]string // the names of processes that may be there, by instance; "0" is for anybody
 	asked map[string]bool   // by instance: waits, and whoever was there
 	taken bool
-	over  chan struct{} // closed when it is taken, or nothing is waited for
+	other error         // a node has other settings
+	over  chan struct{} // closed when it is taken, or there is other, or nothing is waited for
 }
 
 // greet is done twice when a node begins. First it finds the nodes that there are: it asks all, and each answers with the others that it knows;
@@ -49,6 +50,9 @@ func (b *Broker) greet(ctx context.Context, waits map[string]string, send func()
 	defer n.mu.Unlock()
 	if g.taken {
 		return fmt.Errorf("nats: the node name %q is taken by a node that is running: Config.Node must be another one on each node", b.cfg.Node)
+	}
+	if g.other != nil {
+		return g.other
 	}
 	for instance, node := range g.waits {
 		if node == "" || node == b.cfg.Node {
@@ -116,6 +120,9 @@ func (b *Broker) greeted(m *note) bool {
 		return false
 	}
 	g.taken = g.taken || m.node == b.cfg.Node
+	if err := n.differs(m); err != nil {
+		g.other = err
+	}
 	g.asked[m.instance] = true
 	for _, other := range m.others {
 		node, instance, _ := strings.Cut(other, ".")
@@ -129,6 +136,15 @@ func (b *Broker) greeted(m *note) bool {
 	}
 	g.without("0", m.instance)
 	return true
+}
+
+// differs fails if a node has other settings than this one: they would not hear each other, and nothing else would say so.
+func (n *nodes) differs(m *note) error {
+	if m.subject == n.settings || m.subject == "" {
+		return nil
+	}
+	return fmt.Errorf("nats: the node %q has %.80q, and this one has %q: these fields of Config must be the same on all nodes with the same Config.Prefix",
+		m.node, m.subject, n.settings)
 }
 
 // nobody is what the server says if nobody listens to a subject.
@@ -146,7 +162,7 @@ func (g *greeting) without(instances ...string) {
 	for _, x := range instances {
 		delete(g.waits, x)
 	}
-	if len(g.waits) > 0 && !g.taken {
+	if len(g.waits) > 0 && !g.taken && g.other == nil {
 		return
 	}
 	select {

@@ -191,3 +191,27 @@ func TestNewWaitsUntilAllKnow(t *testing.T) {
 		_ = b.Close()
 	}
 }
+
+// TestOtherSettings: nodes that would not hear each other do not work together in silence.
+func TestOtherSettings(t *testing.T) {
+	s := startJS(t)
+	open(t, quiet(s, "a"))
+	for what, change := range map[string]func(c *Config){
+		"Shards 1024":     func(c *Config) { c.Shards = 1024 },
+		"NoHistory false": func(c *Config) { c.NoHistory = false },
+	} {
+		cfg := quiet(s, "b")
+		change(&cfg)
+		b, err := New(t.Context(), cfg)
+		if err == nil {
+			_ = b.Close()
+		}
+		if err == nil || !strings.Contains(err.Error(), what) || !strings.Contains(err.Error(), "must be the same") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	other := quiet(s, "b")
+	other.Shards, other.Prefix = 1024, "other"
+	open(t, other)
+	open(t, quiet(s, "b"))
+}

@@ -127,6 +127,9 @@ func (b *Broker) onSign(msg *natsgo.Msg, m *note) {
 	n := &b.nodes
 	switch m.kind {
 	case noteBeat:
+		if err := n.differs(m); err != nil { // New has not seen it: they were cut off from each other
+			b.seldom.Error("a node has other settings", zap.Error(err))
+		}
 		if b.heard(m) { // perhaps it does not know of this node
 			b.here(m)
 		}

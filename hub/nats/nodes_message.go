@@ -18,11 +18,11 @@ type note struct {
 	others   []string
 	id       uint64        // of the question
 	timeout  time.Duration // how long the answer is waited for
-	subject  string
-	part     uint64 // of the answer, from 0
-	size     uint64 // with part 0 of several: of all together
-	last     bool   // there is no further part
-	late     bool   // something is missing in the answer
+	subject  string        // of a question; with noteBeat and noteHere the settings of the node
+	part     uint64        // of the answer, from 0
+	size     uint64        // with part 0 of several: of all together
+	last     bool          // there is no further part
+	late     bool          // something is missing in the answer
 	data     []byte
 }
 
