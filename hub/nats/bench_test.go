@@ -188,7 +188,7 @@ func BenchmarkSubscribe(b *testing.B) {
 		}
 	})
 	b.Run("new", func(b *testing.B) {
-		n := open(b, Config{Server: s, Node: "b", NoHistory: true, Shards: 65_536})
+		n := open(b, Config{Server: s, Node: "b", Prefix: "other", NoHistory: true, Shards: 65_536})
 		all := names(channelsMany)
 		b.ReportAllocs()
 		for i := 0; b.Loop(); i++ {
