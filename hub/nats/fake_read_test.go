@@ -122,3 +122,29 @@ func TestSentAgain(t *testing.T) {
 		t.Errorf("%d came", n)
 	}
 }
+
+// TestHeardWhileAsking: what this node hears while the leader answers does not make the leader one that is behind.
+func TestHeardWhileAsking(t *testing.T) {
+	t.Parallel()
+	f, b := newFake(t)
+	p := newPart(b, 0) // nobody else asks for it
+	p.is(f.name)
+	f.mu.Lock()
+	f.leader = roomOf(b, 1, 9, 9)
+	result := make(chan error, 1)
+	go func() {
+		_, err := p.look(ctx)
+		result <- err
+	}()
+	eventually(t, "it is asked", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.next == nil && len(p.looking) == 1
+	})
+	p.heard(broker.Position{Offset: 12, Epoch: f.name})
+	f.mu.Unlock()
+	must(t, <-result)
+	if _, err := p.look(ctx); !errors.Is(err, errBehind) {
+		t.Errorf("a leader at 9, after 12 was heard: %v", err)
+	}
+}

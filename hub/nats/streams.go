@@ -27,6 +27,7 @@ const streamFormat = 1
 // How long New and watch wait between two attempts to have a stream, and how often New says why it waits.
 const (
 	ensureWait     = 100 * time.Millisecond
+	ensureWithin   = time.Second // of one attempt: while a cluster begins, a question may get lost
 	ensureProgress = 2 * time.Second
 	noServiceWait  = 2 * time.Second // for JetStream in a server that has just started
 )
@@ -211,7 +212,7 @@ var (
 
 // findOrMake is one attempt.
 func (p *part) findOrMake(ctx context.Context) error {
-	c, cancel := context.WithTimeout(ctx, p.b.cfg.PublishTimeout)
+	c, cancel := context.WithTimeout(ctx, min(p.b.cfg.PublishTimeout, ensureWithin))
 	defer cancel()
 	name, err := p.b.history.js.StreamNameBySubject(c, p.subjects("h"))
 	if err == nil {
