@@ -23,16 +23,16 @@ import (
 	"github.com/sockmill/sockmill/bench/internal/report"
 )
 
-// anywhere stands for no particular processor.
+// anywhere stands for no particular processor: the program may use all.
 const anywhere = -1
 
 // startOn starts a program on one processor: threads and children inherit the
 // affinity of the thread that starts it.
 func startOn(processor int, cmd *exec.Cmd) error {
-	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	if processor == anywhere {
 		return cmd.Start()
 	}
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var had, one unix.CPUSet

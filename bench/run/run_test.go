@@ -58,7 +58,7 @@ func TestStartOn(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("1\n%d\n", had.Count()); out.String() != want {
+	if want := fmt.Sprintf("\n%d\n", had.Count()); out.String() != want {
 		t.Errorf("anywhere: GOMAXPROCS and the number of processors are %q, want %q", out.String(), want)
 	}
 	if err := startOn(1023, exec.Command("true")); err == nil {
