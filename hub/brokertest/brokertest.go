@@ -46,7 +46,8 @@ type Node struct {
 }
 
 // Run tests Backends that are made by the function, one for each test. If a test needs to clean up after a Backend, then the
-// function registers that with the testing.T.
+// function registers that with the testing.T. The tests run at the same time, as far as the flag -parallel allows, so the function is called several times at
+// once.
 func Run(t *testing.T, backend func(t *testing.T) Backend) {
 	first := backend(t).Nodes[0]
 	_, prefixes := first.Broker.(broker.Prefixes)
@@ -64,6 +65,7 @@ func Run(t *testing.T, backend func(t *testing.T) Backend) {
 		for _, x := range group.tests {
 			if group.has {
 				t.Run(x.name, func(t *testing.T) {
+					t.Parallel()
 					s := &suite{T: t, Backend: backend(t)}
 					s.a, s.b = s.Nodes[0], s.Nodes[1]
 					x.run(s)

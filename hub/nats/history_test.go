@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -152,9 +153,9 @@ func historyBackend(t *testing.T, servers []*server.Server, change func(*Config)
 func TestHistoryConformance(t *testing.T) {
 	t.Parallel()
 	s := startJS(t)
-	n := 0
+	var made atomic.Int64
 	brokertest.Run(t, func(t *testing.T) brokertest.Backend {
-		n++
+		n := int(made.Add(1))
 		return historyBackend(t, []*server.Server{s}, func(c *Config) { c.Prefix, c.InMemory, c.Streams = fmt.Sprint("test", n), n%2 == 0, 1+n%2 })
 	})
 }
@@ -163,9 +164,9 @@ func TestHistoryConformance(t *testing.T) {
 func TestHistoryConformanceInCluster(t *testing.T) {
 	t.Parallel()
 	servers := clusterJS(t)
-	n := 0
+	var made atomic.Int64
 	brokertest.Run(t, func(t *testing.T) brokertest.Backend {
-		n++
+		n := int(made.Add(1))
 		return historyBackend(t, servers, func(c *Config) { c.Prefix, c.InMemory, c.Replicas = fmt.Sprint("test", n), n%2 == 0, 3 })
 	})
 }

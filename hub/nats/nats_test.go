@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -115,13 +116,13 @@ func TestConformance(t *testing.T) {
 func TestConformanceInCluster(t *testing.T) {
 	t.Parallel()
 	servers := cluster(t, 3)
-	n := 0
+	var n atomic.Int64
 	brokertest.Run(t, func(t *testing.T) brokertest.Backend {
-		n++
+		prefix := fmt.Sprint("test", n.Add(1))
 		known := &known{nodes: map[string]map[*Broker]bool{}}
 		var nodes []brokertest.Node
 		for i, s := range servers {
-			b := open(t, Config{Server: s, Prefix: fmt.Sprint("test", n), Node: fmt.Sprint("node-", i), NoHistory: true, Grace: time.Hour, AskTimeout: 5 * time.Second})
+			b := open(t, Config{Server: s, Prefix: prefix, Node: fmt.Sprint("node-", i), NoHistory: true, Grace: time.Hour, AskTimeout: 5 * time.Second})
 			nodes = append(nodes, brokertest.Node{Broker: &wide{Broker: b, t: t, servers: servers, known: known}})
 		}
 		return backend(nodes...)

@@ -24,14 +24,14 @@ func TestPresenceConformance(t *testing.T) {
 	for _, count := range []int{1, 3} {
 		t.Run(fmt.Sprint(count, "-servers"), func(t *testing.T) {
 			all := cluster(t, count)
-			made := 0
+			var made atomic.Int64
 			brokertest.Run(t, func(t *testing.T) brokertest.Backend {
-				made++
+				prefix := fmt.Sprint("test-", made.Add(1))
 				began, passed := time.Now(), &atomic.Int64{}
 				var nodes []brokertest.Node
 				for i := range max(2, count) {
 					cfg := quiet(all[i%count], nodeName(i))
-					cfg.Prefix = fmt.Sprint("test-", made)
+					cfg.Prefix = prefix
 					cfg.AskTimeout = 5 * time.Second // the machine may be busy
 					cfg.clock = func() time.Time { return began.Add(time.Duration(passed.Load())) }
 					nodes = append(nodes, brokertest.Node{Presence: open(t, cfg)})

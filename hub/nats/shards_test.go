@@ -88,7 +88,7 @@ func TestSubscribeFails(t *testing.T) {
 	t.Parallel()
 	s := start(t, nil)
 	p := newProxy(t, s.Addr().String())
-	b := open(t, Config{URL: "nats://" + p.l.Addr().String(), Node: "a", NoHistory: true, PublishTimeout: 10 * time.Millisecond})
+	b := open(t, Config{URL: "nats://" + p.l.Addr().String(), Node: "a", NoHistory: true, PublishTimeout: 500 * time.Millisecond})
 	r := newInbox()
 	p.speech.Lock()
 	if err := b.Subscribe(ctx, "room", r); !errors.Is(err, broker.ErrUnavailable) {

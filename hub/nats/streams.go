@@ -246,9 +246,9 @@ func (p *part) explained(err error) error {
 		return errNoJetStream
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
 		return errNoJetStreamForAccount
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &api) && api.ErrorCode == codeUnavailable:
 		return errors.New("nats: JetStream does not answer: it has no leader, or the stream has none")
-	case errors.As(err, &api):
+	case api != nil:
 		return fmt.Errorf("nats: the stream of part %d cannot be had: %w", p.n, err)
 	}
 	return p.b.failed(err)
