@@ -139,12 +139,16 @@ func stream(t testing.TB, via *Server, leader string) jetstream.JetStream {
 		t.Fatal(err)
 	}
 	s := makeStream(t, js, 3)
-	for ctx := within(t); ctx.Err() == nil; {
-		if info, err := s.Info(ctx); err == nil && info.Cluster.Leader == leader {
+	for all := within(t); all.Err() == nil; {
+		// Nobody answers while there is no leader, so each request waits for a second only.
+		ctx, cancel := context.WithTimeout(all, time.Second)
+		info, err := s.Info(ctx)
+		if err == nil && info.Cluster.Leader == leader {
+			cancel()
 			return js
 		}
-		// Nobody answers while there is no leader.
-		_, _ = js.Conn().Request("$JS.API.STREAM.LEADER.STEPDOWN.s", fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, leader), time.Second)
+		_, _ = js.Conn().RequestWithContext(ctx, "$JS.API.STREAM.LEADER.STEPDOWN.s", fmt.Appendf(nil, `{"placement":{"preferred":%q}}`, leader))
+		cancel()
 	}
 	t.Fatalf("%s does not lead the stream", leader)
 	return nil
