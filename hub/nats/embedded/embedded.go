@@ -140,8 +140,9 @@ func (s *Server) Changed() <-chan struct{} {
 }
 
 // Stop hands over to the others what this server leads, and ends it. In a cluster, that takes about a second, and another one for clients that
-// have not been closed before. A message that is published to a stream at the moment at which its leader hands over may not be answered: who
-// sends it again after a quarter of a second, with the same ID, is served by the next leader. If ctx ends first, the server
+// have not been closed before. A message that is published to a stream at the moment at which its leader hands over may not be answered, and
+// nobody can tell from that whether it is kept: send it again with the same ID. The next leader mostly serves within a second; if
+// nobody can take over at once, there is an election, which takes several seconds. If ctx ends first, the server
 // ends without waiting for the others, and Stop returns the error of ctx. To stop again waits for the end of the first.
 func (s *Server) Stop(ctx context.Context) error {
 	s.stopOnce.Do(func() {
