@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 )
 
@@ -27,18 +27,28 @@ func within(t testing.TB) context.Context {
 	return ctx
 }
 
-// free are addresses on which nobody listens.
+// portsTaken is how many ports free has tried.
+var portsTaken atomic.Uint32
+
+// free are addresses on which nobody listens. Their ports are below 32768: one of those that the system gives to connections could be taken
+// by a connection of another test before the server listens.
 func free(t testing.TB, n int) []string {
+	t.Helper()
 	var all []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
+	for range 1000 {
+		if len(all) == n {
+			return all
 		}
-		defer func() { _ = l.Close() }()
+		port := 16384 + (uint32(os.Getpid())*64+portsTaken.Add(1))%16384 //nolint:gosec // any number is good
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
 		all = append(all, l.Addr().String())
+		_ = l.Close()
 	}
-	return all
+	t.Fatal("no port is free")
+	return nil
 }
 
 func start(t testing.TB, c Config) *Server {
@@ -127,7 +137,7 @@ func until(t testing.TB, s *Server, what string, is func(state) bool) {
 }
 
 func TestAlone(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "new")
 	s, err := Start(within(t), Config{Name: "a", Dir: dir, ClusterListen: "127.0.0.1:0"})
 	if err != nil {
@@ -211,7 +221,7 @@ func TestLimits(t *testing.T) {
 
 // TestStopWithoutWaiting: the end of its context cuts a stop short, but the server ends.
 func TestStopWithoutWaiting(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	t.Parallel()
 	for _, s := range three(t) {
 		ctx, cancel := context.WithCancel(within(t))
 		cancel()
@@ -251,7 +261,7 @@ func TestOwnAddress(t *testing.T) {
 }
 
 func TestThree(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	t.Parallel()
 	at := free(t, 3)
 	first := startAll(t, node(t, 0, at), node(t, 1, at)) // two of three are ready
 	third := start(t, node(t, 2, at))

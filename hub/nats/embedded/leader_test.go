@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,11 +14,13 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
 )
 
 const childVariable = "SOCKMILL_EMBEDDED_CHILD"
 
-// TestMain runs a server instead of the tests if the environment has its configuration, until the standard input ends.
+// TestMain runs a server instead of the tests if the environment has its configuration, until the standard input ends. Tests run eight at
+// a time, as they wait more than they compute, and none of them leaves a goroutine.
 func TestMain(m *testing.M) {
 	if c := os.Getenv(childVariable); c != "" {
 		if err := child(c); err != nil {
@@ -26,7 +29,10 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	os.Exit(m.Run()) //nolint:forbidigo // it is a main
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
 }
 
 // childConfig is what a test gives to a server in a process of its own.

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"go.uber.org/zap/zaptest"
 )
 
@@ -52,7 +51,7 @@ func TestBadConfig(t *testing.T) {
 }
 
 func TestPortTaken(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +63,7 @@ func TestPortTaken(t *testing.T) {
 }
 
 func TestStore(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
@@ -87,7 +86,7 @@ func TestStore(t *testing.T) {
 }
 
 func TestContextEnds(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	t.Parallel()
 	at := free(t, 3)
 	ended, cancel := context.WithCancel(within(t))
 	cancel()
@@ -180,7 +179,7 @@ func testNameTaken(t *testing.T, at []string, stranger func(func(*Config)) Confi
 }
 
 func TestNotNATS(t *testing.T) {
-	defer goleak.VerifyNone(t)
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
