@@ -148,3 +148,25 @@ func TestHeardWhileAsking(t *testing.T) {
 		t.Errorf("a leader at 9, after 12 was heard: %v", err)
 	}
 }
+
+// TestDown: Append fails at once when the leader has not answered twice, not when it has once, and not any more when it answers.
+func TestDown(t *testing.T) {
+	t.Parallel()
+	f, b := newFake(t)
+	p := b.history.parts[0]
+	var seen []bool // what down was with each question, from the first one that is not answered
+	f.mu.Lock()
+	f.silent = 2
+	f.looked = func() { seen = append(seen, p.down.Load()) }
+	f.mu.Unlock()
+	eventually(t, "it was asked three times, and is not down", func() bool {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(seen) >= 3 && !p.down.Load()
+	})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if seen[0] || seen[1] || !seen[2] {
+		t.Errorf("down: %v", seen)
+	}
+}

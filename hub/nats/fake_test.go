@@ -32,6 +32,8 @@ type fake struct {
 	leads    string  // the name of the leader
 	asked    int     // how often the leader was asked for a message
 	change   func()  // another one leads after the second question; nil: it does not
+	silent   int     // how many questions for the state are not answered
+	looked   func()  // called with each of those questions; nil: nothing
 }
 
 // replica is what a server has of the stream.
@@ -91,6 +93,13 @@ func (f *fake) info(m *natsgo.Msg) {
 		Subject string `json:"subjects_filter"`
 	}
 	_ = json.Unmarshal(m.Data, &q)
+	if f.looked != nil {
+		f.looked()
+	}
+	if f.silent > 0 {
+		f.silent--
+		return
+	}
 	n := uint64(0)
 	for _, x := range f.leader.messages {
 		if x.subject == q.Subject {
