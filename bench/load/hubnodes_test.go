@@ -21,7 +21,7 @@ func nodesLoad(addr, mode string, s *hubServer) options {
 	case "hub-channels":
 		o.conns, o.topics = 4, 30 // a publisher, and 3 clients with 10 channels each
 	case "hub-rate", "hub-apart":
-		o.inFlight = 1000 // whatever else the machine does
+		o.inFlight, o.rate = 1000, 4_000 // whatever else the machine does
 	case "hub-join":
 		o.topics = 10
 	}

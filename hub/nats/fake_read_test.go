@@ -169,4 +169,13 @@ func TestDown(t *testing.T) {
 	if seen[0] || seen[1] || !seen[2] {
 		t.Errorf("down: %v", seen)
 	}
+	f.silent = 1 << 30
+	f.mu.Unlock()
+	eventually(t, "it is down for good", p.down.Load)
+	began := time.Now()
+	_, err := b.Append(ctx, "room", broker.Publication{}, broker.Keep{Publications: 1})
+	f.mu.Lock()
+	if d := time.Since(began); !errors.Is(err, broker.ErrUnavailable) || d >= b.cfg.PublishTimeout || b.Health() == nil {
+		t.Errorf("%v after %v, Health %v", err, d, b.Health())
+	}
 }

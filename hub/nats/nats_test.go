@@ -16,9 +16,6 @@ import (
 	"github.com/sockmill/sockmill/hub/brokertest"
 )
 
-// atOnce is how many tests run at once: they wait most of the time.
-const atOnce = "8"
-
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", atOnce); err != nil {

@@ -1,10 +1,12 @@
 package nats
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -214,27 +216,56 @@ var (
 func (p *part) findOrMake(ctx context.Context) error {
 	c, cancel := context.WithTimeout(ctx, min(p.b.cfg.PublishTimeout, ensureWithin))
 	defer cancel()
-	name, err := p.b.history.js.StreamNameBySubject(c, p.subjects("h"))
-	if err == nil {
-		var s jetstream.Stream
-		if s, err = p.b.history.js.Stream(c, name); err == nil {
-			if err = p.check(&s.CachedInfo().Config); err == nil {
-				p.is(name)
-			}
+	s, err := p.find(c)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		cfg := p.config()
+		if _, err = p.b.history.js.CreateStream(c, cfg); err != nil {
+			return p.explained(err) // with codeOverlap, somebody else was first
 		}
+		p.b.history.made.Add(1)
+		p.b.log.Info("made a stream", zap.String("stream", cfg.Name))
+		s, err = p.find(c)
+	}
+	if err == nil {
+		err = p.check(&s.Config)
+	}
+	if err != nil {
 		return p.explained(err)
 	}
-	if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return p.explained(err)
-	}
-	cfg := p.config()
-	if _, err = p.b.history.js.CreateStream(c, cfg); err != nil {
-		return p.explained(err) // with codeOverlap, somebody else was first
-	}
-	p.b.history.made.Add(1)
-	p.b.log.Info("made a stream", zap.String("stream", cfg.Name))
-	p.is(cfg.Name)
+	p.is(s.Config.Name)
 	return nil
+}
+
+// find returns the stream of the part. Two nodes that make it at the same moment may each have made one, and then everybody removes the same one of them.
+func (p *part) find(ctx context.Context) (*jetstream.StreamInfo, error) {
+	js := p.b.history.js
+	names := js.StreamNames(ctx, jetstream.WithStreamListSubject(p.subjects("h")))
+	var all []*jetstream.StreamInfo
+	for name := range names.Name() {
+		s, err := js.Stream(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, s.CachedInfo())
+	}
+	if err := names.Err(); err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, jetstream.ErrStreamNotFound
+	}
+	slices.SortFunc(all, func(a, b *jetstream.StreamInfo) int {
+		return cmp.Or(a.Created.Compare(b.Created), strings.Compare(a.Config.Name, b.Config.Name))
+	})
+	for _, s := range all[1:] {
+		if p.check(&s.Config) == nil { // one of ours
+			if err := js.DeleteStream(ctx, s.Config.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+				return nil, err
+			}
+			p.b.log.Info("removed a stream that was made at the same moment as another one", zap.String("stream", s.Config.Name))
+		}
+	}
+	return all[0], nil
 }
 
 func (p *part) explained(err error) error {

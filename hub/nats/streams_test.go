@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -302,41 +301,19 @@ func TestStartTogether(t *testing.T) {
 	}
 }
 
-// TestNoMajority: while JetStream has no leader, New waits and says so; a node that runs says it by Health, and fails at once or within
-// Config.PublishTimeout.
+// TestNoMajority: while JetStream has no leader, New waits and says so.
 func TestNoMajority(t *testing.T) {
 	t.Parallel()
-	servers := clusterJS(t)
-	first := open(t, Config{Server: servers[0], Node: "first", Replicas: 3})
-	put(t, first, "room", "one")
-	left := slices.IndexFunc(servers, func(s *server.Server) bool { // a leader takes 10 s to notice that it is alone
-		return !s.JetStreamIsLeader() && !s.JetStreamIsStreamLeader(server.DEFAULT_GLOBAL_ACCOUNT, first.history.parts[0].stream())
+	s := start(t, func(o *server.Options) { // one of three, and there is nobody else
+		o.ServerName, o.JetStream, o.StoreDir = "a", true, t.TempDir()
+		o.Cluster = server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: -1}
+		o.Routes = server.RoutesFromStr("nats://127.0.0.1:1,nats://127.0.0.1:2")
 	})
-	must(t, first.Close())
-	b := open(t, Config{Server: servers[left], Node: "a", Replicas: 3, PublishTimeout: 500 * time.Millisecond})
-	for i, s := range servers {
-		if i != left {
-			stop(s)
-		}
-	}
-	js := admin(t, servers[left])
-	eventually(t, "Health says so", func() bool {
-		_ = js.Conn().Publish("$JS.API.STREAM.LEADER.STEPDOWN."+b.history.parts[0].stream(), nil) // it may have been made the leader, and would be for 20 s
-		return b.Health() != nil
-	})
-	eventually(t, "it is taken for down", b.history.parts[0].down.Load)
-	began := time.Now()
-	if _, err := b.Append(ctx, "room", broker.Publication{}, plenty); !errors.Is(err, broker.ErrUnavailable) {
-		t.Errorf("appended: %v", err)
-	}
-	if d := time.Since(began); d >= b.cfg.PublishTimeout {
-		t.Errorf("it took %v to fail", d)
-	}
 	log, seen := observer.New(zap.InfoLevel)
 	short, cancel := context.WithCancel(ctx)
 	done := make(chan error)
 	go func() {
-		_, err := New(short, Config{Server: servers[left], Node: "b", Replicas: 3, PublishTimeout: 500 * time.Millisecond, Logger: zap.New(log)})
+		_, err := New(short, Config{Server: s, Node: "b", Replicas: 3, PublishTimeout: 500 * time.Millisecond, Logger: zap.New(log)})
 		done <- err
 	}()
 	eventually(t, "New says what it waits for", func() bool { return seen.FilterMessage("waiting for JetStream").Len() > 0 })
@@ -384,4 +361,35 @@ func TestLostInTheNextStream(t *testing.T) {
 	losing.Store(true)
 	put(t, b, "room", "of the second")
 	eventually(t, "it is missed", func() bool { return b.Stats().History.Missed > 0 })
+}
+
+// TestStartTogetherAtOneServer: nodes that begin at the same moment have one stream in the end, also where the server makes one for each of them.
+func TestStartTogetherAtOneServer(t *testing.T) {
+	t.Parallel()
+	s := startJS(t)
+	js := admin(t, s)
+	for round := range 40 {
+		prefix := fmt.Sprint("round", round)
+		var all sync.WaitGroup
+		nodes := make([]*Broker, 4)
+		for i := range nodes {
+			all.Go(func() {
+				nodes[i] = open(t, Config{Server: s, Node: fmt.Sprint("n", i), Prefix: prefix, BytesMax: mib, CompareEvery: 10 * time.Millisecond})
+			})
+		}
+		all.Wait()
+		names := []string{}
+		list := js.StreamNames(ctx, jetstream.WithStreamListSubject(nodes[0].history.parts[0].subjects("h")))
+		for name := range list.Name() {
+			names = append(names, name)
+		}
+		must(t, list.Err())
+		if len(names) != 1 {
+			t.Fatalf("there are %q", names)
+		}
+		for _, b := range nodes {
+			eventually(t, "all use it", func() bool { return b.history.parts[0].stream() == names[0] })
+			must(t, b.Close())
+		}
+	}
 }
