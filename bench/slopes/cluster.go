@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,16 @@ type cluster struct {
 	got     atomic.Int64 // publications that were delivered
 	want    atomic.Int64 // of them
 	arrived chan struct{}
+	probed  sync.Map // the probes that have come
+}
+
+// probe is the Kind of what spread publishes, and with a channel and a receiver, what has come of it.
+const probe = 255
+
+type probed struct {
+	from    byte // node
+	channel string
+	to      *receiver
 }
 
 type node struct {
@@ -40,7 +51,11 @@ type node struct {
 // receiver counts.
 type receiver struct{ c *cluster }
 
-func (r *receiver) Deliver(string, broker.Publication) {
+func (r *receiver) Deliver(channel string, p broker.Publication) {
+	if p.Kind == probe {
+		r.c.probed.Store(probed{p.Data[0], channel, r}, true)
+		return
+	}
 	if r.c.got.Add(1) == r.c.want.Load() {
 		r.c.arrived <- struct{}{}
 	}
@@ -132,6 +147,38 @@ func (c *cluster) everywhere(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// spread returns when all nodes know who follows these channels. Without a history, what is published at a node that does not know it yet is lost.
+func (c *cluster) spread(ctx context.Context, channels int) error {
+	if c.history {
+		return nil
+	}
+	var missing []probed
+	for from := range c.nodes {
+		for n := range channels {
+			missing = append(missing, probed{byte(from), channel(n), c.nodes[n%len(c.nodes)].r}) //nolint:gosec // there are few nodes
+		}
+		for _, n := range c.nodes {
+			missing = append(missing, probed{byte(from), everywhere, n.r}) //nolint:gosec // as above
+		}
+	}
+	for len(missing) > 0 {
+		for _, x := range missing {
+			if err := c.nodes[x.from].b.Publish(ctx, x.channel, broker.Publication{Kind: probe, Data: []byte{x.from}}); err != nil {
+				return err
+			}
+		}
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+		missing = slices.DeleteFunc(missing, func(x probed) bool {
+			_, ok := c.probed.Load(x)
+			return ok
+		})
+	}
+	c.probed.Clear()
 	return nil
 }
 

@@ -109,7 +109,10 @@ func measure(ctx context.Context, o *options, kind string, nodes, channels int) 
 	if err = c.everywhere(ctx); err != nil {
 		return r, err
 	}
-	idle, err := m.of(1, func() error { return pause(ctx, o.quiet) }) // in which all nodes learn who follows what
+	if err = c.spread(ctx, channels); err != nil {
+		return r, err
+	}
+	idle, err := m.of(1, func() error { return pause(ctx, o.quiet) })
 	if err != nil {
 		return r, err
 	}

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) {
 	}
 	err := loopbackUp()
 	if err == nil {
-		o := options{kinds: []string{"r1"}, nodes: []int{1, 2}, channels: []int{20}, publications: 50, questions: 4, quiet: 10 * time.Millisecond}
+		o := options{kinds: []string{"core", "r1"}, nodes: []int{1, 2}, channels: []int{20}, publications: 50, questions: 4, quiet: 10 * time.Millisecond}
 		err = run(context.Background(), os.Stdout, &o)
 	}
 	if err != nil {
@@ -43,8 +43,8 @@ func TestRun(t *testing.T) {
 		t.Fatalf("%v: %s\n%s", err, stderr.String(), out)
 	}
 	rows := strings.Split(strings.TrimSpace(string(out)), "\n")[2:]
-	if len(rows) != 2 {
-		t.Fatalf("%d rows, want 2:\n%s", len(rows), out)
+	if len(rows) != 4 {
+		t.Fatalf("%d rows, want 4:\n%s", len(rows), out)
 	}
 	for i, row := range rows {
 		f := strings.Split(row, "|")
