@@ -74,7 +74,7 @@ func TestJudge(t *testing.T) {
 		r := &report.Results{Absent: map[string]string{"bun": "no npm"}}
 		for _, s := range []string{"echo-1000x1", "echo-100x32", "echo-16k", "deflate", "takeover", "broadcast-16", "handshake",
 			"wss-echo-1000x1", "wss-echo-100x32", "wss-echo-16k", "wss-handshake", "hub-publish", "hub-protobuf", "hub-plain",
-			"hub-return", "cluster-pass", "cluster-deliver", "cluster-deliver-history"} {
+			"hub-return", "cluster-pass", "cluster-publish", "cluster-deliver", "cluster-deliver-history"} {
 			mine := 5.0
 			if s == "deflate" {
 				mine = deflate
@@ -143,7 +143,7 @@ func TestJudge(t *testing.T) {
 // What the bounds need exists.
 func TestChecked(t *testing.T) {
 	peers, scenarios, err := choose(options{check: true})
-	if err != nil || len(peers) != 12 || len(scenarios) != 22 {
+	if err != nil || len(peers) != 12 || len(scenarios) != 23 {
 		t.Errorf("%d peers, %d scenarios, %v", len(peers), len(scenarios), err)
 	}
 	peers, scenarios, err = choose(options{quick: true})
