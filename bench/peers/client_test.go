@@ -12,6 +12,8 @@ import (
 	"github.com/sockmill/sockmill/protocol"
 )
 
+const patience = 20 * time.Second // then it is a failure, not a hang
+
 // client is sockmill's session in the client's role, on a plain socket.
 type client struct {
 	t       *testing.T
@@ -42,7 +44,7 @@ func upgrade(t *testing.T, nc net.Conn, addr string, deflate *codec.Deflate) *cl
 func open(t *testing.T, nc net.Conn, o *codec.Options) *client {
 	t.Helper()
 	t.Cleanup(func() { _ = nc.Close() })
-	_ = nc.SetDeadline(time.Now().Add(20 * time.Second)) // a failure, not a hang
+	_ = nc.SetDeadline(time.Now().Add(patience))
 	o.Role, o.HandshakeBytesMax, o.HeaderFieldsMax, o.MessageBytesMax, o.FragmentsMax = codec.Client, 16<<10, 100, 16<<20, 1<<10
 	c := &client{t: t, nc: nc, s: codec.NewSession(o)}
 	c.env.Random = rand.Uint64

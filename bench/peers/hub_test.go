@@ -90,19 +90,51 @@ func (s *subscriber) ask(c *centrifugal.Command) *centrifugal.Reply {
 	}
 }
 
-// publication is the next one, of channel red.
+// publication is the next one of channel red that is no probe.
 func (s *subscriber) publication() *centrifugal.Publication {
 	s.t.Helper()
-	var p *centrifugal.Push
-	if len(s.pushes) > 0 {
-		p, s.pushes = s.pushes[0], s.pushes[1:]
-	} else {
-		p = s.next().Push
+	for {
+		var p *centrifugal.Push
+		if len(s.pushes) > 0 {
+			p, s.pushes = s.pushes[0], s.pushes[1:]
+		} else {
+			p = s.next().Push
+		}
+		if p == nil || p.Channel != "red" || p.Pub == nil {
+			s.t.Fatalf("received %v, want a publication", p)
+		}
+		if string(p.Pub.Data) != probe {
+			return p.Pub
+		}
 	}
-	if p == nil || p.Channel != "red" || p.Pub == nil {
-		s.t.Fatalf("received %v, want a publication", p)
+}
+
+const probe = `{"n":0}` // see spread
+
+// spread returns when what anna publishes reaches bert. Without a history, a publication is lost until anna's node has heard that bert follows
+// the channel.
+func spread(anna, bert *subscriber) {
+	anna.t.Helper()
+	for range 2000 {
+		anna.ask(&centrifugal.Command{Publish: &centrifugal.PublishRequest{Channel: "red", Data: []byte(probe)}})
+		if bert.hears(10 * time.Millisecond) {
+			return
+		}
 	}
-	return p.Pub
+	anna.t.Fatal("what is published at one node never comes to the other")
+}
+
+// hears reports whether something comes within a time.
+func (s *subscriber) hears(d time.Duration) bool {
+	if len(s.read)+len(s.in)+len(s.pushes) > 0 {
+		return true
+	}
+	_ = s.nc.SetReadDeadline(time.Now().Add(d))
+	n, _ := s.nc.Read(s.scratch[:])
+	_ = s.nc.SetReadDeadline(time.Now().Add(patience))
+	s.bytes += n
+	s.in = s.scratch[:n]
+	return n > 0
 }
 
 func (s *subscriber) next() *centrifugal.Reply {
@@ -147,6 +179,9 @@ func TestHubs(t *testing.T) {
 				bert, _ := join(t, last, "bert", binary, q())
 				if at.Recoverable != keeps || at.Positioned != keeps || (at.Epoch != "") != keeps {
 					t.Errorf("history %s: subscribed at %v", history, at)
+				}
+				if !keeps {
+					spread(anna, bert)
 				}
 				texts := []string{`{"n":1}`, `{"n":2}`, `{"n":3}`}
 				check := func(n int, p *centrifugal.Publication) {
