@@ -96,14 +96,14 @@ func (t *traffic) quiet() error {
 		if err := t.load.turn(); err != nil {
 			return err
 		}
-	}
-	for i := range t.conns {
-		if t.conns[i].off > 0 {
-			return fmt.Errorf("connection %d: a piece of a reply that nobody asked for", i)
+		if t.messages > had {
+			return errors.New("replies that nobody asked for")
 		}
-	}
-	if t.messages > had {
-		return errors.New("replies that nobody asked for")
+		for i := range t.conns {
+			if t.conns[i].off > 0 {
+				return fmt.Errorf("connection %d: a piece of a reply that nobody asked for", i)
+			}
+		}
 	}
 	return nil
 }
