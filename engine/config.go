@@ -186,6 +186,10 @@ type Config struct {
 	// than HalfOpenMax.
 	TLSHandshakesMax int
 
+	// Timings has the engine measure how long things take: the Histograms of Metrics.
+	// Without it, no clock is read for them.
+	Timings bool
+
 	// ConnectionsMax bounds the open connections, plain HTTP included; above:
 	// 503. The default is what the descriptor limit of the process leaves
 	// after a reserve.

@@ -293,6 +293,8 @@ func (c *Config) inherit(from *settings) error {
 		return ofEngineError("Logger")
 	case c.Schemes != nil:
 		return ofEngineError("Schemes")
+	case c.Timings:
+		return ofEngineError("Timings")
 	}
 	c.Schemes = base.Schemes
 	if c.SlowCode == 0 {
