@@ -172,6 +172,10 @@ type Env struct {
 	// (RFC 6455 §5.3, §4.1). Only the client's role needs it.
 	Random func() uint64
 
+	// Compressed and Inflated count the messages that Encode compressed, and that
+	// Decode inflated.
+	Compressed, Inflated Compression
+
 	head        []byte // the memory of Request's strings
 	partials    []*partial
 	compressors compressors

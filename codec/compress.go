@@ -109,6 +109,13 @@ func EncodeShared(env *Env, o *Options, dst []byte, op protocol.Opcode, payload 
 	return s.appendCompressed(env, dst, op, payload)
 }
 
+// PayloadBytes is the length of the payload of a frame that EncodeShared made, as
+// Compression counts it.
+func PayloadBytes(frame []byte) int {
+	h, _, _ := protocol.ParseHeader(frame)
+	return int(h.Length)
+}
+
 // CanShare reports whether the session may send what EncodeShared made of a
 // payload of n bytes. It must then be told by Shared.
 func (s *Session) CanShare(n int) bool {

@@ -53,6 +53,20 @@ type Budget interface {
 	Give(n int)      // n that was taken
 }
 
+// Compression says what permessage-deflate did in one direction.
+type Compression struct {
+	Messages uint64
+	Plain    uint64 // bytes of their payloads before they were compressed, or after they were inflated
+	Packed   uint64 // bytes of their payloads as they are sent
+}
+
+// Add counts one message.
+func (c *Compression) Add(plain, packed int) {
+	c.Messages++
+	c.Plain += uint64(plain)
+	c.Packed += uint64(packed)
+}
+
 // takeover is the context of a session in both directions: the ends of what was
 // compressed and inflated, pooled.
 type takeover struct {

@@ -98,7 +98,9 @@ func (s *Session) inflate(env *Env, p *partial) error {
 	z.source = source{b: packed}
 	err := z.message(env, p, history, s.opts.MessageBytesMax)
 	z.source.b = nil
-	env.Buffers.Put(packed)
+	if env.Buffers.Put(packed); err == nil {
+		env.Inflated.Add(len(p.message), len(packed)-len(flushTail))
+	}
 	if err == nil && s.receivedBits > 0 {
 		t := s.context()
 		t.received = remember(&env.Buffers, t.received, p.message, 1<<s.receivedBits)

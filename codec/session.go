@@ -180,6 +180,7 @@ func (s *Session) Encode(env *Env, dst []byte, op protocol.Opcode, payload []byt
 	}
 	if s.bits > 0 && !plain && !op.Control() {
 		if b, ok := s.appendCompressed(env, dst, op, payload); ok {
+			env.Compressed.Add(len(payload), PayloadBytes(b[len(dst):]))
 			return b, nil
 		}
 	}

@@ -75,6 +75,8 @@ type broadcast struct {
 
 	once   sync.Once
 	packed []byte // after once: compressed, or empty if that does not pay
+
+	packedPayload int // bytes of packed without the header
 }
 
 const (
@@ -225,11 +227,13 @@ func (b *broadcast) frame(c *Conn) *outq.Shared {
 		return &b.sharedPlain
 	}
 	c.ws.Shared(&c.w.env, b.m.data)
+	c.w.env.Compressed.Add(len(b.m.data), b.packedPayload)
 	return &b.sharedPacked
 }
 
 func (b *broadcast) pack(c *Conn) {
 	room := slices.Grow(b.packed[:0], len(b.m.data)/2+protocol.HeaderBytesMax)
 	b.packed, _ = codec.EncodeShared(&c.w.env, &c.ep.options, room, b.m.op, b.m.data)
+	b.packedPayload = codec.PayloadBytes(b.packed)
 	b.sharedPacked = outq.Shared{Frame: b.packed, Owner: b}
 }

@@ -14,6 +14,8 @@ type ending struct {
 	posted atomic.Uint32 // closePosted, closeNowPosted, abortPosted, joined
 	opened bool          // OnOpen was called, and OnClose is to follow
 	stream streamState
+	answer uint8 // to the handshake, if that is refused: its place in handshakeResults
+	how    uint8 // it ended: see closeKind
 }
 
 // streamState is the state of the stream to the peer.
@@ -64,6 +66,9 @@ func (c *Conn) close(info *CloseError) error {
 	e := c.needEnding()
 	e.closing = info
 	var await bool
+	if c.end.phase.Load() == phaseOpening && !c.ep.raw {
+		c.end.answer = answerOf(503)
+	}
 	c.appendOutput(func() { await = c.codec.Close(&c.w.env, info.Code, info.Reason) })
 	c.enter(phaseClosing)
 	c.endTimers()
@@ -110,6 +115,9 @@ func (c *Conn) closeSlow() {
 func (c *Conn) endSession(info *CloseError) {
 	if c.end.phase.Load() >= phaseEnding {
 		return
+	}
+	if info != nil {
+		c.noteRefusal(info.Err)
 	}
 	c.enter(phaseEnding)
 	c.endTimers()
@@ -204,12 +212,14 @@ func (c *Conn) tellBacklog() {
 	switch {
 	case !c.flow.backlogged && bytes > c.ep.SendBytesHigh:
 		c.flow.backlogged = true
+		c.w.stats.backlogs.add(1)
 		if f := c.h.OnBackpressure; f != nil {
 			c.w.calling(onBackpressure, c)
 			c.guard(func() { f(c) })
 		}
 	case c.flow.backlogged && bytes <= c.ep.SendBytesLow:
 		c.flow.backlogged = false
+		c.w.stats.backlogsEnded.add(1)
 		if f := c.h.OnDrain; f != nil {
 			c.w.calling(onDrain, c)
 			c.guard(func() { f(c) })
@@ -288,11 +298,13 @@ func (c *Conn) givePlaceBack() {
 // reportEnd calls OnClose, if the connection was open.
 func (c *Conn) reportEnd(info *CloseError) {
 	c.endContext()
+	closing := c.ending().closing
+	c.end.how = closeKind(info, closing, c.end.opened)
 	if !c.end.opened {
 		return
 	}
 	c.end.opened = false
-	if closing := c.ending().closing; closing != nil && info != closing {
+	if closing != nil && info != closing {
 		mine := *closing // this side closed first, whatever happened after that
 		if info.Err != nil {
 			mine.Err = info.Err
@@ -334,5 +346,6 @@ func (c *Conn) afterClose() {
 // refuse answers the opening handshake with an HTTP error.
 func (c *Conn) refuse(e *codec.HandshakeError) {
 	c.appendOutput(func() { c.codec.(codec.Upgrader).Refuse(&c.w.env, e) })
+	c.noteRefusal(e)
 	c.endSession(nil)
 }

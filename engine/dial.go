@@ -131,6 +131,7 @@ type dialer struct {
 	pool   pool[*dialing]
 	last   atomic.Pointer[target]
 	failed atomic.Uint64 // attempts
+	lanes  []*lane       // of the connections that are made
 	early  []*dialing    // calls before Run, or before a Shutdown without it
 	begun  int           // counts the calls that chose no loop, so that the loops take turns
 }

@@ -21,6 +21,7 @@ type endpoint struct {
 	handler  *Handler
 	listener *Listener          // nil of a mount or a Dial
 	gate     *admit.Gate        // of the listener, or of the engine
+	lanes    []*lane            // one for each loop, which may change it
 	options  codec.Options      // of the sessions
 	codec    func() codec.Codec // of a protocol that is not WebSocket; nil: WebSocket
 	raw      bool               // the protocol has no HTTP handshake
@@ -83,7 +84,7 @@ func (ep *endpoint) speak(t transport) error {
 // towards makes the endpoint of what d connects to: with the same limits, and
 // this side as the client.
 func (ep *endpoint) towards(d *Dial) endpoint {
-	to := endpoint{settings: ep.settings, e: ep.e, gate: ep.e.gate, handler: d.Handler, options: ep.options} // its protocol: see target.locate
+	to := endpoint{settings: ep.settings, e: ep.e, gate: ep.e.gate, lanes: ep.e.dialer.lanes, handler: d.Handler, options: ep.options} // its protocol: see target.locate
 	to.options.Role, to.options.Deflate = codec.Client, clientDeflate(ep.options.Deflate)
 	to.options.Subprotocols, to.options.Fields = slices.Clone(d.Subprotocols), slices.Clone(d.Header)
 	return to

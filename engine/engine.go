@@ -78,6 +78,7 @@ func New(cfg Config, h Handler) (e *Engine, err error) {
 		Spent:                      func() bool { return e.overspent() >= 0 },
 	})
 	e.main.gate = e.gate
+	e.main.lanes, e.dialer.lanes = e.newLanes(nil, mountedName), e.newLanes(nil, dialledName)
 	if cfg.Addr != "" || cfg.Listener != nil {
 		first := *e.main
 		if _, err := e.open(&first); err != nil {

@@ -153,6 +153,7 @@ func (c *Conn) plainHTTP(head []byte) {
 	}
 	select {
 	case s.queue <- to:
+		c.end.answer = handshakeHTTP
 		c.endSession(nil)
 		c.cut(nil) // closes the loop's descriptor; the stream lives on in the duplicate
 	default:

@@ -67,6 +67,8 @@ type inbox struct {
 	takenArena []byte
 	next       int   // the first of taken that is not done
 	takenBytes int64 // what bytes was of it
+
+	takenPayload int64 // of takenBytes, the payloads of posts that are not carried out
 }
 
 // held is the memory of both halves.
@@ -115,6 +117,7 @@ func (w *worker) takePosts() {
 		}
 		p := &b.taken[b.next]
 		b.next++
+		b.takenPayload -= p.payload()
 		if w.carryOut(p); w.enough() {
 			break
 		}
@@ -135,6 +138,7 @@ func (b *inbox) take() bool {
 	b.posts, b.taken = b.taken, b.posts
 	b.arena, b.takenArena = b.takenArena[:0], b.arena
 	b.takenBytes = b.bytes.Swap(0)
+	b.takenPayload = b.takenBytes - postBytes*int64(len(b.taken))
 	b.mu.Unlock()
 	return len(b.taken) > 0
 }
@@ -173,17 +177,24 @@ func (w *worker) carryOut(p *post) {
 	}
 }
 
+// payload is how many bytes of a message the post brings.
+func (p *post) payload() int64 {
+	if p.shared != nil {
+		return int64(len(p.shared.plain))
+	}
+	return int64(max(int(p.n), len(p.message.data)))
+}
+
 // lose counts a message whose loop has ended.
 func (p *post) lose() {
-	n := max(int(p.n), len(p.message.data))
+	n := p.payload()
 	if p.shared != nil {
-		n = len(p.shared.plain)
 		p.shared.release()
 	}
 	if p.c == nil {
 		return
 	}
-	p.c.out.queued.Add(-int64(n))
+	p.c.out.queued.Add(-n)
 	if !p.message.op.Control() {
 		p.c.overtaken(ErrClosed)
 	}
@@ -222,6 +233,7 @@ func (b *inbox) close() []post {
 	defer b.mu.Unlock()
 	b.closed = true
 	left := slices.Concat(b.taken[b.next:], b.posts)
-	b.posts, b.arena = nil, nil
+	b.posts, b.arena, b.taken, b.next, b.takenPayload = nil, nil, nil, 0, 0
+	b.bytes.Store(0)
 	return left
 }

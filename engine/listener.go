@@ -96,6 +96,7 @@ func (e *Engine) open(ep *endpoint) (*Listener, error) {
 		_ = l.net.Close()
 		return nil, ErrStopped
 	}
+	ep.lanes = e.newLanes(l, "")
 	e.listeners.mu.Lock()
 	e.listeners.list = append(e.listeners.list, l)
 	e.listeners.mu.Unlock()
@@ -223,7 +224,11 @@ func (l *Listener) forget() {
 		ls.list = slices.Delete(ls.list, at, at+1)
 	}
 	ls.mu.Unlock()
-	if at >= 0 && l.ep.http != nil {
+	if at < 0 {
+		return
+	}
+	l.ep.foldLanes()
+	if l.ep.http != nil {
 		l.ep.http.close()
 	}
 }

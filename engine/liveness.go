@@ -44,6 +44,7 @@ func (c *Conn) lookForLife() {
 		*life = quiet
 	case *life != quiet && waited >= patience && !paused:
 		if !c.w.looksAgain(&l.timer) {
+			c.w.stats.pingsUnanswered.add(1)
 			c.cut(ErrTimeout)
 		}
 		return
@@ -58,6 +59,7 @@ func (c *Conn) lookForLife() {
 			l.pingedAt = uint32(now)
 		}
 		if err == nil {
+			c.w.stats.pings.add(1)
 			*life = pinged
 		}
 	}

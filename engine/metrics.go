@@ -1,6 +1,10 @@
 package engine
 
-import "time"
+import (
+	"time"
+
+	"github.com/sockmill/sockmill/codec"
+)
 
 // Metrics are the numbers of an Engine for a monitoring system. What is of type
 // uint64, and a Histogram, only rises. The sums agree with Stats:
@@ -100,11 +104,7 @@ type PoolMetrics struct {
 }
 
 // Compression says what permessage-deflate did in one direction.
-type Compression struct {
-	Messages uint64
-	Plain    uint64 // bytes of their payloads before they were compressed, or after they were inflated
-	Packed   uint64 // bytes of their payloads as they are sent
-}
+type Compression = codec.Compression
 
 // Histogram counts durations.
 type Histogram struct {
@@ -119,11 +119,3 @@ type CallbackHistogram struct {
 	Every int    // the callbacks of one turn in so many are measured
 	Histogram
 }
-
-// Metrics returns the numbers of the engine. It costs the same however many
-// connections there are, and waits for no loop. Any goroutine may call it.
-func (e *Engine) Metrics() Metrics {
-	return Metrics{Stats: e.Stats(), BudgetUsed: e.memory.buffered.Load(), BudgetMax: int64(e.set.BufferBytesMax)}
-}
-
-var handshakeResults = [...]string{"gone", "open", "http", "origin", "400", "401", "403", "404", "405", "408", "413", "426", "429", "431", "500", "501", "503", "other"}

@@ -323,6 +323,13 @@ type pool[T any] struct {
 	waiting []T
 }
 
+// numbers are the pool's, for Metrics.
+func (p *pool[T]) numbers(name string) PoolMetrics {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return PoolMetrics{Name: name, Running: p.running, Waiting: len(p.waiting), Max: p.max}
+}
+
 func (p *pool[T]) submit(x T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -38,15 +38,29 @@ func (s *sim) check(l *simLoop) {
 	}
 	s.checkStats(l)
 	s.checkGate()
+	if s.steps%64 == 0 {
+		s.checkMetrics()
+	}
 }
 
 // checkStats asserts that the counters of a loop add up after each turn, that
 // others are told, and that none falls.
 func (s *sim) checkStats(l *simLoop) {
 	var waiting uint64
-	open := 0
+	open, queued, backlogged := 0, int64(0), 0
+	opening, shaking := 0, 0
 	for _, c := range s.conns {
 		if c.l == l {
+			queued += int64(c.c.out.queue.Bytes())
+			switch phase := c.c.end.phase.Load(); {
+			case phase == phaseOpen && c.c.flow.backlogged:
+				backlogged++
+			case phase == phaseOpening && c.c.origin == dialled:
+				opening++
+			case phase == phaseOpening:
+				opening++
+				shaking++
+			}
 			waiting += uint64(c.c.out.queue.Messages())
 			if c.c.end.phase.Load() == phaseOpen {
 				open++
@@ -54,13 +68,41 @@ func (s *sim) checkStats(l *simLoop) {
 		}
 	}
 	x := &l.w.stats
-	if t := x.current; t.sent != t.MessagesOut+t.Dropped+t.Replaced+waiting || t.discarded > t.Dropped || t != x.told {
-		s.failf("the counters of a loop do not add up, %d messages wait: %+v, told %+v", waiting, t, x.told)
+	var t, told traffic
+	for _, lane := range x.lanes {
+		t.add(lane.current)
+		told.add(lane.told)
+	}
+	if t.sent != t.MessagesOut+t.Dropped+t.Replaced+waiting || t.discarded > t.Dropped || t != told {
+		s.failf("the counters of a loop do not add up, %d messages wait: %+v, told %+v", waiting, t, told)
+	}
+	if x.current.queued != queued || x.current != x.told {
+		s.failf("%d bytes are in queues: %+v, told %+v", queued, x.current, x.told)
 	}
 	var st Stats
 	l.w.addTo(&st)
 	if st.Accepted+st.Dialled != st.Closed+uint64(len(l.w.conns)) || st.Open != open {
 		s.failf("of %d connections on a loop, %d of them open, the counters say %+v", len(l.w.conns), open, st)
+	}
+	if n := total(x.closes[:]); n != st.Closed {
+		s.failf("%d connections have left a loop, by code %d", st.Closed, n)
+	}
+	if n := total(x.handshakes[:]); n != st.Accepted-uint64(shaking) {
+		s.failf("of %d accepted connections %d are in their handshake; %d are over", st.Accepted, shaking, n)
+	}
+	if n := x.backlogs.n.Load() - x.backlogsEnded.n.Load(); n != uint64(backlogged) {
+		s.failf("%d connections have a backlog, counted are %d", backlogged, n)
+	}
+	r := reading{m: new(Metrics)}
+	r.loop(l.w)
+	var phases [3]int
+	for _, of := range r.m.Listeners {
+		for i, n := range [...]int{of.Opening, of.Open, of.Closing} {
+			phases[i] += n
+		}
+	}
+	if want := [...]int{opening, open, len(l.w.conns) - opening - open}; phases != want {
+		s.failf("connections of a loop by phase: %v, counted are %v", want, phases)
 	}
 	rising := [...]uint64{st.Accepted, st.Dialled, st.Closed, st.MessagesSent, st.Discarded, st.BytesIn, st.BytesOut,
 		st.MessagesIn, st.MessagesOut, st.Dropped, st.Replaced, st.RateLimited}
@@ -70,6 +112,38 @@ func (s *sim) checkStats(l *simLoop) {
 		}
 	}
 	l.rising = rising
+}
+
+func total(counters []counter) (n uint64) {
+	for i := range counters {
+		n += counters[i].n.Load()
+	}
+	return n
+}
+
+// checkMetrics asserts that the numbers of the engine agree with each other, and with
+// what waits.
+func (s *sim) checkMetrics() {
+	m := s.e.Metrics()
+	waiting := int64(0)
+	for _, c := range s.conns {
+		waiting += c.c.out.queued.Load()
+	}
+	for _, l := range s.loops {
+		for _, list := range [][]post{l.w.inbox.taken[l.w.inbox.next:], l.w.inbox.posts} {
+			for _, p := range list {
+				if p.kind == fanOutPost {
+					waiting += p.payload()
+				}
+			}
+		}
+	}
+	if m.QueuedBytes != waiting {
+		s.failf("%d bytes are queued, counted are %d", waiting, m.QueuedBytes)
+	}
+	if err := m.disagreement(); err != "" {
+		s.failf("%s: %+v", err, m)
+	}
 }
 
 // checkGate asserts that who is inside is counted, for the right client, and

@@ -197,6 +197,7 @@ func (s *sim) ended() {
 		s.failf("%d timers run, %d of them for sessions", timers, s.graces)
 	}
 	s.checkGate()
+	s.checkMetrics()
 	if st := s.e.Stats(); st.Connections != 0 || st.Open != 0 || int(st.Accepted+st.Dialled) != len(s.conns) || st.Closed != st.Accepted+st.Dialled || st.MessagesSent != st.MessagesOut+st.Dropped+st.Replaced || st.ConnStats != sum {
 		s.failf("%+v after %d connections with %+v", st, len(s.conns), sum)
 	}

@@ -108,6 +108,7 @@ func (s *sim) setUp() {
 		e.loops = append(e.loops, l.w)
 		s.loops = append(s.loops, l)
 	}
+	e.main.lanes, e.dialer.lanes = e.newLanes(nil, mountedName), e.newLanes(nil, dialledName)
 	s.newSessions()
 }
 

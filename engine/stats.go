@@ -3,6 +3,8 @@ package engine
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/sockmill/sockmill/codec"
 )
 
 // Stats are counters of an Engine since it was made. Those of type uint64 only
@@ -99,94 +101,106 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// loopStats are the counters of a loop. What happens to connections shows at
-// once. What happens to bytes and messages is counted in current, which belongs
-// to the loop alone, and told to others at the end of each turn: that costs a
-// message nothing.
+// loopStats are the counters of a loop.
 type loopStats struct {
-	current traffic
+	untold  []*lane // whose current has changed in this turn
+	past    *lane   // of listeners that are no more
+	current work
 
-	_                                        [64]byte // the loop does not write to what others write to
-	accepted, dialled, closed, opened, ended counter
-	refused                                  atomic.Uint64 // messages, by senders off the loop
+	_          [64]byte // the loop does not write to what others write to
+	closes     [closeKinds]counter
+	handshakes [len(handshakeResults)]counter
 
-	mu   sync.Mutex
-	told traffic
-	_    [64]byte
+	pings, pingsUnanswered, backlogs, backlogsEnded counter
+
+	refused atomic.Uint64 // messages, by senders off the loop
+
+	mu    sync.Mutex
+	lanes []*lane // of all listeners that the engine has, and of connections without one
+	told  work
+	_     [64]byte
 }
 
-// traffic is what a loop's connections sent and received.
-type traffic struct {
-	ConnStats
-	sent, discarded uint64
+// work is what a loop has at hand, and what it did, as it is at the end of a turn.
+type work struct {
+	queued     int64 // bytes in the queues of connections
+	posts      int   // that were taken from the inbox, and are not carried out
+	postBytes  int64 // their payloads
+	compressed codec.Compression
+	inflated   codec.Compression
 }
 
 // tell copies what is current to where other goroutines read it.
-func (s *loopStats) tell() {
-	if s.told == s.current { // nobody else writes to told
+func (w *worker) tell() {
+	s, b := &w.stats, &w.inbox
+	s.current.posts, s.current.postBytes = len(b.taken)-b.next, b.takenPayload
+	s.current.compressed, s.current.inflated = w.env.Compressed, w.env.Inflated
+	if len(s.untold) == 0 && s.told == s.current { // nobody else writes to told
 		return
 	}
 	s.mu.Lock()
+	for _, l := range s.untold {
+		l.untold, l.told = false, l.current
+	}
 	s.told = s.current
 	s.mu.Unlock()
+	s.untold = s.untold[:0]
 }
 
 // addTo adds the counters of a loop. Parts are read before their sums, so that no
 // part is ever larger than its sum.
 func (w *worker) addTo(s *Stats) {
-	l := &w.stats
-	s.Closed += l.closed.n.Load()
-	s.Open -= int(l.ended.n.Load())
-	s.Open += int(l.opened.n.Load())
-	s.Accepted += l.accepted.n.Load()
-	s.Dialled += l.dialled.n.Load()
-	s.LoopHeld += w.watch.held.Load()
-	refused := l.refused.Load()
-	var t traffic
-	if w.on() {
-		t = l.current
-	} else {
-		l.mu.Lock()
-		t = l.told
-		l.mu.Unlock()
+	on := w.on()
+	w.stats.mu.Lock()
+	defer w.stats.mu.Unlock()
+	for _, l := range w.stats.lanes {
+		s.Closed += l.closed.n.Load()
+		s.Open -= int(l.ended.n.Load())
+		s.Open += int(l.opened.n.Load())
+		s.Accepted += l.accepted.n.Load()
+		s.Dialled += l.dialled.n.Load()
+		t := l.traffic(on)
+		s.ConnStats.add(t.ConnStats)
+		s.MessagesSent += t.sent
+		s.Discarded += t.discarded
 	}
-	t.Dropped += refused
-	s.ConnStats.add(t.ConnStats)
-	s.MessagesSent += t.sent + refused
-	s.Discarded += t.discarded
+	s.LoopHeld += w.watch.held.Load()
+	refused := w.stats.refused.Load()
+	s.Dropped += refused
+	s.MessagesSent += refused
 }
 
 // The loop counts what happens to a connection by these, for it and for all.
 
 func (c *Conn) noteRead(bytes int) {
 	c.stats.bytesIn.add(uint64(bytes))
-	c.w.stats.current.BytesIn += uint64(bytes)
+	c.lane().current.BytesIn += uint64(bytes)
 }
 
 func (c *Conn) noteReceived(messages uint64) {
 	c.stats.messagesIn.add(messages)
-	c.w.stats.current.MessagesIn += messages
+	c.lane().current.MessagesIn += messages
 }
 
 // noteSent counts messages that are written, dropped or replaced from now on, or
 // wait.
-func (c *Conn) noteSent(messages int) { c.w.stats.current.sent += uint64(messages) }
+func (c *Conn) noteSent(messages int) { c.lane().current.sent += uint64(messages) }
 
 func (c *Conn) noteWritten(bytes, messages int) {
 	if bytes > 0 {
 		c.stats.bytesOut.add(uint64(bytes))
-		c.w.stats.current.BytesOut += uint64(bytes)
+		c.lane().current.BytesOut += uint64(bytes)
 	}
 	if messages > 0 {
 		c.stats.messagesOut.add(uint64(messages))
-		c.w.stats.current.MessagesOut += uint64(messages)
+		c.lane().current.MessagesOut += uint64(messages)
 	}
 }
 
 func (c *Conn) noteDropped(messages int) {
 	if messages > 0 {
 		c.stats.dropped.Add(uint64(messages))
-		c.w.stats.current.Dropped += uint64(messages)
+		c.lane().current.Dropped += uint64(messages)
 	}
 }
 
@@ -199,28 +213,34 @@ func (c *Conn) noteRefused() {
 // noteDiscarded is noteDropped for messages whose connection ends.
 func (c *Conn) noteDiscarded(messages int) {
 	c.noteDropped(messages)
-	c.w.stats.current.discarded += uint64(messages)
+	c.lane().current.discarded += uint64(messages)
 }
 
 func (c *Conn) noteReplaced() {
 	c.stats.replaced.add(1)
-	c.w.stats.current.Replaced++
+	c.lane().current.Replaced++
 }
 
 func (c *Conn) noteRateLimited() {
 	c.stats.rateLimited.add(1)
-	c.w.stats.current.RateLimited++
+	c.lane().current.RateLimited++
 }
 
 // enter changes the phase.
 func (c *Conn) enter(phase uint32) {
 	was := c.end.phase.Swap(phase)
+	if was == phaseOpening {
+		c.noteAnswered(phase)
+	}
 	switch {
 	case phase == phaseOpen:
-		c.w.stats.opened.add(1)
+		c.lane().opened.add(1)
 		c.lists.told = c.w.fans.last
 	case was == phaseOpen:
-		c.w.stats.ended.add(1)
+		c.lane().ended.add(1)
+		if c.flow.backlogged {
+			c.w.stats.backlogsEnded.add(1)
+		}
 		c.missOut()
 	case was == phaseOpening:
 		c.endContext() // nobody needs the decision of Upgrade.Go any more

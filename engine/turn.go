@@ -140,7 +140,7 @@ func (w *worker) endTurn() {
 		w.attendDirty()
 	}
 	w.setAlarm()
-	w.stats.tell()
+	w.tell()
 	if w.turn.later.len() > 0 || w.fans.len() > 0 {
 		w.loop.Wake()
 	}

@@ -162,12 +162,12 @@ func (s *packetSocket) Arrived() {
 		if !ok {
 			break
 		}
-		w.stats.current.BytesIn += uint64(len(data))
+		w.laneOf(s.l.ep).current.BytesIn += uint64(len(data))
 		if len(data) > s.l.ep.PacketBytesMax {
 			s.tooLong.add(1)
 		} else {
 			s.received.add(1)
-			w.stats.current.MessagesIn++
+			w.laneOf(s.l.ep).current.MessagesIn++
 			s.call(Packet{s, from}, data)
 		}
 		if w.enough() {

@@ -24,6 +24,7 @@ func (c *Conn) upgrade() {
 	}
 	c.w.calling(onUpgrade, c) // CheckOrigin counts as it
 	if err := c.checkOrigin(r); err != nil {
+		c.end.answer = handshakeOrigin
 		c.refuse(err)
 		return
 	}

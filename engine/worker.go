@@ -83,6 +83,8 @@ func newWorker(e *Engine, index int) *worker {
 	w := &worker{e: e}
 	w.api = Loop{w, index}
 	w.out.Buffers = &w.env.Buffers
+	w.stats.past = &lane{name: pastName}
+	w.stats.lanes = []*lane{w.stats.past}
 	w.env.Random = mrand.NewChaCha8(seed).Uint64 // cryptographically strong
 	return w
 }
@@ -152,9 +154,9 @@ func (w *worker) add(c *Conn) {
 	w.conns = append(w.conns, c)
 	w.mu.Unlock()
 	if c.origin == dialled {
-		w.stats.dialled.add(1)
+		c.lane().dialled.add(1)
 	} else {
-		w.stats.accepted.add(1)
+		c.lane().accepted.add(1)
 	}
 }
 
@@ -169,7 +171,8 @@ func (w *worker) remove(c *Conn) {
 	moved.lists.index = c.lists.index
 	w.conns = w.conns[:last]
 	w.mu.Unlock()
-	w.stats.closed.add(1)
+	w.stats.closes[c.end.how].add(1)
+	c.lane().closed.add(1)
 }
 
 // trim frees the memory that the loop keeps for connections, when the last one has
@@ -215,6 +218,6 @@ func (w *worker) end() (cut int, unsent int64) {
 		}
 	}
 	w.fans.drop()
-	w.stats.tell()
+	w.tell()
 	return w.drains.cut, w.drains.unsent
 }

@@ -122,7 +122,11 @@ func (c *Conn) pushBack() {
 }
 
 // recount keeps the count of queued bytes, when out has changed.
-func (c *Conn) recount(before int) { c.out.queued.Add(int64(c.out.queue.Bytes() - before)) }
+func (c *Conn) recount(before int) {
+	more := int64(c.out.queue.Bytes() - before)
+	c.out.queued.Add(more)
+	c.w.stats.current.queued += more
+}
 
 // flush writes what is queued until the kernel is full, then has the socket
 // watched.

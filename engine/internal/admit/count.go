@@ -121,13 +121,15 @@ type Counts struct {
 	Half    int    // of these, with the handshake under way
 	Entered uint64 // connections, ever
 	Refused uint64 // for whatever reason
+
+	By [refusals]uint64 // of these, for each reason
 }
 
 // Counts returns what the gate has counted.
 func (g *Gate) Counts() Counts {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	n := Counts{Inside: g.inside, Half: g.half, Entered: g.entered}
+	n := Counts{Inside: g.inside, Half: g.half, Entered: g.entered, By: g.refused}
 	for _, refused := range g.refused {
 		n.Refused += refused
 	}
