@@ -196,7 +196,9 @@ func (c *Conn) attend() {
 // noteCut counts connections that were cut before the drain of a shutdown ended.
 func (c *Conn) noteCut(cause error) {
 	w := c.w
-	if !w.drains.begun || c.ep.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
+	closing := c.ending().closing
+	drains := w.drains.begun || closing != nil && errors.Is(closing.Err, ErrStopped)
+	if !drains || c.ep.e.life.work.Err() != nil || !errors.Is(cause, ErrTimeout) {
 		return
 	}
 	w.drains.cut++

@@ -145,7 +145,11 @@ type Config struct {
 	KeepAliveInterval time.Duration // of silence, after which the kernel probes the peer of a tcp:// connection; NoLimit: never
 	IdleTimeout       time.Duration // without a message in either direction; then the connection is closed with 1001
 	CloseTimeout      time.Duration // for the peer's answer to a close frame, from when it took the last byte; then the connection is cut
-	DrainTimeout      time.Duration // for all of a shutdown that Run began; then what is left is cut
+	DrainTimeout      time.Duration // for all of a shutdown that Run began, after the stages of Drain; then what is left is cut
+
+	// Drain is how Run stops when its context ends: in stages, before DrainTimeout begins
+	// to run. Zero: all at once, as Shutdown does.
+	Drain Drain
 
 	// DiscardTimeout is how long a peer that goes on sending has to read why its
 	// connection is closed, or its handshake refused. What it sends meanwhile is
@@ -161,6 +165,8 @@ type Config struct {
 	OffloadMax int // functions of Conn.Go that run at once, all connections together
 
 	CallbackWarnAfter time.Duration // that a callback, or a turn of many, holds its loop: then it is logged; NoLimit: never
+
+	LoopHeldMax time.Duration // that a callback, or a turn of many, holds its loop: above, Engine.Health says that the engine is not live
 
 	HTTPHeaderTimeout time.Duration // for the head of a plain HTTP request
 	HTTPIdleTimeout   time.Duration // between plain HTTP requests on one connection
@@ -229,6 +235,9 @@ func (c *Config) check() error {
 	}
 	if c.Deflate == 0 {
 		c.Deflate = DeflateOff
+	}
+	if err := c.Drain.check("Config.Drain"); err != nil {
+		return err
 	}
 	if err := c.settleScheme(); err != nil {
 		return err

@@ -148,12 +148,14 @@ type dialing struct {
 	pass   admit.Pass // the place of its connections
 
 	attempt  int
-	conn     *Conn       // the last one
-	deadline int64       // of the attempt, by the loop's clock; 0: none
-	failure  error       // why its handshake failed
-	opened   int64       // when it had succeeded, by the loop's clock
-	over     atomic.Bool // no attempt is to follow
-	waiting  bool        // for the next attempt, with timer
+	conn     *Conn         // the last one
+	deadline int64         // of the attempt, by the loop's clock; 0: none
+	failure  error         // why its handshake failed
+	opened   int64         // when it had succeeded, by the loop's clock
+	over     atomic.Bool   // no attempt is to follow
+	waiting  bool          // for the next attempt, with timer
+	asked    time.Duration // what the server has asked to wait for; see RetryAfter
+	isAsked  bool
 	timer    wheel.Timer
 	unwatch  func() bool // ends the watching of ctx
 }

@@ -96,8 +96,8 @@ func (e *Engine) Addr() net.Addr {
 	return nil
 }
 
-// Run serves until ctx ends or Shutdown is called. When ctx ends it shuts
-// down within Config.DrainTimeout. It returns nil after a clean end, a
+// Run serves until ctx ends or Shutdown is called. When ctx ends it drains as
+// Config.Drain says, and shuts down within Config.DrainTimeout. It returns nil after a clean end, a
 // *CutError if connections had to be cut, or what kept it from starting. An
 // Engine runs once, and accepts nothing before it runs.
 func (e *Engine) Run(ctx context.Context) error {
@@ -106,9 +106,13 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	select {
 	case <-ctx.Done():
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.set.DrainTimeout)
+		d := e.set.Drain
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.Unready+d.Over+e.set.DrainTimeout)
 		defer cancel()
-		return e.Shutdown(drain)
+		if d.isZero() {
+			return e.Shutdown(drain)
+		}
+		return e.Drain(drain, d)
 	case <-e.life.done:
 		return e.life.wait()
 	}

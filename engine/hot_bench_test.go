@@ -23,6 +23,7 @@ func (nowhere) SendVec(_ int, pieces [][]byte) (n int, _ unix.Errno) {
 }
 func (nowhere) ResetOnClose(int)                    {}
 func (nowhere) Shutdown(int) error                  { return nil }
+func (nowhere) HasInput(int) bool                   { return false }
 func (nowhere) EndInput(int)                        {}
 func (nowhere) SetReading(*loop.Socket, bool) error { return nil }
 func (nowhere) Watch(*loop.Socket) error            { return nil }

@@ -66,6 +66,9 @@ func (s *httpServer) serve(w http.ResponseWriter, r *http.Request) {
 		s.ep.e.ServeHTTP(w, r)
 		return
 	}
+	if s.ep.e.Draining().Stage >= DrainClosing {
+		w.Header().Set("Connection", "close") // its next request is for another server
+	}
 	s.ep.HTTP.ServeHTTP(w, r)
 }
 
@@ -128,7 +131,7 @@ func (c *Conn) plainHTTP(head []byte) {
 		return
 	}
 	if c.w.drains.begun {
-		_ = c.close(c.goingAway(ErrStopped))
+		_ = c.close(c.w.farewell(c))
 		return
 	}
 	if c.tls != nil { // what crypto/tls has to say goes first

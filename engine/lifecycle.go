@@ -33,7 +33,8 @@ type lifecycle struct {
 	guards    sync.WaitGroup // goroutines that end soon after looping does
 	functions atomic.Int64   // of Conn.Go, accepted and not returned
 
-	err error // of Shutdown; read once done is closed
+	err      error                    // of Shutdown; read once done is closed
+	draining atomic.Pointer[draining] // what Drain does; nil before it is called
 
 	mu    sync.Mutex // guards what follows
 	phase enginePhase
@@ -72,6 +73,13 @@ func (l *lifecycle) stop() (before enginePhase) {
 	return before
 }
 
+// drain is called by Drain for x, and reports whether it is the first. It returns the phase.
+func (l *lifecycle) drain(x *draining) (phase enginePhase, first bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.phase, l.phase == engineRunning && l.draining.CompareAndSwap(nil, x)
+}
+
 // stopped is called at the end of Shutdown, by the goroutine that carried it out.
 func (l *lifecycle) stopped(err error) {
 	l.err = err
@@ -82,6 +90,16 @@ func (l *lifecycle) stopped(err error) {
 func (l *lifecycle) wait() error {
 	<-l.done
 	return l.err
+}
+
+// await is wait for as long as ctx lasts.
+func (l *lifecycle) await(ctx context.Context) error {
+	select {
+	case <-l.done:
+		return l.wait()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // hasRun reports whether Run was called: before it the loops do not move.

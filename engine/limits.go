@@ -66,6 +66,7 @@ var limits = []bound{
 	row("UpgradesMax", func(c *Config) any { return &c.UpgradesMax }, 256, 1, 1_000_000, limit.Unbounded),
 	row("OffloadMax", func(c *Config) any { return &c.OffloadMax }, 256, 1, 1_000_000, limit.Unbounded),
 	row("CallbackWarnAfter", func(c *Config) any { return &c.CallbackWarnAfter }, 100*ms, ms, day, limit.Never),
+	row("LoopHeldMax", func(c *Config) any { return &c.LoopHeldMax }, 10*sec, 10*ms, day, limit.Never),
 	row("HTTPHeaderTimeout", func(c *Config) any { return &c.HTTPHeaderTimeout }, 10*sec, ms, day, limit.Never),
 	row("HTTPIdleTimeout", func(c *Config) any { return &c.HTTPIdleTimeout }, 60*sec, ms, day, limit.Never),
 	row("HTTPStallTimeout", func(c *Config) any { return &c.HTTPStallTimeout }, 30*sec, 10*ms, day, limit.Never),
@@ -84,7 +85,7 @@ const (
 )
 
 var scopes = map[string]scope{
-	"Loops": ofEngine, "BufferBytesMax": ofEngine, "DrainTimeout": ofEngine, "CallbackWarnAfter": ofEngine,
+	"Loops": ofEngine, "BufferBytesMax": ofEngine, "DrainTimeout": ofEngine, "CallbackWarnAfter": ofEngine, "LoopHeldMax": ofEngine,
 	"DeflateLevel": ofEngine, "DeflateThresholdBytes": ofEngine, "DeflateWindowBits": ofEngine, "DeflateTakeoverBytes": ofEngine,
 	"DialsMax": ofEngine, "UpgradesMax": ofEngine, "OffloadMax": ofEngine,
 	"TLSHandshakesMax": ofEngine,

@@ -54,7 +54,7 @@ func (l *listeners) all() []*Listener {
 // error names the field. h is nil for the Handler of New.
 //
 // The address is bound when Listen returns. It fails with ErrStopped after
-// Shutdown.
+// Shutdown, and after Drain has begun.
 func (e *Engine) Listen(cfg Config, h *Handler) (*Listener, error) {
 	if cfg.Addr == "" && cfg.Listener == nil {
 		return nil, errors.New("engine: Engine.Listen needs Config.Addr or Config.Listener")
@@ -92,7 +92,7 @@ func (e *Engine) open(ep *endpoint) (*Listener, error) {
 	l.closing, l.endAccept = context.WithCancel(l.staying)
 	e.life.mu.Lock()
 	defer e.life.mu.Unlock()
-	if e.life.phase == engineStopping {
+	if e.life.phase == engineStopping || e.life.draining.Load() != nil {
 		_ = l.net.Close()
 		return nil, ErrStopped
 	}
@@ -300,6 +300,8 @@ func (c *Config) inherit(from *settings) error {
 		return ofEngineError("Schemes")
 	case c.Timings:
 		return ofEngineError("Timings")
+	case !c.Drain.isZero():
+		return ofEngineError("Drain")
 	}
 	c.Schemes = base.Schemes
 	if c.SlowCode == 0 {

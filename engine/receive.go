@@ -63,7 +63,7 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	}
 	w.batch.conn = nil
 	if w.drains.begun {
-		_ = c.close(c.goingAway(ErrStopped))
+		_ = c.close(w.farewell(c))
 	}
 	w.endTurn()
 }
@@ -231,6 +231,9 @@ func (c *Conn) open() {
 	c.ep.gate.Opened(&c.pass)
 	c.limitLife()
 	c.lookForTraffic()
+	if plan := c.w.drains.plan; plan != nil && c.origin != dialled {
+		plan.add(c)
+	}
 	c.w.arm(&c.live.timer, c.ep.PingInterval/2)
 	if f := c.h.OnOpen; f != nil {
 		c.w.calling(onOpen, c)

@@ -74,8 +74,11 @@ func (d *dialing) ended(c *Conn, info *CloseError) {
 			d.failure = e
 		}
 		c.cut(nil) // nothing more is to be sent
-	case info.Remote && info.Code == protocol.CloseNormal && c.ending().closing == nil:
+	case !info.Remote || c.ending().closing != nil:
+	case info.Code == protocol.CloseNormal:
 		d.over.Store(true)
+	default:
+		d.asked, d.isAsked = RetryAfter(info.Reason)
 	}
 }
 
@@ -103,7 +106,11 @@ func (d *dialing) lost() {
 		d.finish()
 		return
 	}
-	d.wait(d.backoff())
+	after := d.backoff()
+	if d.isAsked {
+		after, d.isAsked = d.asked, false
+	}
+	d.wait(after)
 }
 
 // failed is called when an attempt has failed.

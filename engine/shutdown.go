@@ -50,11 +50,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	case engineRunning:
 		e.stop(ctx)
 	default: // somebody else carries it out
-		select {
-		case <-e.life.done:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		return e.life.await(ctx)
 	}
 	return e.life.wait()
 }
@@ -149,11 +145,14 @@ func (e *Engine) stop(ctx context.Context) {
 // drain says goodbye to every connection of a loop, on that loop.
 func (w *worker) drain() {
 	w.drains.begun = true
+	if p := w.drains.plan; p != nil {
+		p.w.time.wheel.Stop(&p.timer)
+	}
 	for d := range w.waiting {
 		d.finish()
 	}
 	for _, c := range w.conns {
-		c.goAway(c.goingAway(ErrStopped))
+		c.goAway(w.farewell(c))
 	}
 }
 

@@ -166,6 +166,12 @@ func (s *sim) Shutdown(fd int) error {
 	return nil
 }
 
+// HasInput implements loop.System.
+func (s *sim) HasInput(fd int) bool {
+	k := s.at(fd, "recv")
+	return k != nil && len(k.in) > 0
+}
+
 // EndInput implements loop.System.
 func (s *sim) EndInput(fd int) {
 	if k := s.at(fd, "endInput"); k != nil && !k.reset {

@@ -17,6 +17,10 @@ type watch struct {
 	counting atomic.Bool   // the turn is long already: calls is to be kept
 	calls    atomic.Uint64 // callbacks while counting
 	held     atomic.Uint64 // see Stats.LoopHeld
+
+	// What the watchdog has seen: the last turn, and since when, in nanoseconds of Unix time.
+	seen   atomic.Uint64
+	seenAt atomic.Int64
 }
 
 // The callbacks that a watchdog can name.
@@ -63,13 +67,16 @@ func (w *worker) called() {
 	}
 }
 
+// guardLoopsMax is how often it looks at least, for Health.
+const guardLoopsMax = time.Second
+
 // guardLoops looks at the loops until they end.
 func (e *Engine) guardLoops() {
-	if limit.Endless(e.set.CallbackWarnAfter) {
+	if limit.Endless(e.set.CallbackWarnAfter) && limit.Endless(e.set.LoopHeldMax) {
 		return
 	}
 	d := watchdog{e: e, looks: make([]look, len(e.loops))}
-	tick := time.NewTicker(max(e.set.CallbackWarnAfter/4, time.Millisecond))
+	tick := time.NewTicker(max(min(e.set.CallbackWarnAfter/4, e.set.LoopHeldMax/4, guardLoopsMax), time.Millisecond))
 	defer tick.Stop()
 	for {
 		select {
@@ -108,6 +115,8 @@ func (d *watchdog) look(now time.Time) {
 				d.e.log.Warn("the loop goes on", where, zap.Duration("held", now.Sub(l.turnAt)))
 			}
 			w.watch.counting.Store(false)
+			w.watch.seenAt.Store(now.UnixNano())
+			w.watch.seen.Store(turn)
 			*l = look{turn: turn, calls: calls, turnAt: now, callAt: now}
 			continue
 		}

@@ -64,6 +64,7 @@ type scratch struct {
 
 // drainState is what a shutdown did to the loop's connections.
 type drainState struct {
+	plan   *drainPlan // nil before Engine.Drain
 	begun  bool
 	cut    int   // connections that were cut before the end of the drain
 	unsent int64 // bytes dropped by that, and when the loop ended

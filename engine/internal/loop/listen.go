@@ -79,6 +79,28 @@ func setTCP(s any, options ...option) error {
 	return errors.Join(err, failed)
 }
 
+// Pending reports whether connections wait at a listener to be accepted. Of a listener
+// of a kind that has no descriptor it knows nothing.
+func Pending(l net.Listener) (pending bool) {
+	if own, ok := l.(*listener); ok {
+		l = own.TCPListener
+	}
+	s, ok := l.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	_ = raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		n, _ := unix.Poll(p, 0)
+		pending = n > 0
+	})
+	return pending
+}
+
 // Descriptors returns how many descriptors this process may open.
 func Descriptors() (int, error) {
 	var r unix.Rlimit
@@ -86,6 +108,15 @@ func Descriptors() (int, error) {
 		return 0, err
 	}
 	return int(min(r.Cur, 1<<30)), nil
+}
+
+// SpareDescriptor reports whether this process may open one more descriptor.
+func SpareDescriptor() bool {
+	fd, err := unix.FcntlInt(2, unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		_ = unix.Close(fd)
+	}
+	return !errors.Is(err, unix.EMFILE)
 }
 
 // Supported tells whether a connection is of a kind that a loop can hold: one

@@ -135,6 +135,9 @@ func (s *Socket) CloseWrite() error {
 	return s.loop.sys.Shutdown(int(s.fd))
 }
 
+// HasInput reports whether the kernel has something that is not read yet.
+func (s *Socket) HasInput() bool { return !s.closing && s.loop.sys.HasInput(int(s.fd)) }
+
 // EndInput says that the peer has ended its stream, though it has not ended that of
 // the socket: Ended follows as if it had, of a paused socket after Resume.
 func (s *Socket) EndInput() {

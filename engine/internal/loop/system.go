@@ -9,6 +9,7 @@ type System interface {
 	Send(fd int, b []byte) (n int, errno unix.Errno)
 	SendVec(fd int, pieces [][]byte) (n int, errno unix.Errno)
 	Shutdown(fd int) error // of the stream towards the peer
+	HasInput(fd int) bool  // whether something waits to be read
 	EndInput(fd int)       // as if the peer had ended its stream
 	ResetOnClose(fd int)
 	SetReading(s *Socket, on bool) error  // whether the loop is to be told of input
@@ -38,6 +39,11 @@ func (k kernel) SendVec(fd int, pieces [][]byte) (int, unix.Errno) {
 
 func (k kernel) Shutdown(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) }
 func (k kernel) EndInput(fd int)       { _ = unix.Shutdown(fd, unix.SHUT_RD) } // fails for a broken socket only
+func (k kernel) HasInput(fd int) bool {
+	var b [1]byte
+	n, _, err := unix.Recvfrom(fd, b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	return err == nil && n > 0
+}
 func (k kernel) ResetOnClose(fd int) {
 	_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}) // fails for a broken socket only
 }
