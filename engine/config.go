@@ -37,6 +37,10 @@ type Config struct {
 	// accept *net.TCPConn or *net.UnixConn.
 	Listener net.Listener
 
+	// Sockets, if not nil, is asked for the sockets of each Addr, here and of
+	// Engine.Listen: they may come from another process. See Sockets.
+	Sockets Sockets
+
 	// Codec makes the codec of each new connection, in place of that of the scheme of
 	// Addr. It is called on any goroutine.
 	Codec func() codec.Codec

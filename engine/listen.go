@@ -135,11 +135,12 @@ func (l *Listener) bind() error {
 	if l.scheme = u.Scheme; t.packets {
 		return l.bindPackets(cfg.Addr, u)
 	}
+	sockets := l.ep.e.sockets()
 	if t.unix {
-		l.net, err = listenUnix(cfg.Addr, u)
+		l.net, err = listenUnix(sockets, cfg.Addr, u)
 		return err
 	}
-	if l.net, err = listenTCP(cfg.Addr, u); err != nil {
+	if l.net, err = listenTCP(sockets, cfg.Addr, u); err != nil {
 		return err
 	}
 	l.inherited = true
@@ -150,14 +151,17 @@ func (l *Listener) bind() error {
 }
 
 // listenTCP binds the host and port of an address.
-func listenTCP(addr string, u *url.URL) (net.Listener, error) {
+func listenTCP(sockets Sockets, addr string, u *url.URL) (net.Listener, error) {
 	address, err := hostPort(addr, u)
 	if err != nil {
 		return nil, err
 	}
-	l, err := loop.Listen("tcp", address)
+	l, err := sockets.Listen("tcp", address, func() (net.Listener, error) { return loop.Listen("tcp", address) })
 	if err != nil {
 		return nil, listenError(addr, err)
+	}
+	if tcp, ok := l.(*net.TCPListener); ok { // it is not from loop.Listen
+		return loop.Accepting(tcp)
 	}
 	return l, nil
 }
@@ -184,7 +188,7 @@ func listenError(addr string, err error) error {
 }
 
 // listenUnix makes the socket file that an address names.
-func listenUnix(addr string, u *url.URL) (net.Listener, error) {
+func listenUnix(sockets Sockets, addr string, u *url.URL) (net.Listener, error) {
 	if u.Host != "" || u.Path == "" {
 		return nil, fmt.Errorf("engine: Config.Addr %q must be %s:///path", addr, u.Scheme)
 	}
@@ -195,7 +199,7 @@ func listenUnix(addr string, u *url.URL) (net.Listener, error) {
 	if u.RawQuery != "" && (mode == 0 || mode > 0o777) {
 		return nil, fmt.Errorf("engine: Config.Addr %q: the only query is ?mode=, the mode of the socket file, from 0001 to 0777 in octal", addr)
 	}
-	l, err := loop.ListenUnix(u.Path, fs.FileMode(mode))
+	l, err := sockets.Listen("unix", u.Path, func() (net.Listener, error) { return loop.ListenUnix(u.Path, fs.FileMode(mode)) })
 	advice := ""
 	switch {
 	case err == nil:

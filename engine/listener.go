@@ -302,6 +302,8 @@ func (c *Config) inherit(from *settings) error {
 		return ofEngineError("Timings")
 	case !c.Drain.isZero():
 		return ofEngineError("Drain")
+	case c.Sockets != nil:
+		return ofEngineError("Sockets")
 	}
 	c.Schemes = base.Schemes
 	if c.SlowCode == 0 {

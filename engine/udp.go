@@ -103,13 +103,17 @@ func (l *Listener) bindPackets(addr string, u *url.URL) error {
 		return err
 	}
 	e := l.ep.e
-	sockets, err := loop.ListenPackets(address, len(e.loops))
+	bound, err := e.sockets().ListenPacket(address, func() ([]net.PacketConn, error) { return loop.BindPackets(address, len(e.loops)) })
+	if err != nil {
+		return listenError(addr, err)
+	}
+	sockets, err := loop.PacketSockets(bound)
 	if err != nil {
 		return listenError(addr, err)
 	}
 	var all packetListener
 	for i, sock := range sockets {
-		w := e.loops[i]
+		w := e.loops[i%len(e.loops)] // another process may have made more of them
 		if len(sockets) == 1 {
 			w = e.choose()
 		}

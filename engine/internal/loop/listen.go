@@ -22,9 +22,19 @@ func Listen(network, address string) (net.Listener, error) {
 		return nil, err
 	}
 	if tcp, ok := l.(*net.TCPListener); ok {
-		return acceptRaw(tcp)
+		return Accepting(tcp)
 	}
 	return l, nil
+}
+
+// Accepting makes a listener like one of Listen of any other, which belongs to it
+// from then on; if it fails, that one is closed.
+func Accepting(l *net.TCPListener) (net.Listener, error) {
+	fast, err := acceptRaw(l)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return fast, nil
 }
 
 // SetNotSent bounds what the kernel takes of a TCP connection beyond what is on

@@ -39,43 +39,67 @@ type packetSockets struct {
 	ended bool // with the loop
 }
 
-// ListenPackets binds a UDP address, with so many sockets if the kernel spreads
+// ListenPackets binds a UDP address, and makes sockets of what BindPackets returns.
+func ListenPackets(address string, sockets int) ([]*PacketSocket, error) {
+	bound, err := BindPackets(address, sockets)
+	if err != nil {
+		return nil, err
+	}
+	return PacketSockets(bound)
+}
+
+// BindPackets binds a UDP address, with so many sockets if the kernel spreads
 // packets over them by their peers (Linux), or else with one. An address that
 // anybody else has is taken, also if that one would share it.
-func ListenPackets(address string, sockets int) (all []*PacketSocket, err error) {
+func BindPackets(address string, sockets int) (all []net.PacketConn, err error) {
 	if !spreadsPackets {
 		sockets = 1
 	}
 	for range sockets {
-		var s *PacketSocket
-		if s, err = listenPackets(address, len(all) > 0); err == nil {
-			all = append(all, s)
-			if address = s.addr.String(); sockets > 1 { // the first one was bound without it, so that it did not share
-				err = sharePort(s.fd)
+		var c net.PacketConn
+		if c, err = bindPackets(address, len(all) > 0); err == nil {
+			all = append(all, c)
+			if address = c.LocalAddr().String(); len(all) == 1 && sockets > 1 { // it was bound without, so that it did not share
+				err = shareLater(c)
 			}
 		}
 		if err != nil {
-			for _, s := range all {
-				s.Close()
-			}
+			closeAll(all)
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-func listenPackets(address string, shares bool) (*PacketSocket, error) {
+func bindPackets(address string, shares bool) (net.PacketConn, error) {
 	var lc net.ListenConfig
 	if shares {
 		lc.Control = func(_, _ string, raw syscall.RawConn) (err error) {
 			return errors.Join(raw.Control(func(fd uintptr) { err = sharePort(int(fd)) }), err)
 		}
 	}
-	c, err := lc.ListenPacket(context.Background(), "udp", address)
-	if err != nil {
-		return nil, err
+	return lc.ListenPacket(context.Background(), "udp", address)
+}
+
+// PacketSockets makes sockets for the loops of UDP sockets that are bound, which it
+// closes.
+func PacketSockets(bound []net.PacketConn) ([]*PacketSocket, error) {
+	var all []*PacketSocket
+	defer closeAll(bound)
+	for _, c := range bound {
+		s, err := packetSocket(c)
+		if err != nil {
+			for _, s := range all {
+				s.Close()
+			}
+			return nil, err
+		}
+		all = append(all, s)
 	}
-	defer c.Close()
+	return all, nil
+}
+
+func packetSocket(c net.PacketConn) (*PacketSocket, error) {
 	fd, err := duplicate(c)
 	if err != nil {
 		return nil, err
@@ -88,6 +112,20 @@ func listenPackets(address string, shares bool) (*PacketSocket, error) {
 	}
 	_, s.six = own.(*unix.SockaddrInet6)
 	return s, nil
+}
+
+func closeAll(list []net.PacketConn) {
+	for _, c := range list {
+		_ = c.Close()
+	}
+}
+
+func shareLater(c net.PacketConn) error {
+	raw, err := c.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return err
+	}
+	return errors.Join(raw.Control(func(fd uintptr) { err = sharePort(int(fd)) }), err)
 }
 
 func sharePort(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) }
