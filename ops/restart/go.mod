@@ -1,0 +1,20 @@
+module github.com/sockmill/sockmill/ops/restart
+
+go 1.26.0
+
+require (
+	github.com/cloudflare/tableflip v1.2.3
+	github.com/coreos/go-systemd/v22 v22.7.0
+	github.com/sockmill/sockmill v0.0.0
+	go.uber.org/zap v1.28.0
+	golang.org/x/sys v0.30.0
+)
+
+require (
+	github.com/klauspost/compress v1.20.3 // indirect
+	github.com/panjf2000/gnet/v2 v2.9.8 // indirect
+	go.uber.org/multierr v1.11.0 // indirect
+	gopkg.in/natefinch/lumberjack.v2 v2.2.1 // indirect
+)
+
+replace github.com/sockmill/sockmill => ../..
