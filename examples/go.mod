@@ -7,11 +7,14 @@ require (
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/sockmill/sockmill v0.0.0
 	github.com/sockmill/sockmill/hub v0.0.0
+	github.com/sockmill/sockmill/ops/restart v0.0.0
 	go.uber.org/zap v1.28.0
 )
 
 require (
 	github.com/centrifugal/protocol v0.23.1 // indirect
+	github.com/cloudflare/tableflip v1.2.3 // indirect
+	github.com/coreos/go-systemd/v22 v22.7.0 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/panjf2000/gnet/v2 v2.9.8 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
@@ -23,4 +26,5 @@ require (
 replace (
 	github.com/sockmill/sockmill => ../
 	github.com/sockmill/sockmill/hub => ../hub
+	github.com/sockmill/sockmill/ops/restart => ../ops/restart
 )

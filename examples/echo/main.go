@@ -1,6 +1,7 @@
 // Command echo answers every message with itself. With -mode broadcast it sends
 // each message to every connection, with -mode address it answers with the
 // client's address. -listen may be given several times, in several protocols.
+// SIGHUP starts the program anew, which takes over: see package ops/restart.
 package main
 
 import (
@@ -9,15 +10,18 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/sockmill/sockmill/engine"
+	"github.com/sockmill/sockmill/ops/restart"
 )
 
 func main() {
@@ -31,7 +35,7 @@ func run() (err error) {
 	var cfg engine.Config
 	limitFlags(&cfg)
 	var urls []string
-	flag.Func("listen", "URL to listen on, such as wss://127.0.0.1:8443, text://:7000 or udp://:7001; may be given several times (default ws://127.0.0.1:8091)", func(s string) error {
+	flag.Func("listen", "URL to listen on, such as wss://127.0.0.1:8443, text://:7000 or udp://:7001; with NAME= before it, the systemd socket of that FileDescriptorName stands for it; may be given several times (default ws://127.0.0.1:8091)", func(s string) error {
 		urls = append(urls, s)
 		return nil
 	})
@@ -45,11 +49,18 @@ func run() (err error) {
 		return nil
 	})
 	deflate := flag.Bool("deflate", true, "compress messages for clients that offer it (RFC 7692)")
+	replace := restart.Config{Signals: []os.Signal{syscall.SIGHUP}}
+	flag.StringVar(&replace.PIDFile, "pid-file", "", "file for the process ID of the version that serves")
+	flag.DurationVar(&replace.ReadyTimeout, "ready-timeout", time.Minute, "time a new version has, after SIGHUP, until it is ready")
+	flag.BoolVar(&replace.ReusePort, "reuse-port", false, "let several processes listen on the same ports (SO_REUSEPORT)")
+	var ops operator
+	ops.flags()
 	flag.Parse()
 	if *deflate {
 		cfg.Deflate = engine.DeflateTakeover
 	}
 	cfg.Logger = zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel)))
+	replace.Logger = zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.InfoLevel), zap.AddStacktrace(zap.FatalLevel)))
 
 	var e *engine.Engine
 	answer := func(c *engine.Conn, m engine.Message) {
@@ -81,29 +92,61 @@ func run() (err error) {
 	if (*selfSigned || secure.CertFile != "") && !slices.ContainsFunc(urls, usesTLS) {
 		return errors.New("-cert and -self-signed are for TLS, which no -listen speaks: write wss://")
 	}
+	urls, replace.Names = named(urls)
+	r, err := restart.New(replace)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	cfg.Sockets = r
 	if e, err = engine.New(cfg, engine.Handler{
 		OnMessage: answer,
 		OnPacket:  func(p engine.Packet, data []byte) { _ = p.Reply(data) }, // a packet may be lost, here too
 	}); err != nil {
 		return err
 	}
-	if err := listen(e, urls, secure); err != nil {
+	if err = listen(e, urls, secure); err == nil {
+		err = ops.serve(e, r)
+	}
+	if err != nil {
 		return errors.Join(err, e.Shutdown(context.Background()))
 	}
+	defer ops.close()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	for _, l := range e.Listeners() {
 		fmt.Printf("%s on %s\n", *mode, strings.TrimPrefix(l.String(), "ws://"))
 	}
+	if ops.url != "" {
+		fmt.Printf("admin on %s\n", ops.url)
+	}
 	fmt.Printf("up to %d connections\n", e.Stats().Most)
-	return e.Run(ctx)
+	return r.Run(ctx, e)
+}
+
+// named takes the names off the URLs that have one, and returns the address that each
+// stands for.
+func named(urls []string) (plain []string, names map[string]string) {
+	names = map[string]string{}
+	for _, s := range urls {
+		name, rest, found := strings.Cut(s, "=")
+		if !found || strings.Contains(name, "://") {
+			plain = append(plain, s)
+			continue
+		}
+		plain = append(plain, rest)
+		if u, err := url.Parse(rest); err == nil { // or the engine says what is wrong with it
+			names[name] = u.Host + u.Path
+		}
+	}
+	return plain, names
 }
 
 // listen listens on each of urls; secure is what those with TLS have.
 func listen(e *engine.Engine, urls []string, secure engine.Config) error {
-	for _, url := range urls {
-		l := engine.Config{Addr: url}
-		if usesTLS(url) {
+	for _, addr := range urls {
+		l := engine.Config{Addr: addr}
+		if usesTLS(addr) {
 			l.TLS, l.CertFile, l.KeyFile = secure.TLS, secure.CertFile, secure.KeyFile
 		}
 		if _, err := e.Listen(l, nil); err != nil {
@@ -113,7 +156,7 @@ func listen(e *engine.Engine, urls []string, secure engine.Config) error {
 	return nil
 }
 
-func usesTLS(url string) bool {
-	scheme, _, _ := strings.Cut(url, "://")
+func usesTLS(addr string) bool {
+	scheme, _, _ := strings.Cut(addr, "://")
 	return scheme == "wss" || scheme == "tls" || scheme == "https" || strings.Contains(scheme, "+tls")
 }
