@@ -15,6 +15,7 @@ has chromium chromium
 has curl curl
 has openssl openssl
 has javac default-jdk-headless
+has systemd-socket-activate systemd
 for proxy in nginx haproxy caddy; do has "$proxy" "$proxy"; done
 has tc iproute2
 has libwebsockets-test-client libwebsockets-test-server

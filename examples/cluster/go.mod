@@ -35,7 +35,7 @@ require (
 replace (
 	github.com/sockmill/sockmill => ../../
 	github.com/sockmill/sockmill/examples => ../
-	github.com/sockmill/sockmill/ops/restart => ../../ops/restart
 	github.com/sockmill/sockmill/hub => ../../hub
 	github.com/sockmill/sockmill/hub/nats => ../../hub/nats
+	github.com/sockmill/sockmill/ops/restart => ../../ops/restart
 )
