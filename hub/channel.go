@@ -137,6 +137,7 @@ func (ch *channel) forget() {
 
 // Deliver implements broker.Receiver.
 func (ch *channel) Deliver(_ string, p broker.Publication) {
+	ch.h.counts.delivered.Add(1)
 	ch.mu.Lock()
 	defer ch.mu.Unlock()
 	dead := ch.s.dead
@@ -266,6 +267,7 @@ func (ch *channel) fan(x *sent) error {
 		if err := out.spread(x, f, topic, but, r.others(but)); err != nil {
 			return err
 		}
+		ch.h.counts.sent.Add(uint64(n - len(but)))
 	}
 	return nil
 }
@@ -324,6 +326,7 @@ func (ch *channel) enter(m *membership) error {
 	}
 	m.at = int32(len(r.members))
 	r.members = append(r.members, m)
+	ch.h.counts.subscriptions.Add(1)
 	if m.quiet = m.quiet || r.events == ""; m.quiet {
 		return nil
 	}
@@ -344,6 +347,7 @@ func (ch *channel) leave(m *membership) {
 	r.members[m.at], moved.at = moved, m.at
 	r.members[last] = nil
 	r.members = r.members[:last]
+	ch.h.counts.subscriptions.Add(-1)
 	err := m.c.conn.Unsubscribe(r.topic)
 	if !m.quiet {
 		r.hearing--
@@ -361,6 +365,7 @@ func (ch *channel) lose() {
 		lost = append(lost, r.members...)
 	}
 	ch.forget()
+	ch.h.counts.lost.Add(uint64(len(lost)))
 	for _, m := range lost {
 		ch.leave(m)
 		m.c.order(func() { m.takeOut(CodeInsufficient, reasonInsufficient, true) })

@@ -190,8 +190,8 @@ func (c *Client) seen(channel []byte) *broker.Info {
 	return &broker.Info{Client: c.id, User: c.user, Conn: c.Info(), Channel: channel}
 }
 
-func (c *Client) closeNow(code protocol.CloseCode, reason string) {
-	_ = c.conn.CloseNow(&engine.CloseError{Code: code, Reason: reason})
+func (c *Client) closeInsufficient() {
+	if c.conn.CloseNow(&engine.CloseError{Code: codeInsufficient, Reason: reasonInsufficient}) == nil { // it was not closed for this before
+		c.h.counts.cut.Add(1)
+	}
 }
-
-func (c *Client) closeInsufficient() { c.closeNow(codeInsufficient, reasonInsufficient) }

@@ -60,7 +60,7 @@ func (a *everybody) subscribe() error {
 	h := a.h
 	ctx, cancel := context.WithTimeout(h.ctx, h.patience)
 	defer cancel()
-	if b, ok := h.cfg.Broker.(broker.Prefixes); ok {
+	if b := h.prefixes; b != nil {
 		if err := b.SubscribePrefix(ctx, userPrefix, (*users)(h)); err != nil {
 			return err
 		}
@@ -72,7 +72,7 @@ func (a *everybody) subscribe() error {
 func (a *everybody) end() {
 	ctx, cancel := a.h.upkeep()
 	defer cancel()
-	if b, ok := a.h.cfg.Broker.(broker.Prefixes); ok {
+	if b := a.h.prefixes; b != nil {
 		_ = b.UnsubscribePrefix(ctx, userPrefix, (*users)(a.h))
 	}
 	_ = a.h.cfg.Broker.Unsubscribe(ctx, everybodyName, a)
@@ -113,6 +113,7 @@ func (a *everybody) leave(c *Client) {
 
 // Deliver implements broker.Receiver.
 func (a *everybody) Deliver(_ string, p broker.Publication) {
+	a.h.counts.delivered.Add(1)
 	if p.Kind == kindDirect {
 		a.h.giveOne(&p, nil)
 		return
@@ -143,6 +144,7 @@ func (a *everybody) give(p *broker.Publication) (given int) {
 			given++
 		}
 	}
+	a.h.counts.sent.Add(uint64(given))
 	return given
 }
 

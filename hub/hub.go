@@ -82,17 +82,21 @@ const (
 
 // Hub is the hub of one engine.
 type Hub struct {
-	e     *engine.Engine
-	cfg   Config
-	loops []*engine.Loop
-	own   *memory.Broker // nil: the brokers are the program's
-	nodes broker.Nodes   // nil: the broker knows no others
-	quit  func()         // ends answering them
-	id    string         // another one after each start
-	began time.Time
+	e        *engine.Engine
+	cfg      Config
+	loops    []*engine.Loop
+	own      *memory.Broker  // nil: the brokers are the program's
+	nodes    broker.Nodes    // nil: the broker knows no others
+	prefixes broker.Prefixes // nil: the broker has none
+	health   func() error    // of the broker; nil: it does not tell
+	quit     func()          // ends answering them
+	id       string          // another one after each start
+	began    time.Time
 
 	patience time.Duration // upkeepTimeout, but in tests
 	readable atomic.Bool   // a history could be read since readAgain
+	counts   counts
+	trips    trips
 	all      everybody
 
 	ctx  context.Context // ends with the Hub
@@ -125,6 +129,7 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 		}
 		h.own, cfg.Broker, cfg.History, cfg.Presence = own, own, own, own
 	}
+	h.observe(&cfg)
 	h.cfg = cfg
 	h.all.init(h)
 	h.orders, h.ends, h.reads = pool{h: h, max: ordersAtOnce}, pool{h: h, max: endsAtOnce}, pool{h: h, max: readsAtOnce}
@@ -133,8 +138,8 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 		h.end()
 		return nil, err
 	}
-	if nodes, ok := cfg.Broker.(broker.Nodes); ok {
-		h.nodes, h.quit = nodes, nodes.Answer(subject, h.answer)
+	if h.nodes != nil {
+		h.quit = h.nodes.Answer(subject, h.answer)
 	}
 	h.work.Add(1)
 	go h.keep(cfg.PresenceLifetime / 3)

@@ -94,6 +94,9 @@ func startWith(t *testing.T, ec engine.Config, cfg Config) *node {
 		if err := n.Close(ctx); err != nil {
 			t.Error(err)
 		}
+		if m := n.Metrics(); m.Subscriptions != 0 || m.Present != 0 {
+			t.Errorf("left: %d subscriptions, %d present", m.Subscriptions, m.Present)
+		}
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if len(n.clients)+len(n.Hub.conns)+len(n.users)+len(n.channels) > 0 {

@@ -87,6 +87,7 @@ func (c *Client) join(ctx context.Context, channel string, j Join) (Joined, erro
 	c.mu.Lock()
 	m.joined, m.name = true, m.ch.name // the name that others have too
 	c.mu.Unlock()
+	c.h.counts.noteJoin(&j, &joined)
 	return joined, nil
 }
 

@@ -13,6 +13,7 @@ func (m *membership) enterPresence(ctx context.Context, ch *channel) error {
 		return nil
 	}
 	m.entered = true // perhaps, if it fails
+	m.c.h.counts.present.Add(1)
 	return m.c.h.cfg.Presence.Enter(ctx, ch.name, *m.seen(), m.c.h.cfg.PresenceLifetime)
 }
 
@@ -22,6 +23,7 @@ func (m *membership) leavePresence(ctx context.Context) error {
 		return nil
 	}
 	m.entered = false
+	m.c.h.counts.present.Add(-1)
 	return m.c.h.cfg.Presence.Leave(ctx, m.name, m.c.id)
 }
 

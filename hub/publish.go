@@ -37,9 +37,18 @@ func (h *Hub) Publish(ctx context.Context, channel string, p Publication) (broke
 
 func (h *Hub) publishTo(ctx context.Context, channel string, o *Options, p *Publication) (broker.Position, error) {
 	if o.History > 0 && !p.NoHistory {
-		return h.cfg.History.Append(ctx, channel, p.forBroker(), broker.Keep{Publications: o.History, Lifetime: o.Lifetime, Key: p.Key})
+		at, err := h.cfg.History.Append(ctx, channel, p.forBroker(), broker.Keep{Publications: o.History, Lifetime: o.Lifetime, Key: p.Key})
+		return at, h.published(err)
 	}
-	return broker.Position{}, h.cfg.Broker.Publish(ctx, channel, p.forBroker())
+	return broker.Position{}, h.published(h.cfg.Broker.Publish(ctx, channel, p.forBroker()))
+}
+
+// published counts a publication that the brokers have taken.
+func (h *Hub) published(err error) error {
+	if err == nil {
+		h.counts.published.Add(1)
+	}
+	return err
 }
 
 // PublishUsers is PublishTo for several users: each gets it once, whether named twice or not. If it fails for some, the others get it.
@@ -55,7 +64,7 @@ func (h *Hub) PublishUsers(ctx context.Context, users []string, p Publication) (
 	users = slices.Clone(users)
 	slices.Sort(users)
 	for _, user := range slices.Compact(users) {
-		if e := h.cfg.Broker.Publish(ctx, userPrefix+user, p.forBroker()); e != nil {
+		if e := h.published(h.cfg.Broker.Publish(ctx, userPrefix+user, p.forBroker())); e != nil {
 			err = errors.Join(err, e)
 		}
 	}

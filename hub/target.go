@@ -48,7 +48,7 @@ func (h *Hub) PublishTo(ctx context.Context, to Target, p Publication) error {
 	case to.Client != "":
 		b.Kind, b.Data = kindDirect, slices.Concat([]byte{byte(len(to.Client))}, []byte(to.Client), b.Data)
 	}
-	return h.cfg.Broker.Publish(ctx, channel, b)
+	return h.published(h.cfg.Broker.Publish(ctx, channel, b))
 }
 
 // giveOne is give of a kindDirect, to one of some clients; nil: of everybody.

@@ -35,6 +35,7 @@ func (u *user) Interrupted(string) {}
 
 // deliverUser delivers what is for the clients of a user.
 func (h *Hub) deliverUser(name string, p broker.Publication) {
+	h.counts.delivered.Add(1)
 	clients := h.Clients(name)
 	switch {
 	case len(clients) == 0: // also so that nil means everybody
@@ -54,13 +55,14 @@ func (h *Hub) give(p *broker.Publication, to []*Client) (given int) {
 			given++
 		}
 	}
+	h.counts.sent.Add(uint64(given))
 	return given
 }
 
 // followUser has this node get what is published to the client's user.
 func (c *Client) followUser(ctx context.Context) error {
 	h := c.h
-	if _, ok := h.cfg.Broker.(broker.Prefixes); ok || c.user == "" {
+	if h.prefixes != nil || c.user == "" {
 		return nil // everybody.ask has
 	}
 	h.mu.Lock()
