@@ -5,23 +5,31 @@ go 1.26.0
 require (
 	github.com/nats-io/nats-server/v2 v2.15.3
 	github.com/nats-io/nats.go v1.55.0
+	github.com/sockmill/sockmill v0.0.0
 	github.com/sockmill/sockmill/examples v0.0.0
 	github.com/sockmill/sockmill/hub/nats v0.0.0
+	github.com/sockmill/sockmill/ops/metrics v0.0.0
 	go.yaml.in/yaml/v3 v3.0.5
 )
 
 require (
 	github.com/antithesishq/antithesis-sdk-go v0.9.0-default-no-op // indirect
+	github.com/beorn7/perks v1.0.1 // indirect
 	github.com/centrifugal/protocol v0.23.1 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/golang-jwt/jwt/v5 v5.3.1 // indirect
 	github.com/google/go-tpm v0.9.8 // indirect
 	github.com/klauspost/compress v1.20.4 // indirect
 	github.com/minio/highwayhash v1.0.4 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
 	github.com/nats-io/jwt/v2 v2.8.3 // indirect
 	github.com/nats-io/nkeys v0.4.17 // indirect
 	github.com/nats-io/nuid v1.0.1 // indirect
 	github.com/panjf2000/gnet/v2 v2.9.8 // indirect
-	github.com/sockmill/sockmill v0.0.0 // indirect
+	github.com/prometheus/client_golang v1.25.0 // indirect
+	github.com/prometheus/client_model v0.6.3 // indirect
+	github.com/prometheus/common v0.72.0 // indirect
+	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/sockmill/sockmill/hub v0.0.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap v1.28.0 // indirect
@@ -37,5 +45,6 @@ replace (
 	github.com/sockmill/sockmill/examples => ../
 	github.com/sockmill/sockmill/hub => ../../hub
 	github.com/sockmill/sockmill/hub/nats => ../../hub/nats
+	github.com/sockmill/sockmill/ops/metrics => ../../ops/metrics
 	github.com/sockmill/sockmill/ops/restart => ../../ops/restart
 )

@@ -65,7 +65,7 @@ func (c *cluster) Start(ctx context.Context, s app.Settings) (*app.Node, error) 
 // node puts together what the program needs. server is nil if NATS is outside.
 func node(name string, b *nats.Broker, server *embedded.Server) *app.Node {
 	return &app.Node{
-		Name: name, Broker: b, History: b, Presence: b, Health: b.Health,
+		Name: name, Broker: b, History: b, Presence: b, Health: b.Health, Stats: func() any { return b.Stats() },
 		Hopeless: func(health error) bool { return errors.Is(health, embedded.ErrRestart) },
 		Close: func(ctx context.Context) error {
 			err := b.Close()

@@ -1,10 +1,10 @@
 // Command hub is a hub server with a page: channels that one follows, who is here, and a counter that proves
 // that nothing is lost when a connection is cut.
 //
-//	go run ./examples/hub [-listen ws://127.0.0.1:8100] [-secret S] [-api-key K]
+//	go run ./examples/hub [-listen ws://127.0.0.1:8100] [-secret S] [-api-key K] [-admin 127.0.0.1:8101]
 //
 // The SDKs for the Centrifugal protocol connect to /connection/websocket, backends post to /api/METHOD, and load balancers ask
-// /healthz and /readyz, all on one port. It ends on SIGINT or SIGTERM, after telling every client to come
+// /healthz and /readyz, all on one port. Prometheus finds /metrics on the address of -admin. It ends on SIGINT or SIGTERM, after telling every client to come
 // back. The program itself is in package app, which examples/cluster has too.
 package main
 

@@ -13,6 +13,7 @@ import (
 // options are the flags that all programs have.
 type options struct {
 	listen      string
+	admin       string
 	secret      string
 	demoTokens  bool
 	apiKey      string
@@ -27,6 +28,7 @@ type options struct {
 func (o *options) flags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.StringVar(&o.listen, "listen", "ws://127.0.0.1:8100", "where to listen")
+	f.StringVar(&o.admin, "admin", "", "where operators find /metrics, such as 127.0.0.1:8101: anybody who reaches it can read it; without it there is none")
 	f.StringVar(&o.secret, "secret", "", "of connection and subscription tokens (JWT, HS256); without it everybody is let in as the name that they give")
 	f.BoolVar(&o.demoTokens, "demo-tokens", false, "give the page a token for any name that it asks for; needs -secret")
 	f.StringVar(&o.apiKey, "api-key", "", "of the HTTP API; without it there is none")

@@ -48,6 +48,7 @@ type Node struct {
 	Expected int                             // how many nodes there are if all are well; 0: nobody knows
 	Health   func() error                    // nil, or why this node should get no clients
 	Hopeless func(health error) bool         // only another start of the process helps: it ends then. nil: there is no such thing
+	Stats    func() any                      // of the package hub/nats, for /metrics; nil: there are none
 	Close    func(ctx context.Context) error // is called when all connections are gone
 }
 

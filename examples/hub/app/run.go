@@ -79,8 +79,9 @@ func Run(signals <-chan os.Signal, name string, cluster Cluster, args []string, 
 
 // serving is what a program has when it has started.
 type serving struct {
-	server *centrifugal.Server
-	api    http.Handler // nil: there is none
+	server  *centrifugal.Server
+	api     http.Handler // nil: there is none
+	metrics http.Handler
 }
 
 // program is one run.
@@ -106,13 +107,18 @@ func (p *program) run(signals <-chan os.Signal) (err error) {
 	if p.log, err = newLogger(p.verbose); err != nil {
 		return err
 	}
-	if p.engine, err = engine.New(engine.Config{Logger: p.log, DrainTimeout: closeTimeout}, engine.Handler{}); err != nil {
+	if p.engine, err = engine.New(engine.Config{Logger: p.log, DrainTimeout: closeTimeout, Timings: p.admin != ""}, engine.Handler{}); err != nil {
 		return err
 	}
 	l, err := p.bind()
 	if err != nil {
 		return err
 	}
+	dismiss, err := p.administer()
+	if err != nil {
+		return errors.Join(err, l.Close())
+	}
+	defer dismiss()
 	serving, end := context.WithCancel(context.Background())
 	defer end()
 	done := make(chan error, 1)
@@ -193,6 +199,9 @@ func (p *program) start(ctx context.Context) (err error) {
 	now := &serving{server: s}
 	if p.apiKey != "" {
 		now.api = s.API(centrifugal.APIConfig{Keys: []string{p.apiKey}})
+	}
+	if now.metrics, err = p.newMetrics(now); err != nil {
+		return errors.Join(err, p.leave())
 	}
 	p.serving.Store(now)
 	if p.node != nil {

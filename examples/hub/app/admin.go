@@ -1,0 +1,61 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/sockmill/sockmill/ops/metrics"
+)
+
+// headTimeout is how long an operator's program may take for the head of a request.
+const headTimeout = 10 * time.Second
+
+// administer answers operators on -admin, an address of its own: what is there is not for everybody. It returns what ends that.
+func (p *program) administer() (end func(), err error) {
+	if p.admin == "" {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", p.admin)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s is taken by another program; choose another port with -admin 127.0.0.1:PORT", p.admin)
+	} else if err != nil {
+		return nil, fmt.Errorf("-admin: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		s := p.serving.Load()
+		if s == nil {
+			http.Error(w, "starting: waiting for the cluster", http.StatusServiceUnavailable)
+			return
+		}
+		s.metrics.ServeHTTP(w, r)
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: headTimeout}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = server.Serve(l) // until it is closed
+	}()
+	_, _ = fmt.Fprintf(p.out, "%s: metrics on http://%s/metrics\n", p.name, browsable(l.Addr()))
+	return func() {
+		_ = server.Close() // whoever reads the last numbers may not get them
+		<-done
+	}, nil
+}
+
+// newMetrics has the numbers of the engine, the hub and the broker.
+func (p *program) newMetrics(s *serving) (http.Handler, error) {
+	cfg := metrics.Config{Engine: p.engine, Hub: s.server.Hub()}
+	if p.node != nil {
+		cfg.NATS = p.node.Stats
+	}
+	c, err := metrics.New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return metrics.Handler(c), nil
+}
