@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"time"
 
@@ -103,6 +104,7 @@ func (ep *endpoint) take(nc net.Conn, m *arrival) error {
 // deny turns a connection away that the gate refused. An acceptor does not wait
 // for it: whoever is refused and stays would keep everybody else out.
 func (ep *endpoint) deny(nc net.Conn, mounted bool, why admit.Refusal) {
+	ep.logDenied(nc.RemoteAddr(), netip.Addr{}, why, true)
 	switch {
 	case mounted: // this is the goroutine of its http.Handler already
 		ep.turnAway(nc, why.Status(), why.Text())

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/limit"
@@ -68,9 +67,10 @@ type Config struct {
 	// handshake, on a real http.Server. Nil: they are answered with 426.
 	HTTP http.Handler
 
-	// Logger gets what an operator should know: panics of callbacks, failures
-	// of OnUpgrade, refused origins, callbacks that hold up a loop. Nil: nothing is
-	// logged.
+	// Logger gets what an operator should know: why connections are refused, panics
+	// of callbacks, failures of OnUpgrade, callbacks that hold up a loop. docs/LOGS.md has all
+	// lines. How many there are of each in a second is bounded. Nil: warnings and errors
+	// go to standard error; zap.NewNop() is silent.
 	Logger *zap.Logger
 
 	// Loops is the number of event loops, at most 256; 0 is GOMAXPROCS.
@@ -204,17 +204,6 @@ type Config struct {
 	// 503. The default is what the descriptor limit of the process leaves
 	// after a reserve.
 	ConnectionsMax int
-}
-
-// sampled bounds what peers can make the engine log: of each message 100 in a
-// second, then every thousandth.
-func sampled(log *zap.Logger) *zap.Logger {
-	if log == nil {
-		log = zap.NewNop()
-	}
-	return log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
-		return zapcore.NewSamplerWithOptions(core, time.Second, 100, 1000)
-	}))
 }
 
 // check compares fields that depend on each other.

@@ -126,7 +126,9 @@ func (c *Conn) decided(u *Upgrade, err error) {
 // early takes what the client sends before its handshake is decided.
 func (c *Conn) early(b []byte) {
 	if len(c.input().parked)+len(b) > earlyBytesMax {
-		c.refuse(&codec.HandshakeError{Status: 400, Reason: "too much was sent before the handshake was answered"})
+		e := &codec.HandshakeError{Status: 400, Reason: "too much was sent before the handshake was answered"}
+		c.logRefusal("400", zap.WarnLevel, e, "")
+		c.refuse(e)
 		return
 	}
 	c.park(b)
@@ -134,22 +136,23 @@ func (c *Conn) early(b []byte) {
 
 var errInternal = &codec.HandshakeError{Status: 500, Reason: "internal server error"}
 
-// refusal is the answer to the client for an error of OnUpgrade.
-func (e *Engine) refusal(err error) *codec.HandshakeError {
+// refusal is the answer to the client for an error of OnUpgrade. It reports whether
+// the program has decided on it; what else went wrong is logged.
+func (e *Engine) refusal(err error) (answer *codec.HandshakeError, decided bool) {
 	var refused *codec.HandshakeError
 	var failed *DialError
 	malformed := func(f protocol.Field) bool { return !protocol.ValidField(f) }
 	switch errors.As(err, &failed); {
 	case errors.Is(err, errInternal): // it is logged
-		return errInternal
+		return errInternal, false
 	case errors.As(err, &refused) && refused.Status >= 400 && refused.Status <= 599 && !slices.ContainsFunc(refused.Fields, malformed):
-		return refused
+		return refused, true
 	case failed != nil:
 		e.log.Warn("OnUpgrade could not reach another server; the client gets 502", zap.Error(err))
-		return &codec.HandshakeError{Status: 502, Reason: "the server behind this one cannot be reached"}
+		return &codec.HandshakeError{Status: 502, Reason: "the server behind this one cannot be reached"}, false
 	case refused != nil:
 		err = fmt.Errorf("engine: Refuse takes a status from 400 to 599 and well-formed fields: %w", err)
 	}
 	e.log.Error("OnUpgrade failed; the client gets 500", zap.Error(err))
-	return errInternal
+	return errInternal, false
 }

@@ -128,5 +128,6 @@
 //
 // Every buffer has a bound, and every bound has a finite default; see Config and
 // docs/LIMITS.md. All buffers together are bounded by BufferBytesMax. The engine
-// takes no signals, never exits the process, and logs only to Config.Logger.
+// takes no signals, never exits the process, and logs only to Config.Logger; if that is nil,
+// warnings and errors go to standard error.
 package engine

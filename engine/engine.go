@@ -14,6 +14,7 @@ import (
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/admit"
 	"github.com/sockmill/sockmill/engine/internal/loop"
+	"github.com/sockmill/sockmill/internal/logs"
 )
 
 // Engine is a server: its listeners, and the event loops on which the
@@ -55,7 +56,7 @@ func New(cfg Config, h Handler) (e *Engine, err error) {
 	if err := cfg.settle(nil); err != nil {
 		return nil, err
 	}
-	e = &Engine{set: (*settings)(&cfg), log: sampled(cfg.Logger), began: time.Now()}
+	e = &Engine{set: (*settings)(&cfg), log: logs.Bounded(cfg.Logger), began: time.Now()}
 	for i := range cfg.Loops {
 		e.loops = append(e.loops, newWorker(e, i))
 	}
@@ -87,6 +88,10 @@ func New(cfg Config, h Handler) (e *Engine, err error) {
 	}
 	return e, nil
 }
+
+// Logger is Config.Logger, or what stands for it if that is nil, bounded as
+// docs/LOGS.md says. The hub logs to it unless it has a Logger of its own.
+func (e *Engine) Logger() *zap.Logger { return e.log }
 
 // Addr is where the first listener listens; nil if the engine has none.
 func (e *Engine) Addr() net.Addr {

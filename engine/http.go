@@ -127,8 +127,13 @@ func (s *httpServer) Addr() net.Addr { return s.ep.listener.Addr() }
 func (c *Conn) plainHTTP(head []byte) {
 	s := c.ep.http
 	if s == nil || c.origin == mounted { // it came from an http.Server, and would come back from there again and again
-		c.refuse(c.ep.e.refusal(protocol.CheckUpgrade(&c.w.env.Request)))
+		refused, _ := c.ep.e.refusal(protocol.CheckUpgrade(&c.w.env.Request))
+		c.ep.logPlain(c.who.remote, refused.Status, refused.Reason, meansWebSocket(c.w.env.Request.Fields))
+		c.refuse(refused)
 		return
+	}
+	if !c.ep.httpOnly && meansWebSocket(c.w.env.Request.Fields) {
+		c.ep.e.log.Warn("a handshake that has lost its Upgrade goes to Config.HTTP", zap.Stringer("listener", c.ep.listener), zap.Stringer("remote", c.who.remote), zap.String("hint", hintUpgrade))
 	}
 	if c.w.drains.begun {
 		_ = c.close(c.w.farewell(c))
@@ -180,5 +185,6 @@ func (c *Conn) duplicate() (net.Conn, error) {
 
 func (c *Conn) refuseHandover() {
 	c.ep.gate.Refuse(admit.Handover)
+	c.ep.logDenied(c.who.remote, c.pass.Client(), admit.Handover, true)
 	c.refuse(refusalOf(admit.Handover))
 }

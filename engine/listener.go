@@ -134,6 +134,9 @@ func (l *Listener) Addr() net.Addr { return l.net.Addr() }
 // String is the address as a URL, such as ws://127.0.0.1:8090, or without a scheme
 // if a net.Listener was given.
 func (l *Listener) String() string {
+	if l == nil { // of a mounted connection, or of a Dial
+		return ""
+	}
 	if l.scheme == "" {
 		return l.Addr().String()
 	}

@@ -70,7 +70,9 @@ func (e *Engine) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) erro
 		w.Header().Set("Upgrade", "websocket")
 		w.Header().Set("Connection", "Upgrade")
 		w.Header().Set("Sec-WebSocket-Version", "13")
-		http.Error(w, "this is a WebSocket endpoint", http.StatusUpgradeRequired)
+		const reason = "this is a WebSocket endpoint"
+		e.main.logPlain(textAddr(r.RemoteAddr), http.StatusUpgradeRequired, reason, r.Header.Get("Sec-WebSocket-Key") != "")
+		http.Error(w, reason, http.StatusUpgradeRequired)
 		return nil
 	}
 	if r.ProtoMajor != 1 {
@@ -116,6 +118,15 @@ func (e *Engine) Upgrade(w http.ResponseWriter, r *http.Request, u Upgrade) erro
 	}
 	return e.main.take(nc, m)
 }
+
+// textAddr is an address as net/http writes it.
+type textAddr string
+
+// Network implements net.Addr.
+func (textAddr) Network() string { return "tcp" }
+
+// String implements net.Addr.
+func (a textAddr) String() string { return string(a) }
 
 // takeBack puts a connection on a loop again that came from there to the
 // http.Server of Config.HTTP. It is still the one that was admitted. over is own, or

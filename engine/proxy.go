@@ -138,7 +138,7 @@ func (c *Conn) fromProxy(b []byte) {
 	said, n, more, err := protocol.ParseProxied(in.head)
 	switch {
 	case err != nil:
-		c.ep.e.log.Debug("a trusted proxy sent a malformed PROXY header", zap.Error(err))
+		c.ep.logMalformed(c.who.remote, err)
 		c.cut(err)
 		return
 	case more && len(in.head) < c.ep.HandshakeBytesMax:
@@ -162,8 +162,14 @@ func (c *Conn) fromProxy(b []byte) {
 // nobody, and holds the limits per address against it.
 func (c *Conn) identify(client netip.Addr) {
 	if why := c.ep.gate.Identify(&c.pass, client, c.w.now()); why != admit.Admitted {
+		c.ep.logDenied(c.who.remote, c.pass.Client(), why, true)
 		c.turnAway(refusalOf(why))
 	}
+}
+
+// logMalformed logs a PROXY header that cannot be read. Its connection is closed.
+func (ep *endpoint) logMalformed(remote net.Addr, err error) {
+	ep.e.log.Warn("a trusted proxy sent a malformed PROXY header", zap.Stringer("listener", ep.listener), zap.Stringer("remote", remote), zap.Error(err))
 }
 
 // turnAway refuses a connection that is on its loop already.

@@ -117,6 +117,9 @@ func (c *Conn) arrived(b []byte) {
 		c.endSession(nil)
 	case c.input().proxy:
 		c.fromProxy(b)
+	case phase == phaseOpening && c.origin == accepted && !c.ep.raw && isProxyHeader(b):
+		c.logRefusal(kindProxy, zap.WarnLevel, errUntrusted, hintTrust)
+		c.refuse(errUntrusted)
 	case c.deciding():
 		c.early(b)
 	case c.in.halted:
@@ -195,6 +198,7 @@ func (c *Conn) decode() (done bool) {
 		case codec.Open:
 			c.open()
 		case codec.Close:
+			c.logEnd(w.env.Closed)
 			c.endSession(w.env.Closed)
 		}
 		if len(w.batch.in) > 0 && w.enough() {

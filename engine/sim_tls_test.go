@@ -194,7 +194,7 @@ func (p *peer) endSealed() {
 	s, t, k := p.s, p.tls, p.c.sock
 	how := s.r.IntN(3)
 	if how == 2 || t.shut {
-		t.cipher = nil
+		t.cipher, t.shut = nil, true // nothing can follow: the last record may be a part
 	} else {
 		t.shut = true
 		out, err := t.Shut(nil)

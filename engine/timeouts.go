@@ -115,6 +115,7 @@ func (c *Conn) lookForTraffic() {
 }
 
 func (c *Conn) handshakeTimeout() {
+	late := &codec.HandshakeError{Status: 408, Reason: "the request head did not arrive in time"}
 	if _, ok := c.codec.(codec.Upgrader); !ok || c.origin == dialled {
 		c.cut(ErrTimeout)
 		return
@@ -124,7 +125,8 @@ func (c *Conn) handshakeTimeout() {
 		c.refuse(&codec.HandshakeError{Status: 503, Reason: "the server did not decide in time, try again later"})
 		return
 	}
-	c.refuse(&codec.HandshakeError{Status: 408, Reason: "the request head did not arrive in time"})
+	c.logRefusal("408", zap.InfoLevel, late, "Config.HandshakeTimeout is over")
+	c.refuse(late)
 }
 
 // A timer that cuts looks twice, for what the peer sent, or took, in time may

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -145,6 +146,7 @@ func (ep *endpoint) arriveTLS(nc net.Conn) {
 	since := ep.e.elapsed()
 	pass, why := ep.gate.Enter(hostAddr(nc.RemoteAddr()), since.Milliseconds())
 	if why != admit.Admitted {
+		ep.logDenied(nc.RemoteAddr(), netip.Addr{}, why, false)
 		_ = nc.Close()
 		return
 	}
@@ -213,18 +215,23 @@ func (s *shaking) fromProxy(ctx context.Context) (early []byte, err error) {
 		said, n, more, err := protocol.ParseProxied(early)
 		switch {
 		case err != nil:
-			return nil, err
+			ep.logMalformed(s.nc.RemoteAddr(), err)
+			return nil, errLogged
 		case more && len(early) < ep.HandshakeBytesMax:
 			continue
 		}
 		if client := said.Source.Addr(); client.IsValid() {
 			if why := ep.gate.Identify(&s.pass, client, ep.e.elapsed().Milliseconds()); why != admit.Admitted {
-				return nil, errors.New(why.Text())
+				ep.logDenied(s.nc.RemoteAddr(), client, why, false)
+				return nil, errLogged
 			}
 		}
 		return early[n:], nil
 	}
 }
+
+// errLogged is a failure that has been logged where it was found.
+var errLogged = errors.New("engine: refused")
 
 // failed ends a connection whose handshake failed. crypto/tls has sent its alert;
 // who speaks plain HTTP is told so. What the peer goes on sending is read
@@ -236,9 +243,11 @@ func (s *shaking) failed(err error) {
 		return
 	}
 	ep.listener.tlsFailed.Add(1)
-	ep.e.log.Debug("a TLS handshake failed", zap.Stringer("listener", ep.listener), zap.Stringer("remote", s.nc.RemoteAddr()), zap.Error(err))
 	var head tls.RecordHeaderError
-	if errors.As(err, &head) && looksLikeHTTP(head.RecordHeader) {
+	noTLS := errors.As(err, &head)
+	http := noTLS && looksLikeHTTP(head.RecordHeader)
+	ep.logNoTLS(s.nc.RemoteAddr(), err, http, noTLS && string(head.RecordHeader[:]) == "PROXY")
+	if http {
 		_ = s.nc.SetDeadline(time.Now().Add(refuseTimeout))
 		_, _ = s.nc.Write(protocol.AppendReply(nil, 400, ep.tlsHint(), nil))
 	}
@@ -253,6 +262,27 @@ func (s *shaking) failed(err error) {
 		defer s.nc.Close()
 		ep.readOut(s.nc)
 	})
+}
+
+// logNoTLS logs why a TLS handshake failed.
+func (ep *endpoint) logNoTLS(remote net.Addr, err error, http, proxied bool) {
+	level := zap.WarnLevel
+	switch {
+	case errors.Is(err, errLogged):
+		return
+	case http && ep.raw:
+		ep.logRefusal(&refusal{kind: kindTLS, level: level, remote: remote, reason: ep.tlsHint()})
+		return
+	case http:
+		ep.logRefusal(&refusal{kind: kindTLS, level: level, remote: remote, status: 400, reason: ep.tlsHint()})
+		return
+	case proxied:
+		ep.logRefusal(&refusal{kind: kindProxy, level: level, remote: remote, reason: errUntrusted.Reason, hint: hintTrust})
+		return
+	case hasLeft(err):
+		level = zap.InfoLevel
+	}
+	ep.e.log.Log(level, "a TLS handshake failed", zap.Stringer("listener", ep.listener), zap.Stringer("remote", remote), zap.Error(err))
 }
 
 // tlsHint is what a client is told that speaks plain HTTP to a port of TLS.

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"strings"
 	"unique"
 
 	"go.uber.org/zap"
@@ -69,8 +68,15 @@ func (c *Conn) answer(u *Upgrade, err error) {
 		err = c.codec.(codec.Upgrader).Accept(&c.w.env, codec.Accept{Subprotocol: u.Subprotocol, Fields: u.Header})
 	}
 	if err != nil {
-		c.refuse(c.ep.e.refusal(err))
+		refused, decided := c.ep.e.refusal(err)
+		if decided {
+			c.logRefusal(kindOnUpgrade, zap.InfoLevel, refused, "OnUpgrade has decided so")
+		}
+		c.refuse(refused)
 		return
+	}
+	if u.Subprotocol == "" {
+		c.logNoSubprotocol(&c.w.env.Request)
 	}
 	if c.SetState(u.State); u.Subprotocol != "" {
 		c.who.subprotocol = unique.Make(u.Subprotocol)
@@ -83,9 +89,6 @@ func (c *Conn) answer(u *Upgrade, err error) {
 	defer func() { c.in.shown = noHead }() // also if OnOpen panics
 	c.open()
 }
-
-// forLog shortens what a peer wrote for a log line, and copies it.
-func forLog(s string) string { return strings.Clone(s[:min(len(s), 256)]) }
 
 // checkOrigin keeps other sites' pages from using the cookies of this one
 // (RFC 6455 §10.2).
@@ -110,12 +113,24 @@ func (c *Conn) checkOrigin(r *protocol.Request) *codec.HandshakeError {
 			}
 		}
 	}
-	ep.e.log.Warn("a handshake is refused for its origin; Config.Origins lists those to allow",
-		zap.String("origin", forLog(origin)), zap.String("host", forLog(r.Host)))
-	return &codec.HandshakeError{Status: 403, Reason: "this origin is not allowed" + c.originHint(origin, r.Host)}
+	const reason = "this origin is not allowed"
+	ep.logRefusal(&refusal{kind: kindOrigin, level: zap.WarnLevel, remote: c.who.remote, client: c.pass.Client(), status: 403, reason: reason,
+		hint: ep.originRule(), origin: origin, host: r.Host})
+	return &codec.HandshakeError{Status: 403, Reason: reason + c.originHint(origin, r.Host)}
 }
 
-// originHint helps who has just put a proxy in front and has no Logger: browsers
+// originRule says by what an origin was refused.
+func (ep *endpoint) originRule() string {
+	switch {
+	case ep.CheckOrigin != nil:
+		return "Config.CheckOrigin has decided so"
+	case ep.Origins != nil:
+		return "Config.Origins does not list it"
+	}
+	return "Origin is not that of Host: Config.Origins has to list it, or a proxy in between has to pass Host on as it came"
+}
+
+// originHint helps who has just put a proxy in front: browsers
 // then get 403 until the proxy passes Host on. A peer from elsewhere could be the
 // browser of anybody, who need not learn how a proxy calls this server.
 func (c *Conn) originHint(origin, host string) string {

@@ -22,16 +22,17 @@ var table = [refusals]struct {
 	name   string // of a counter
 	status int    // of the HTTP answer
 	text   string
+	hint   string // for the operator
 }{
-	Admitted:    {"admitted", 0, ""},
-	Address:     {"address_connections", 429, "too many connections from this address"},
-	AddressRate: {"address_rate", 429, "too many new connections from this address, try again in a second"},
-	HalfOpen:    {"half_open", 503, "the server is full, try again later"},
-	Memory:      {"memory", 503, "the server is full, try again later"},
-	Full:        {"connections", 503, "the server is full, try again later"},
-	Handover:    {"handover", 503, "the server is full, try again later"},
-	NotRunning:  {"not_running", 503, "the server does not run yet"},
-	Closed:      {"closed", 503, "the server is going away"},
+	Admitted:    {"admitted", 0, "", ""},
+	Address:     {"address_connections", 429, "too many connections from this address", "Config.ConnectionsPerAddressMax is reached"},
+	AddressRate: {"address_rate", 429, "too many new connections from this address, try again in a second", "Config.AcceptsPerAddressPerSecond is reached"},
+	HalfOpen:    {"half_open", 503, "the server is full, try again later", "Config.HalfOpenMax is reached"},
+	Memory:      {"memory", 503, "the server is full, try again later", "Config.BufferBytesMax is reached"},
+	Full:        {"connections", 503, "the server is full, try again later", "Config.ConnectionsMax is reached"},
+	Handover:    {"handover", 503, "the server is full, try again later", "Config.HTTP does not take its connections fast enough, or descriptors are lacking"},
+	NotRunning:  {"not_running", 503, "the server does not run yet", ""},
+	Closed:      {"closed", 503, "the server is going away", ""},
 }
 
 // Name is the name of the reason, for counters.
@@ -42,6 +43,9 @@ func (r Refusal) Status() int { return table[r].status }
 
 // Text is what the peer is told: a short sentence in ASCII.
 func (r Refusal) Text() string { return table[r].text }
+
+// Hint is what the operator is told beside it, such as the limit that is reached; "" if there is nothing to say.
+func (r Refusal) Hint() string { return table[r].hint }
 
 // Refuse counts a refusal that the engine decided on.
 func (g *Gate) Refuse(why Refusal) {
