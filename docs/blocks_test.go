@@ -49,3 +49,47 @@ func TestGoInDocuments(t *testing.T) {
 		}
 	}
 }
+
+// TestProxiesPageShowsFiles: what docs/PROXIES.md shows of a configuration stands so in the file in deploy, but for the indentation.
+func TestProxiesPageShowsFiles(t *testing.T) {
+	page, err := os.ReadFile("PROXIES.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "caddyfile": "Caddyfile", "yaml": "envoy.yaml"}
+	shown := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```").FindAllStringSubmatch(string(page), -1) {
+		if m[1] == "go" {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join("../deploy", files[m[1]]))
+		if err != nil {
+			t.Fatalf("a block of %s: %v", m[1], err)
+		}
+		shown[m[1]] = true
+		if !standsIn(strings.Split(strings.TrimSpace(m[2]), "\n"), strings.Split(string(text), "\n")) {
+			t.Errorf("deploy/%s does not say\n%s", files[m[1]], m[2])
+		}
+	}
+	if len(shown) != len(files) {
+		t.Errorf("only these are shown: %v", shown)
+	}
+}
+
+// standsIn reports whether the lines follow each other in text, all indented by the same.
+func standsIn(lines, text []string) bool {
+	for i, first := range text {
+		indent, ok := strings.CutSuffix(first, lines[0])
+		if !ok || strings.TrimSpace(indent) != "" || i+len(lines) > len(text) {
+			continue
+		}
+		same := true
+		for k, line := range lines {
+			same = same && text[i+k] == indent+line
+		}
+		if same {
+			return true
+		}
+	}
+	return false
+}
