@@ -218,6 +218,7 @@ func (c *Conn) tellBacklog() {
 		if f := c.h.OnBackpressure; f != nil {
 			c.w.calling(onBackpressure, c)
 			c.guard(func() { f(c) })
+			c.w.returned()
 		}
 	case c.flow.backlogged && bytes <= c.ep.SendBytesLow:
 		c.flow.backlogged = false
@@ -225,6 +226,7 @@ func (c *Conn) tellBacklog() {
 		if f := c.h.OnDrain; f != nil {
 			c.w.calling(onDrain, c)
 			c.guard(func() { f(c) })
+			c.w.returned()
 		}
 	}
 }
@@ -325,6 +327,7 @@ func (c *Conn) callOnClose(info *CloseError) {
 	if f := c.h.OnClose; f != nil {
 		c.w.calling(onClose, c)
 		c.guard(func() { f(c, info) })
+		c.w.returned()
 	}
 	c.endPipe(info)
 	if c.endClose() {

@@ -55,6 +55,7 @@ func (c *Conn) tellFollowers() {
 	for _, f := range c.extra.followers {
 		c.w.calling(onClosed, c)
 		c.guard(func() { f.Closed(c) })
+		c.w.returned()
 	}
 	c.extra.followers = nil
 }
@@ -103,6 +104,7 @@ func (c *Conn) released(f func()) {
 	if f != nil && c.end.phase.Load() == phaseOpen && c.end.stream != streamCut {
 		c.w.calling(onRelease, c)
 		c.guard(f)
+		c.w.returned()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"go.uber.org/zap"
@@ -61,6 +62,8 @@ type inbox struct {
 	arena  []byte
 	bytes  atomic.Int64 // of posts and their payloads, wherever these lie; written under mu
 	closed bool
+	clock  func() time.Duration // nil without Config.Timings
+	since  time.Duration        // when the first message of posts was sent; 0: there is none, or nobody wants to know
 
 	// The half that the loop works on; take exchanges it with the half above.
 	taken      []post
@@ -68,7 +71,8 @@ type inbox struct {
 	next       int   // the first of taken that is not done
 	takenBytes int64 // what bytes was of it
 
-	takenPayload int64 // of takenBytes, the payloads of posts that are not carried out
+	takenPayload int64         // of takenBytes, the payloads of posts that are not carried out
+	takenSince   time.Duration // since, until that message is carried out
 }
 
 // held is the memory of both halves.
@@ -99,6 +103,9 @@ func (w *worker) postData(p post, payload []byte) error {
 		b.arena = append(b.arena, payload...)
 	}
 	b.bytes.Add(postBytes + int64(len(payload)))
+	if b.clock != nil && b.since == 0 && (p.message.op != 0 || p.kind == sharedPost) {
+		b.since = b.clock()
+	}
 	b.posts = append(b.posts, p)
 	b.mu.Unlock()
 	if w.live.Load() && (!w.loop.On() || !w.turn.takesPosts) {
@@ -138,6 +145,7 @@ func (b *inbox) take() bool {
 	b.posts, b.taken = b.taken, b.posts
 	b.arena, b.takenArena = b.takenArena[:0], b.arena
 	b.takenBytes = b.bytes.Swap(0)
+	b.takenSince, b.since = b.since, 0
 	b.takenPayload = b.takenBytes - postBytes*int64(len(b.taken))
 	b.mu.Unlock()
 	return len(b.taken) > 0
@@ -151,10 +159,13 @@ func (w *worker) carryOut(p *post) {
 	case timerPost:
 		w.callingAt(onPost, 0)
 		p.timer.carryOut()
+		w.returned()
 	case programPost:
 		w.callingAt(onPost, 0)
 		p.do()
+		w.returned()
 	case sharedPost:
+		w.noteSince()
 		defer p.shared.release()
 		p.c.out.queued.Add(-int64(len(p.shared.plain)))
 		p.c.catchUp()
@@ -163,6 +174,7 @@ func (w *worker) carryOut(p *post) {
 		defer p.shared.release()
 		w.deliver(p.shared, p.topic)
 	case messagePost, pipedPost:
+		w.noteSince()
 		if p.message.data == nil {
 			p.message.data = w.inbox.takenArena[p.at : p.at+p.n]
 		}
@@ -174,6 +186,17 @@ func (w *worker) carryOut(p *post) {
 		if err := send(p.message); !p.message.op.Control() {
 			p.c.overtaken(err)
 		}
+	}
+}
+
+// noteSince notes when the message that is carried out was sent, if it is the first of
+// those that waited together.
+func (w *worker) noteSince() {
+	if b := &w.inbox; b.takenSince != 0 {
+		if w.timings.sent == 0 {
+			w.timings.sent = b.takenSince
+		}
+		b.takenSince = 0
 	}
 }
 

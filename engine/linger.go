@@ -68,6 +68,7 @@ func (c *Conn) lastEvent() {
 			if f := c.h.OnMessage; f != nil {
 				c.w.calling(onMessage, c)
 				f(c, Message{Type: MessageType(ev.Opcode), Data: ev.Data})
+				c.w.returned()
 				poison.Fill(ev.Data)
 			}
 		case codec.Close:

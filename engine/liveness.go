@@ -7,7 +7,10 @@ import (
 
 // liveness is what the engine knows of a peer that may have left without a word.
 type liveness struct {
-	pingedAt uint32      // when the first ping without an answer went out, in milliseconds of the loop's clock
+	// pingedAt is when the first ping without an answer went out, in milliseconds of the
+	// loop's clock. Until the connection is open, it is when it came, in microseconds, if
+	// Config.Timings asks for that.
+	pingedAt uint32
 	timer    wheel.Timer // what it is for follows from the phase; of an open connection the next look
 }
 

@@ -16,6 +16,7 @@ func (e *Engine) Metrics() Metrics {
 	m.Stats.Refused = admitted.Refused // as it was when RefusedBy was read
 	m.GoRunning = m.Pools[0].Running
 	m.GoWaiting = max(int(e.life.functions.Load())-m.GoRunning, 0)
+	m.beginTimes()
 	r := reading{m: &m}
 	for _, l := range e.Listeners() {
 		r.find(l, l.String())
@@ -83,6 +84,9 @@ func (r *reading) loop(w *worker) {
 	m.Backpressure -= int(s.backlogsEnded.n.Load())
 	m.Backpressure += int(s.backlogs.n.Load())
 	x := LoopMetrics{Turns: (w.watch.turn.Load() + 1) / 2}
+	if w.timings != nil {
+		x.Busy = m.addTimes(w.timings)
+	}
 	posts, bytes := w.inbox.waiting()
 	s.mu.Lock()
 	defer s.mu.Unlock()

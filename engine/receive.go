@@ -41,6 +41,7 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	w.beginTurn()
 	c.w = w
 	w.add(c)
+	c.beginHandshake()
 	if c.origin == dialled {
 		w.arm(&c.live.timer, c.dial.arrived(c))
 	} else {
@@ -171,6 +172,7 @@ func (c *Conn) decode() (done bool) {
 			if f := c.h.OnMessage; f != nil {
 				w.calling(onMessage, c)
 				f(c, Message{Type: MessageType(ev.Opcode), Data: ev.Data})
+				w.returned()
 				poison.Fill(ev.Data)
 			}
 		case codec.Ping:
@@ -178,6 +180,7 @@ func (c *Conn) decode() (done bool) {
 			if f := c.h.OnPing; f != nil {
 				w.calling(onPing, c)
 				f(c, ev.Data)
+				w.returned()
 				poison.Fill(ev.Data)
 			}
 		case codec.Pong:
@@ -185,6 +188,7 @@ func (c *Conn) decode() (done bool) {
 			if f := c.h.OnPong; f != nil {
 				w.calling(onPong, c)
 				f(c, ev.Data)
+				w.returned()
 				poison.Fill(ev.Data)
 			}
 		case codec.Request:
@@ -230,6 +234,7 @@ func (c *Conn) open() {
 		c.in.shown = responseHead
 		defer func() { c.in.shown = noHead }() // also if OnOpen panics
 	}
+	c.endHandshake()
 	c.enter(phaseOpen)
 	c.end.opened, c.flow.framed = true, true
 	c.ep.gate.Opened(&c.pass)
@@ -242,6 +247,7 @@ func (c *Conn) open() {
 	if f := c.h.OnOpen; f != nil {
 		c.w.calling(onOpen, c)
 		f(c)
+		c.w.returned()
 	}
 }
 

@@ -143,6 +143,7 @@ func (d *dialing) tellFailed(e *DialError) {
 	}()
 	d.w.callingAt(onFailure, 0)
 	d.OnFailure(e)
+	d.w.returned()
 }
 
 // again reports whether another attempt may follow.

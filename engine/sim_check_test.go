@@ -94,7 +94,9 @@ func (s *sim) checkStats(l *simLoop) {
 		s.failf("%d connections have a backlog, counted are %d", backlogged, n)
 	}
 	r := reading{m: new(Metrics)}
-	r.loop(l.w)
+	for _, lane := range x.lanes {
+		r.lane(lane, true)
+	}
 	var phases [3]int
 	for _, of := range r.m.Listeners {
 		for i, n := range [...]int{of.Opening, of.Open, of.Closing} {

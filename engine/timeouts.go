@@ -14,11 +14,12 @@ import (
 
 // extraWatch has the timers that few connections need. Their Owner is the connection.
 type extraWatch struct {
-	stall   wheel.Timer // runs while a backlog makes no progress
-	life    wheel.Timer // runs if there is a LifetimeMax
-	idle    wheel.Timer // runs if there is an IdleTimeout
-	carried uint64      // messages in both directions, at its last look
-	looks   int         // at which nothing was new
+	stall   wheel.Timer   // runs while a backlog makes no progress
+	life    wheel.Timer   // runs if there is a LifetimeMax
+	idle    wheel.Timer   // runs if there is an IdleTimeout
+	stalled time.Duration // the engine's time when the kernel took no more, with Config.Timings; 0: it does
+	carried uint64        // messages in both directions, at its last look
+	looks   int           // at which nothing was new
 }
 
 func (c *Conn) needWatch() *extraWatch {
@@ -36,6 +37,7 @@ func (c *Conn) stall(progress bool) {
 	if t := &c.needWatch().stall; progress || !t.Armed() {
 		c.w.arm(t, c.ep.WriteStallTimeout)
 	}
+	c.beginStall()
 }
 
 // expire is told that a timer of the connection ran out. A connection has one timer; what it is for

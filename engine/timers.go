@@ -196,6 +196,7 @@ func (t *Timer) fire() {
 	} else {
 		t.once()
 	}
+	t.w.returned()
 }
 
 // next moves due to the next instant and describes the one that it was. Of more

@@ -43,8 +43,11 @@ type turn struct {
 
 // beginTurn and endTurn frame everything that a loop does at one event.
 func (w *worker) beginTurn() {
-	w.watch.turn.Add(1)
+	turn := w.watch.turn.Add(1)
 	w.turn.pace.begin()
+	if w.timings != nil {
+		w.beginTiming(turn / 2)
+	}
 }
 
 func (w *worker) inTurn() bool { return w.watch.turn.Load()%2 == 1 }
@@ -143,6 +146,9 @@ func (w *worker) endTurn() {
 	w.tell()
 	if w.turn.later.len() > 0 || w.fans.len() > 0 {
 		w.loop.Wake()
+	}
+	if w.timings != nil {
+		w.endTiming()
 	}
 	w.watch.turn.Add(1)
 }

@@ -192,6 +192,7 @@ func (s *packetSocket) call(p Packet, data []byte) {
 	}()
 	s.w.callingAt(onPacket, 0)
 	s.l.ep.handler.OnPacket(p, data)
+	s.w.returned()
 	poison.Fill(data)
 }
 

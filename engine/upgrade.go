@@ -44,6 +44,7 @@ func (c *Conn) upgrade() {
 	}
 	u.c, u.Request, u.RemoteAddr, u.ClientAddr = c, c.w.show(), c.RemoteAddr(), c.ClientAddr()
 	err := f(u)
+	c.w.returned()
 	if err == nil && u.decide != nil {
 		c.await(u)
 		return

@@ -21,6 +21,7 @@ type watch struct {
 	// What the watchdog has seen: the last turn, and since when, in nanoseconds of Unix time.
 	seen   atomic.Uint64
 	seenAt atomic.Int64
+	timed uint32 // the callbacks, as a set, that are measured in this turn; none without Config.Timings
 }
 
 // The callbacks that a watchdog can name.
@@ -44,7 +45,7 @@ const (
 
 var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post", "release of Hold", "Closed", "OnPacket"}
 
-// calling notes which callback is about to be called.
+// calling notes which callback is about to be called; returned follows it.
 func (w *worker) calling(callback uint32, c *Conn) { w.callingAt(callback, c.who.id) }
 
 // callingAt is calling for a connection by its number; 0 is none.
@@ -57,6 +58,9 @@ func (w *worker) callingAt(callback uint32, conn uint64) {
 	}
 	if w.watch.counting.Load() {
 		w.watch.calls.Add(1)
+	}
+	if w.watch.timed != 0 {
+		w.beginCall(callback)
 	}
 }
 

@@ -34,8 +34,9 @@ type worker struct {
 	time     loopTime
 	waiting  map[*dialing]struct{} // those that wait for their next attempt
 
-	inbox inbox
-	watch watch
+	inbox   inbox
+	watch   watch
+	timings *timings // nil without Config.Timings
 
 	mu    sync.Mutex // guards conns, which the loop changes and others read
 	conns []*Conn    // all on this loop, in no order
@@ -84,6 +85,9 @@ func newWorker(e *Engine, index int) *worker {
 	w := &worker{e: e}
 	w.api = Loop{w, index}
 	w.out.Buffers = &w.env.Buffers
+	if e.set.Timings {
+		w.timings, w.inbox.clock = new(timings), e.elapsed
+	}
 	w.stats.past = &lane{name: pastName}
 	w.stats.lanes = []*lane{w.stats.past}
 	w.env.Random = mrand.NewChaCha8(seed).Uint64 // cryptographically strong

@@ -171,6 +171,7 @@ func (c *Conn) decongest() {
 	c.flow.congested = false
 	if c.extra != nil && c.extra.watch != nil {
 		c.w.time.wheel.Stop(&c.extra.watch.stall)
+		c.endStall()
 	}
 }
 
