@@ -299,6 +299,26 @@ func (s *Session) Buffered() int {
 	return len(s.part.head) + len(s.part.control) + len(s.part.message)
 }
 
+// Unread tells how far the session is in a frame that has not come as a whole: header
+// is what came of a header, valid until the next Decode, and left how many bytes of a
+// payload are still to come. With neither, the next byte begins a frame.
+func (s *Session) Unread() (header []byte, left int64) {
+	switch p := s.part; {
+	case p == nil:
+		return nil, 0
+	case p.inFrame:
+		return nil, p.frame.Length - p.got
+	default:
+		return p.header[:p.headerBytes], 0
+	}
+}
+
+// Compression tells whether messages may be compressed, and with the help of earlier
+// ones (context takeover).
+func (s *Session) Compression() (on, takeover bool) {
+	return s.bits > 0, s.sentBits > 0 || s.receivedBits > 0
+}
+
 // begin makes sure that there is a partial.
 func (s *Session) begin(env *Env) *partial {
 	if s.part == nil {

@@ -245,6 +245,22 @@ func (x *Queue) SharedBytes() (bytes int) {
 	return bytes
 }
 
+// Cut is how many bytes at the front are the rest of a frame whose beginning is
+// written, or of the opening handshake.
+func (x *Queue) Cut(c codec.Codec) int {
+	if x.list == nil {
+		return 0
+	}
+	switch first := x.list.first; {
+	case first.kind == restChunk:
+		return len(first.b) - first.done
+	case first.done > 0:
+		end, _ := boundary(c, first.b, first.done)
+		return end - first.done
+	}
+	return 0
+}
+
 // Pieces appends to dst what is to be written next, up to limit pieces in all.
 func (x *Queue) Pieces(dst [][]byte, limit int) [][]byte {
 	switch {
