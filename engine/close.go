@@ -264,6 +264,7 @@ func (c *Conn) closed(err error) {
 	}
 	c.freeQueue()
 	c.freeSealed()
+	c.endTaps()
 	c.guard(func() { c.codec.Release(&w.env) })
 	w.remove(c)
 	if c.extra != nil {

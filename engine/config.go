@@ -73,6 +73,11 @@ type Config struct {
 	// go to standard error; zap.NewNop() is silent.
 	Logger *zap.Logger
 
+	// Describe tells those who operate the program who a connection is, such as the name
+	// of its user: see ConnInfo.Text. It is called when they ask, on the connection's
+	// loop, for all connections one after the other: it must be quick. Nil: nobody knows.
+	Describe func(c *Conn) string
+
 	// Loops is the number of event loops, at most 256; 0 is GOMAXPROCS.
 	Loops int
 

@@ -30,6 +30,7 @@ type Conn struct {
 	end   ending
 
 	origin origin
+	shown  shownHead // what callbacks may read of the opening handshake
 	flow   flow
 	pass   admit.Pass // its place among all connections, and its client; nothing while the http.Server or a dialing holds it
 
@@ -220,7 +221,7 @@ func (c *Conn) LocalAddr() net.Addr { return c.who.local }
 // an idle connection keeps nothing of it. It is for that callback alone: on other
 // goroutines it is nil too.
 func (c *Conn) Request() *protocol.Request {
-	if !c.w.loop.On() || c.in.shown != requestHead {
+	if !c.w.loop.On() || c.shown != requestHead {
 		return nil
 	}
 	c.w.env.Shown = true

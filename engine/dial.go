@@ -306,7 +306,7 @@ func (c *Conn) Dialled() bool { return c.origin == dialled }
 // nil on other goroutines;
 // strings taken from it stay valid, but keep the whole head alive.
 func (c *Conn) Response() *protocol.Response {
-	if !c.w.loop.On() || c.in.shown != responseHead {
+	if !c.w.loop.On() || c.shown != responseHead {
 		return nil
 	}
 	return &c.w.env.Response

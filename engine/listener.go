@@ -328,5 +328,8 @@ func (c *Config) inherit(from *settings) error {
 	if c.HTTP == nil {
 		c.HTTP = base.HTTP
 	}
+	if c.Describe == nil {
+		c.Describe = base.Describe
+	}
 	return c.settle(base)
 }

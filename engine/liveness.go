@@ -11,6 +11,7 @@ type liveness struct {
 	// loop's clock. Until the connection is open, it is when it came, in microseconds, if
 	// Config.Timings asks for that.
 	pingedAt uint32
+	since    uint32      // when the connection came to its loop, in seconds of that clock
 	timer    wheel.Timer // what it is for follows from the phase; of an open connection the next look
 }
 

@@ -1,17 +1,18 @@
 package engine
 
 // pauseReasons is a set; reading resumes when it is empty.
-type pauseReasons uint8
+type pauseReasons uint16
 
 const (
-	pausedBacklog pauseReasons = 1 << iota // too much waits to be sent
-	pausedUser                             // PauseReading
-	pausedOffload                          // a function of Go runs
-	pausedRate                             // the peer sends too much
-	pausedHeld                             // Hold
-	pausedUpgrade                          // a function of Upgrade.Go decides the handshake
-	pausedTurn                             // the rest of its input waits for a later turn
-	pausedPipe                             // too much waits for the connection that Pipe joined it to
+	pausedBacklog  pauseReasons = 1 << iota // too much waits to be sent
+	pausedUser                              // PauseReading
+	pausedOffload                           // a function of Go runs
+	pausedRate                              // the peer sends too much
+	pausedHeld                              // Hold
+	pausedUpgrade                           // a function of Upgrade.Go decides the handshake
+	pausedTurn                              // the rest of its input waits for a later turn
+	pausedPipe                              // too much waits for the connection that Pipe joined it to
+	pausedOperator                          // PauseByOperator
 )
 
 // PauseReading stops reading from the connection, so that TCP makes the peer
@@ -24,6 +25,17 @@ func (c *Conn) PauseReading() error {
 // ResumeReading ends what PauseReading began.
 func (c *Conn) ResumeReading() error {
 	return c.onLoop(func() { c.unpause(pausedUser) })
+}
+
+// PauseByOperator is PauseReading with a reason of its own, for those who operate the
+// program: ResumeReading, which the program calls, does not end it.
+func (c *Conn) PauseByOperator() error {
+	return c.onLoop(func() { c.pause(pausedOperator) })
+}
+
+// ResumeByOperator ends what PauseByOperator began.
+func (c *Conn) ResumeByOperator() error {
+	return c.onLoop(func() { c.unpause(pausedOperator) })
 }
 
 // onLoop runs f on the connection's loop, at once if this is it.

@@ -20,7 +20,6 @@ type input struct {
 	paused           pauseReasons // why nothing is to be read
 	halted           bool         // nothing is read
 	life             lifeState    // see lookForLife
-	shown            shownHead    // what callbacks may read of the opening handshake
 }
 
 // extraInput is what few connections have beside it.
@@ -40,6 +39,7 @@ func (c *Conn) enrolled(l *loop.Loop) {
 	w := l.Driver().(*worker)
 	w.beginTurn()
 	c.w = w
+	c.live.since = uint32(w.now() / 1000) //nolint:gosec // 136 years
 	w.add(c)
 	c.beginHandshake()
 	if c.origin == dialled {
@@ -153,13 +153,16 @@ func (c *Conn) receive(in []byte) {
 // callback panicked; w.in then holds what is left.
 func (c *Conn) decode() (done bool) {
 	defer c.recoverPanic()
-	w := c.w
+	w, tapped := c.w, c.tapped()
 	for c.end.phase.Load() < phaseEnding && c.end.stream != streamCut {
 		if c.in.halted && c.end.phase.Load() == phaseOpen && len(w.batch.in) > 0 {
 			c.park(w.batch.in)
 			w.batch.in = nil // and once more, so that the codec gives back what it lent
 		}
 		ev, n := c.codec.Decode(&w.env, w.batch.in)
+		if tapped != nil {
+			tapped.decoded(w.batch.in[:n], ev)
+		}
 		w.batch.in = w.batch.in[n:]
 		switch ev.Kind {
 		case codec.NeedMore:
@@ -231,8 +234,8 @@ func (c *Conn) open() {
 	if c.origin == dialled {
 		c.who.subprotocol = unique.Make(c.w.env.Response.Fields.Get("Sec-WebSocket-Protocol"))
 		c.dial.succeeded(c)
-		c.in.shown = responseHead
-		defer func() { c.in.shown = noHead }() // also if OnOpen panics
+		c.shown = responseHead
+		defer func() { c.shown = noHead }() // also if OnOpen panics
 	}
 	c.endHandshake()
 	c.enter(phaseOpen)

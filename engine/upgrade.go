@@ -86,8 +86,8 @@ func (c *Conn) answer(u *Upgrade, err error) {
 		c.h = u.Handler
 	}
 	c.w.batch.head = len(c.w.env.Out)
-	c.in.shown = requestHead
-	defer func() { c.in.shown = noHead }() // also if OnOpen panics
+	c.shown = requestHead
+	defer func() { c.shown = noHead }() // also if OnOpen panics
 	c.open()
 }
 

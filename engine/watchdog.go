@@ -21,7 +21,9 @@ type watch struct {
 	// What the watchdog has seen: the last turn, and since when, in nanoseconds of Unix time.
 	seen   atomic.Uint64
 	seenAt atomic.Int64
-	timed uint32 // the callbacks, as a set, that are measured in this turn; none without Config.Timings
+	timed  uint32 // the callbacks, as a set, that are measured in this turn; none without Config.Timings
+
+	looks, busy atomic.Uint64 // how often it looked, and found a turn under way
 }
 
 // The callbacks that a watchdog can name.
@@ -41,9 +43,10 @@ const (
 	onRelease
 	onClosed
 	onPacket
+	onDescribe
 )
 
-var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post", "release of Hold", "Closed", "OnPacket"}
+var callbackNames = [...]string{"none", "OnUpgrade", "OnOpen", "OnMessage", "OnClose", "OnPing", "OnPong", "OnBackpressure", "OnDrain", "OnFailure", "timer", "post", "release of Hold", "Closed", "OnPacket", "Describe"}
 
 // calling notes which callback is about to be called; returned follows it.
 func (w *worker) calling(callback uint32, c *Conn) { w.callingAt(callback, c.who.id) }
@@ -114,6 +117,8 @@ func (d *watchdog) look(now time.Time) {
 	for i, w := range d.e.loops {
 		l, turn, calls := &d.looks[i], w.watch.turn.Load(), w.watch.calls.Load()
 		where := zap.Int("loop", i)
+		w.watch.looks.Add(1)
+		w.watch.busy.Add(turn % 2)
 		if turn != l.turn {
 			if l.told {
 				d.e.log.Warn("the loop goes on", where, zap.Duration("held", now.Sub(l.turnAt)))

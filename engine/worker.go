@@ -24,6 +24,7 @@ type worker struct {
 	live    atomic.Bool // it runs: loop may be used by anybody
 	env     codec.Env   // env.Out is the cork: the output of the connection at hand
 	batch   batch
+	taps    map[*Conn]*tapped // nil as long as nobody looks at a connection of this loop
 	turn    turn
 	fans    fanOuts
 	out     outq.Pool // memory of the queues
@@ -223,6 +224,9 @@ func (w *worker) end() (cut int, unsent int64) {
 		}
 	}
 	w.fans.drop()
+	for c := range w.taps {
+		c.endTaps()
+	}
 	w.tell()
 	return w.drains.cut, w.drains.unsent
 }

@@ -74,11 +74,18 @@ func (c *Conn) uncork() {
 // is the one way to the socket, through TLS if there is some: then the kernel
 // takes sent bytes for the n. The pieces are forgotten.
 func (c *Conn) write(pieces [][]byte) (n, sent int, err error) {
+	tapped := c.tapped()
+	if tapped != nil {
+		tapped.writing(pieces)
+	}
 	if c.tls != nil {
 		n, sent, err = c.writeSealed(pieces)
 	} else {
 		n, err = c.sock.WriteV(pieces)
 		sent = n
+	}
+	if tapped != nil {
+		tapped.wrote(n)
 	}
 	clear(pieces)
 	return n, sent, err
