@@ -22,11 +22,16 @@ type Rights struct {
 	Change bool `json:"change"`
 }
 
-// Session is the answer of POST api/session, which exchanges a token {"token": "…"} for a cookie, and of GET api/session.
-// DELETE api/session takes the cookie back, and answers 204.
+// Session is the answer of GET session: nobody needs a token for it. POST session with a Login as its body sets a cookie, for links such as those of profiles, where a browser cannot
+// send the field Authorization, and answers a Session too. DELETE session takes the cookie back, and answers 204.
 type Session struct {
 	Rights
 	TokenNeeded bool `json:"tokenNeeded"` // false: whoever is on this machine may do everything
+}
+
+// Login is the body of POST session.
+type Login struct {
+	Token string `json:"token"`
 }
 
 // Process is the process of the engine.
@@ -77,17 +82,18 @@ type Totals struct {
 
 // Loop is an event loop.
 type Loop struct {
-	Index       int    `json:"index"`
-	Connections int    `json:"connections"`
-	Posts       int    `json:"posts"`      // that wait in its inbox
-	InboxBytes  int64  `json:"inboxBytes"` // of these and their payloads
-	Turns       uint64 `json:"turns"`
-	BusyMs      int64  `json:"busyMs"`     // time spent in turns; -1 if engine.Config.Timings is off
-	Held        uint64 `json:"held"`       // callbacks and turns that held it longer than CallbackWarnAfter
-	InTurn      bool   `json:"inTurn"`     // now
-	HeldMs      int64  `json:"heldMs"`     // for how long this turn has been seen to last; 0: it is short
-	Callback    string `json:"callback"`   // that is under way: "OnMessage"; "" none
-	HeldByConn  uint64 `json:"connection"` // that it is called for; 0: none
+	Index       int     `json:"index"`
+	Connections int     `json:"connections"`
+	Posts       int     `json:"posts"`      // that wait in its inbox
+	InboxBytes  int64   `json:"inboxBytes"` // of these and their payloads
+	Turns       uint64  `json:"turns"`      // since the start
+	Load        float64 `json:"load"`       // share of the last seconds in which it was busy, 0 to 1; -1 if engine.Config.CallbackWarnAfter is NoLimit
+	TurnMs      float64 `json:"turnMs"`     // mean length of a turn in these seconds; -1 as above
+	Held        uint64  `json:"held"`       // callbacks and turns that held it longer than CallbackWarnAfter, since the start
+	InTurn      bool    `json:"inTurn"`     // now
+	HeldMs      int64   `json:"heldMs"`     // for how long this turn has been seen to last; 0: it is short
+	Callback    string  `json:"callback"`   // what it is calling now: "OnMessage", "timer"; "" nothing
+	Conn        uint64  `json:"connection"` // the ID of the connection for which it does; 0: none
 }
 
 // Listener is an address.
@@ -139,7 +145,8 @@ type Connections struct {
 	Matched     int          `json:"matched"` // by q, listener, loop, phase, paused
 	Offset      int          `json:"offset"`
 	Limit       int          `json:"limit"`
-	SurveyAgeMs int64        `json:"surveyAgeMs"` // the list may be as old
+	AgeMs       int64        `json:"ageMs"`  // of the list: it may be kept for a second
+	Silent      []int        `json:"silent"` // loops that did not answer in time: their connections are missing
 	Connections []Connection `json:"connections"`
 }
 
@@ -151,7 +158,7 @@ type Connection struct {
 	Origin      string   `json:"origin"`   // "accepted", "mounted" (Engine.Upgrade), "dialled"
 	Remote      string   `json:"remote"`   // the peer's address
 	Client      string   `json:"client"`   // the client's IP address, if a proxy named it; else that of remote
-	User        string   `json:"user"`     // see engine.Conn.Describe; of the hub, the user's name
+	User        string   `json:"user"`     // see engine.Config.Describe; of the hub, the user's name
 	Phase       string   `json:"phase"`    // "opening", "open", "closing", "ending"
 	Protocol    string   `json:"protocol"` // "websocket", or the scheme, such as "tcp"
 	Subprotocol string   `json:"subprotocol"`
