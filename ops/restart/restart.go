@@ -48,7 +48,10 @@ type Config struct {
 	// where a peer would change from one process to another; socket files cannot be shared so.
 	ReusePort bool
 
-	// DrainTimeout bounds the drain of an old version; then what is left is cut. 0 is one minute.
+	// Drain is how an old version ends its connections; the zero value: all at once, when
+	// their answers have gone out. Unready is of little use here: nobody need notice. Within DrainTimeout
+	// it must be done, or what is left is cut; 0 is one minute beyond Drain.Unready and Drain.Over.
+	Drain        engine.Drain
 	DrainTimeout time.Duration
 
 	// Logger gets what becomes of new versions. Nil: warnings and errors go to stderr.
@@ -92,7 +95,7 @@ func New(cfg Config) (*Restart, error) {
 		cfg.ReadyTimeout = readyTimeout
 	}
 	if cfg.DrainTimeout == 0 {
-		cfg.DrainTimeout = drainTimeout
+		cfg.DrainTimeout = cfg.Drain.Unready + cfg.Drain.Over + drainTimeout
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig()), zapcore.Lock(os.Stderr), zap.WarnLevel))
@@ -180,7 +183,7 @@ func (r *Restart) Run(ctx context.Context, e *engine.Engine) error {
 	case <-r.handedOver:
 		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.DrainTimeout)
 		defer cancel()
-		_ = e.Shutdown(drain) // Run returns its error
+		_ = e.Drain(drain, r.cfg.Drain) // Run returns its error
 	}
 	return <-ended
 }
