@@ -143,11 +143,12 @@ func (l *Listener) bind() error {
 	if l.net, err = listenTCP(sockets, cfg.Addr, u); err != nil {
 		return err
 	}
-	l.inherited = true
-	if err := l.ep.limitKernel(l.net); err != nil {
+	err = l.ep.limitKernel(l.net)
+	l.inherited = err == nil
+	if err != nil && l.ep.e.set.Sockets == nil {
 		return errors.Join(err, l.net.Close())
 	}
-	return nil
+	return nil // a socket that others made may be one of MPTCP, which takes the options of connections only
 }
 
 // listenTCP binds the host and port of an address.

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -141,6 +142,30 @@ func TestSocketsAreHandedOver(t *testing.T) {
 	}
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("the socket file is gone: %v", err)
+	}
+}
+
+// TestSocketOfAnotherKind: a listener as net.Listen makes it, of MPTCP, is served too.
+func TestSocketOfAnotherKind(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := l.(*net.TCPListener).File()
+	_ = l.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	addr := l.Addr().String()
+	s := serve(t, Config{Addr: "text://" + addr, Sockets: &handedSockets{listeners: map[string]*os.File{"tcp" + addr: f}}}, Handler{OnMessage: echo})
+	nc := s.connect()
+	if _, err := nc.Write([]byte("line\n")); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 5)
+	if _, err := io.ReadFull(nc, b); string(b) != "line\n" || err != nil {
+		t.Errorf("%q, %v", b, err)
 	}
 }
 

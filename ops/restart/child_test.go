@@ -193,3 +193,11 @@ func (c *child) ends(nc net.Conn) {
 	}
 	_ = nc.Close() // or the process waits for that
 }
+
+// askAt connects, and returns the process that answers.
+func (c *child) askAt(network, address string) (pid int) {
+	c.t.Helper()
+	nc := c.dial(network, address)
+	defer nc.Close() // or a drain waits for that
+	return ask(c.t, nc)
+}

@@ -91,7 +91,6 @@ func program(dir string) error {
 	if read("linger") != "" {
 		err = errors.Join(err, pass(filepath.Join(dir, "end")))
 	}
-	fmt.Println("ended")
 	return err
 }
 

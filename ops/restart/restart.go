@@ -122,6 +122,7 @@ func New(cfg Config) (*Restart, error) {
 	go func() {
 		_ = r.flip.WaitForParent(context.Background()) // whatever it did, it has ended
 		close(r.parentGone)
+		r.log.Info("the old version has ended")
 	}()
 	return r, nil
 }

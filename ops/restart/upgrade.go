@@ -38,6 +38,18 @@ func (r *Restart) Upgrade() error {
 }
 
 func (r *Restart) upgrade() error {
+	err := r.start()
+	switch {
+	case errors.Is(err, ErrUpgrading), errors.Is(err, ErrHandedOver), errors.Is(err, ErrClosed):
+	case err != nil:
+		r.notify("READY=1\nSTATUS=" + strings.ReplaceAll(err.Error(), "\n", " "))
+	}
+	return err
+}
+
+// start starts the next version, and returns when that is ready and everybody has been
+// told.
+func (r *Restart) start() error {
 	if !r.upgrading.TryLock() {
 		return ErrUpgrading
 	}
@@ -49,46 +61,35 @@ func (r *Restart) upgrade() error {
 		return ErrClosed
 	}
 	r.notify("RELOADING=1")
-	pid, err := r.start()
-	switch {
-	case err != nil && r.isClosed():
-		return ErrClosed
-	case err != nil:
-		r.notify("READY=1\nSTATUS=" + strings.ReplaceAll(err.Error(), "\n", " "))
-		return err
-	}
-	close(r.handedOver)
-	if pid != 0 {
-		r.notify("MAINPID=" + strconv.Itoa(pid) + "\nREADY=1")
-	}
-	r.log.Info("a new version has taken over; this one drains", zap.Int("pid", pid))
-	return nil
-}
-
-// start starts the next version, and returns its process ID when it is ready; 0 if it
-// does not say.
-func (r *Restart) start() (pid int, err error) {
 	if os.Getpid() == 1 {
-		return 0, ErrFirst
+		return ErrFirst
 	}
 	select {
 	case <-r.parentGone:
 	default:
-		return 0, ErrOldVersion
+		return ErrOldVersion
 	}
 	said, err := r.pidPipe()
 	if err != nil {
-		return 0, fmt.Errorf("restart: %w", err)
+		return fmt.Errorf("restart: %w", err)
 	}
 	defer said.Close()
 	r.log.Info("starting a new version")
 	if err := r.flip.Upgrade(); err != nil {
-		return 0, fmt.Errorf("restart: %w", err)
+		if r.isClosed() {
+			return ErrClosed
+		}
+		return fmt.Errorf("restart: %w", err)
 	}
 	<-r.flip.Exit() // now only the new process has the other end
 	line, _ := bufio.NewReader(said).ReadString('\n')
-	pid, _ = strconv.Atoi(strings.TrimSpace(line))
-	return pid, nil
+	pid, _ := strconv.Atoi(strings.TrimSpace(line))
+	if pid > 0 {
+		r.notify("MAINPID=" + strconv.Itoa(pid) + "\nREADY=1")
+	}
+	r.log.Info("a new version has taken over; this one drains", zap.Int("pid", pid))
+	close(r.handedOver) // last: with it this process may end
+	return nil
 }
 
 // pidPipeName is what the new process says its ID on: the library keeps it for itself,
