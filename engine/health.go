@@ -71,11 +71,14 @@ func (e *Engine) heldLoops(now time.Time) (held []string) {
 			continue
 		}
 		if d := now.Sub(time.Unix(0, w.watch.seenAt.Load())); d > e.set.LoopHeldMax {
-			what := "is held"
+			by := "many short callbacks, or the engine"
 			if callback := w.watch.callback.Load(); callback != noCallback {
-				what = fmt.Sprintf("is held by %s of connection %d", callbackNames[callback], w.watch.conn.Load())
+				by = callbackNames[callback]
 			}
-			held = append(held, fmt.Sprintf("loop %d %s for %v", i, what, d.Round(time.Second/10)))
+			if conn := w.watch.conn.Load(); conn != 0 {
+				by += fmt.Sprintf(" of connection %d", conn)
+			}
+			held = append(held, fmt.Sprintf("loop %d is held for %v by %s", i, d.Round(time.Second/10), by))
 		}
 	}
 	return held

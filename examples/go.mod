@@ -7,6 +7,7 @@ require (
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/sockmill/sockmill v0.0.0
 	github.com/sockmill/sockmill/hub v0.0.0
+	github.com/sockmill/sockmill/ops/admin v0.0.0
 	github.com/sockmill/sockmill/ops/metrics v0.0.0
 	github.com/sockmill/sockmill/ops/restart v0.0.0
 	go.uber.org/zap v1.28.0
@@ -34,6 +35,7 @@ require (
 replace (
 	github.com/sockmill/sockmill => ../
 	github.com/sockmill/sockmill/hub => ../hub
+	github.com/sockmill/sockmill/ops/admin => ../ops/admin
 	github.com/sockmill/sockmill/ops/metrics => ../ops/metrics
 	github.com/sockmill/sockmill/ops/restart => ../ops/restart
 )

@@ -31,6 +31,7 @@ require (
 	github.com/prometheus/common v0.72.0 // indirect
 	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/sockmill/sockmill/hub v0.0.0 // indirect
+	github.com/sockmill/sockmill/ops/admin v0.0.0 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap v1.28.0 // indirect
 	golang.org/x/crypto v0.58.0 // indirect
@@ -45,6 +46,7 @@ replace (
 	github.com/sockmill/sockmill/examples => ../
 	github.com/sockmill/sockmill/hub => ../../hub
 	github.com/sockmill/sockmill/hub/nats => ../../hub/nats
+	github.com/sockmill/sockmill/ops/admin => ../../ops/admin
 	github.com/sockmill/sockmill/ops/metrics => ../../ops/metrics
 	github.com/sockmill/sockmill/ops/restart => ../../ops/restart
 )

@@ -1,16 +1,18 @@
 package app
 
 import (
+	"context"
 	"embed"
 	"encoding/json"
 	"errors"
-	"io"
 	"io/fs"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/sockmill/sockmill/ops/admin"
 )
 
 //go:embed web
@@ -52,14 +54,8 @@ func (p *program) routes() http.Handler {
 	mux.HandleFunc("GET /{$}", page)
 	mux.HandleFunc("GET /{file}", page)
 	mux.HandleFunc("GET /page.json", func(w http.ResponseWriter, _ *http.Request) { answer(w, p.about()) })
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := p.unready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = io.WriteString(w, "ready\n")
-	})
+	mux.Handle("GET /healthz", admin.Healthz(p.engine))
+	mux.Handle("GET /readyz", admin.Readyz(p.engine, admin.Check{Why: func(context.Context) error { return p.unready() }}))
 	if p.demoTokens {
 		mux.HandleFunc("POST /demo-token", demoToken(p.secret))
 	}
