@@ -13,7 +13,7 @@ type family struct {
 	desc   *prometheus.Desc
 	name   string
 	kind   prometheus.ValueType
-	labels int
+	labels []string
 }
 
 // families makes the families of one source and keeps a list of them.
@@ -21,7 +21,7 @@ type families []*family
 
 func (all *families) add(name, help string, labels ...string) *family {
 	name = "sockmill_" + name
-	f := &family{desc: prometheus.NewDesc(name, help, labels, nil), name: name, kind: prometheus.GaugeValue, labels: len(labels)}
+	f := &family{desc: prometheus.NewDesc(name, help, labels, nil), name: name, kind: prometheus.GaugeValue, labels: labels}
 	if strings.HasSuffix(name, "_total") {
 		f.kind = prometheus.CounterValue
 	}
