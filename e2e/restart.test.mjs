@@ -46,7 +46,7 @@ test('20 handovers under load: no connection fails, no message is lost', {timeou
     await load.more(100);
     await v.replace();
     assert.deepEqual(load.failures, [], `handover ${i}: ${v.process.err.slice(-2000)}`);
-    assert.equal((await fetched(`http://127.0.0.1:${admin}/`)).status, 200);
+    assert.equal((await fetched(`http://127.0.0.1:${admin}/readyz`)).status, 200);
   }
   await load.more(100);
   await load.stop();

@@ -53,6 +53,8 @@ func run() (err error) {
 	flag.StringVar(&replace.PIDFile, "pid-file", "", "file for the process ID of the version that serves")
 	flag.DurationVar(&replace.ReadyTimeout, "ready-timeout", time.Minute, "time a new version has, after SIGHUP, until it is ready")
 	flag.BoolVar(&replace.ReusePort, "reuse-port", false, "let several processes listen on the same ports (SO_REUSEPORT)")
+	flag.DurationVar(&cfg.Drain.Unready, "unready-for", 0, "time after SIGTERM during which everything goes on but /readyz, for balancers to notice")
+	flag.DurationVar(&cfg.Drain.Over, "drain", 0, "time over which the connections are closed after SIGTERM, or after a new version has taken over")
 	var ops operator
 	ops.flags()
 	flag.Parse()
@@ -92,6 +94,8 @@ func run() (err error) {
 	if (*selfSigned || secure.CertFile != "") && !slices.ContainsFunc(urls, usesTLS) {
 		return errors.New("-cert and -self-signed are for TLS, which no -listen speaks: write wss://")
 	}
+	cfg.Timings = ops.addr != ""
+	replace.Drain.Over = cfg.Drain.Over
 	urls, replace.Names = named(urls)
 	r, err := restart.New(replace)
 	if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/sockmill/sockmill/engine"
+	"github.com/sockmill/sockmill/ops/admin"
+	"github.com/sockmill/sockmill/ops/metrics"
 	"github.com/sockmill/sockmill/ops/restart"
 )
 
@@ -23,8 +24,8 @@ type operator struct {
 
 func (o *operator) flags() {
 	flag.StringVar(&o.addr, "admin", "", "host:port for the operator: a page, /metrics, /healthz and /readyz")
-	flag.StringVar(&o.token, "admin-token", os.Getenv("ADMIN_TOKEN"), "what the operator must know to change anything; needed for an -admin that is not on loopback (environment: ADMIN_TOKEN)")
-	flag.StringVar(&o.readToken, "admin-read-token", os.Getenv("ADMIN_READ_TOKEN"), "what the operator must know to see anything (environment: ADMIN_READ_TOKEN)")
+	flag.StringVar(&o.token, "admin-token", os.Getenv("ADMIN_TOKEN"), "what the operator must know to change anything, 16 bytes or more (environment: ADMIN_TOKEN); an -admin that is not on loopback needs this or -admin-read-token")
+	flag.StringVar(&o.readToken, "admin-read-token", os.Getenv("ADMIN_READ_TOKEN"), "what the operator must know to see anything (environment: ADMIN_READ_TOKEN); /healthz and /readyz are for everybody")
 }
 
 // serve answers from when e runs, until close, or until the next version does.
@@ -36,10 +37,14 @@ func (o *operator) serve(e *engine.Engine, r *restart.Restart) error {
 	if err != nil {
 		return fmt.Errorf("-admin: %w", err)
 	}
-	if at, ok := l.Addr().(*net.TCPAddr); (!ok || !at.IP.IsLoopback()) && (o.token == "" || o.readToken == "") {
-		return errors.Join(fmt.Errorf("-admin %s is reached from other machines: set -admin-token and -admin-read-token, or choose 127.0.0.1", l.Addr()), l.Close())
+	handler, err := o.handler(e)
+	if at, ok := l.Addr().(*net.TCPAddr); err == nil && (!ok || !at.IP.IsLoopback()) && o.token == "" && o.readToken == "" {
+		err = fmt.Errorf("%s is reached from other machines: set -admin-token or -admin-read-token, or choose 127.0.0.1", l.Addr())
 	}
-	o.server = &http.Server{Handler: o.handler(e), ReadHeaderTimeout: 10 * time.Second}
+	if err != nil {
+		return errors.Join(fmt.Errorf("-admin: %w", err), l.Close())
+	}
+	o.server = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	o.url = fmt.Sprintf("http://%s/", l.Addr())
 	e.After(0, func() { go func() { _ = o.server.Serve(l) }() }) // when Run has begun
 	go func() {
@@ -55,11 +60,19 @@ func (o *operator) close() {
 	}
 }
 
-func (o *operator) handler(e *engine.Engine) http.Handler {
+// handler has what balancers and supervisors ask without a token beside the page.
+func (o *operator) handler(e *engine.Engine) (http.Handler, error) {
+	numbers, err := metrics.New(metrics.Config{Engine: e})
+	if err != nil {
+		return nil, err
+	}
+	page, err := admin.New(admin.Config{Engine: e, Token: o.token, ReadToken: o.readToken, Metrics: metrics.Handler(numbers), Profile: true, Health: admin.HealthOf(e)})
+	if err != nil {
+		return nil, err
+	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(e.Stats())
-	})
-	return mux
+	mux.Handle("/", page)
+	mux.Handle("/healthz", admin.Healthz(e))
+	mux.Handle("/readyz", admin.Readyz(e))
+	return mux, nil
 }
