@@ -32,7 +32,7 @@ async function ports(versions, n) {
 }
 
 test('20 handovers under load: no connection fails, no message is lost', {timeout}, async (t) => {
-  const v = await Versions.start(t, (dir) => ['-listen', 'ws://127.0.0.1:0', '-listen', 'wss://127.0.0.1:0', ...secure,
+  const v = await Versions.start(t, (dir) => ['-drain', '200ms', '-listen', 'ws://127.0.0.1:0', '-listen', 'wss://127.0.0.1:0', ...secure,
     '-listen', 'udp://127.0.0.1:0', '-admin', '127.0.0.1:0', '-listen', `ws+unix://${dir}/socket`]);
   const [ws, wss, udp, admin] = await ports(v, 4);
   const load = new Load();
