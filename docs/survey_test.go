@@ -20,6 +20,7 @@ import (
 var foreign = words(`MurmurHash3 
 	taskset depguard Forwarded sys_ case_ sockmill_debug
 	macOS KiB MiB GiB D7FF xDB WebSocket WebSockets GitHub JavaScript ClientHello KeyUpdate LimitNOFILE TcpExtListenOverflows
+	FileDescriptorName NotifyAccess ADMIN_TOKEN ADMIN_READ_TOKEN NOTIFY_SOCKET
 	JetStream podManagementPolicy TimeoutStopSec terminationGracePeriodSeconds nats.InProcessConnProvider nats.InProcessServer server.Logger runtime.SetBlockProfileRate
 	fs.nr_open GatewayWorker SugaredLogger OnTraffic Bun.serve
 	StripPrefix c.Writer http.ResponseController http.ProxyURL http.Redirect http.StatusPermanentRedirect trusted.AppendCertsFromPEM clients.AppendCertsFromPEM ClientCAs RootCAs tls.Listener time.Sleep ReadMessage NextReader PreparedMessage NewWriterWindow ServerExecutor ParallelEnabled CheckUtf8Enabled IOModNonBlocking`)
