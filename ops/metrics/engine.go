@@ -12,7 +12,7 @@ import (
 var engineFamilies families
 
 var (
-	connections    = engineFamilies.add("connections", "Connections that are on a loop, by listener and phase: opening, open or closing. The listener is dialled for those of Dial, mounted for those of Upgrade, closed for those of listeners that are no more.", "listener", "phase")
+	connections    = engineFamilies.add("connections", "Connections that are on a loop, by listener and phase: opening, open or closing. The listener is dialled for those of Dial, and mounted for those of Upgrade.", "listener", "phase")
 	connectionsIn  = engineFamilies.add("connections_in_use", "Places for connections that are taken: also by plain HTTP, by what Dial is to make, and by who is gone but for functions of Go.")
 	connectionsMax = engineFamilies.add("connections_max", "Places for connections: ConnectionsMax, or what the descriptors of the process allow.")
 	arrived        = engineFamilies.add("connections_arrived_total", "Connections that came to a loop. One that comes back from net/http counts again.", "listener")
@@ -90,7 +90,9 @@ func collectEngine(ch chan<- prometheus.Metric, m *engine.Metrics) {
 	sendHistogram(ch, handshakeFor, &m.Handshake)
 	names := map[string]bool{}
 	for i := range m.Listeners {
-		collectListener(ch, &m.Listeners[i], names)
+		if l := &m.Listeners[i]; l.Name != "closed" { // nothing happens there any more, but each listener that ends would look like a burst
+			collectListener(ch, l, names)
+		}
 	}
 	collectMessages(ch, m)
 	collectLoops(ch, m)

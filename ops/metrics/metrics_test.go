@@ -154,10 +154,11 @@ func TestHealth(t *testing.T) {
 	}
 }
 
-// Two listeners of one name, and one whose name is no UTF-8, do not spoil a scrape; a histogram that has no buckets does not, either.
+// Two listeners of one name, and one whose name is no UTF-8, do not spoil a scrape; a histogram that has no buckets does not, either. What
+// became of listeners that are no more is left out.
 func TestOddSources(t *testing.T) {
 	c := &Collector{engine: func() engine.Metrics {
-		m := engine.Metrics{Listeners: []engine.ListenerMetrics{{Name: "ws://a"}, {Name: "ws://a"}, {Name: "ws+unix:///\xff"}}}
+		m := engine.Metrics{Listeners: []engine.ListenerMetrics{{Name: "ws://a"}, {Name: "ws://a"}, {Name: "ws+unix:///\xff"}, {Name: "closed"}}}
 		m.Discarded = 3
 		m.Dropped = 5
 		return m
