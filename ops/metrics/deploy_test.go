@@ -2,7 +2,7 @@ package metrics
 
 import (
 	"encoding/json"
-	"io/fs"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -168,9 +168,9 @@ func TestAlerts(t *testing.T) {
 	}
 }
 
-// TestNamesInText: what documents, comments of configurations and the like say of metrics exists. It looks at all of docs and deploy.
-func TestNamesInText(t *testing.T) {
-	names, found := known(t), 0
+// TestNamesInDocuments: what the documents say of metrics exists, and docs/METRICS.md has all of them.
+func TestNamesInDocuments(t *testing.T) {
+	names := known(t)
 	for name := range names {
 		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
 			if base, ok := strings.CutSuffix(name, suffix); ok && strings.HasSuffix(base, "_duration_seconds") {
@@ -179,25 +179,39 @@ func TestNamesInText(t *testing.T) {
 		}
 	}
 	metric := regexp.MustCompile(`\bsockmill_\w+`)
-	for _, root := range []string{"../../docs", deploy} {
-		err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-			if err != nil || d.IsDir() {
-				return err
-			}
+	for _, pattern := range []string{"*.md", "*/*.md", "*/*/*.md"} {
+		files, err := filepath.Glob("../../" + pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range files {
 			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, name := range metric.FindAllString(string(text), -1) {
 				if _, ok := names[name]; !ok && name != "sockmill_debug" { // the build tag
 					t.Errorf("%s: there is no %s", path, name)
 				}
-				found++
 			}
-			return err
-		})
-		if err != nil {
-			t.Error(err)
 		}
 	}
-	if found == 0 {
-		t.Error("no names were found")
+	page, err := os.ReadFile("../../docs/METRICS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _ := filled()
+	for _, f := range c.families() {
+		kind := "gauge"
+		switch {
+		case strings.HasSuffix(f.name, "_total"):
+			kind = "counter"
+		case strings.HasSuffix(f.name, "_duration_seconds"):
+			kind = "histogram"
+		}
+		row := fmt.Sprintf("| `%s` | %s | %s | %s |\n", f.name, kind, strings.Join(f.labels, ", "), f.help)
+		if !strings.Contains(string(page), row) {
+			t.Errorf("docs/METRICS.md has no row\n%s", row)
+		}
 	}
 }

@@ -12,6 +12,13 @@ import (
 var engineFamilies families
 
 var (
+	live           = engineFamilies.add("live", "Whether all loops turn: 1 or 0.")
+	ready          = engineFamilies.add("ready", "Whether the engine takes new connections: 1 or 0.")
+	drainStage     = engineFamilies.add("drain_stage", "How far a drain has come: 0 for none, 1 not ready, 2 not accepting, 3 closing, 4 ending, 5 ended.")
+	drainTotal     = engineFamilies.add("drain_connections", "Connections when the drain began, and those that opened since; 0 without a drain.")
+	drainLeft      = engineFamilies.add("drain_left_connections", "Of these, those that are left; 0 without a drain.")
+	drainFunctions = engineFamilies.add("drain_left_functions", "Functions of Go that a drain waits for; 0 without a drain.")
+
 	connections    = engineFamilies.add("connections", "Connections that are on a loop, by listener and phase: opening, open or closing. The listener is dialled for those of Dial, and mounted for those of Upgrade.", "listener", "phase")
 	connectionsIn  = engineFamilies.add("connections_in_use", "Places for connections that are taken: also by plain HTTP, by what Dial is to make, and by who is gone but for functions of Go.")
 	connectionsMax = engineFamilies.add("connections_max", "Places for connections: ConnectionsMax, or what the descriptors of the process allow.")
@@ -73,6 +80,19 @@ var (
 	poolWaiting = engineFamilies.add("pool_waiting", "What waits for a goroutine of a pool.", "pool")
 	poolMax     = engineFamilies.add("pool_goroutines_max", "Goroutines that a pool may have.", "pool")
 )
+
+// collectState sends how the engine is. What is left without a drain is in other families.
+func collectState(ch chan<- prometheus.Metric, h engine.Health, d engine.DrainProgress) {
+	send(ch, live, flag(h.Live()))
+	send(ch, ready, flag(h.Ready()))
+	send(ch, drainStage, int(d.Stage))
+	if d.Stage == engine.NotDraining {
+		d = engine.DrainProgress{}
+	}
+	send(ch, drainTotal, d.Total)
+	send(ch, drainLeft, d.Left)
+	send(ch, drainFunctions, d.Functions)
+}
 
 func collectEngine(ch chan<- prometheus.Metric, m *engine.Metrics) {
 	send(ch, connectionsIn, m.Connections)

@@ -10,10 +10,10 @@ import (
 
 // family is one name, with what it has: a counter if the name ends in _total, a histogram if it ends in _duration_seconds, else a gauge.
 type family struct {
-	desc   *prometheus.Desc
-	name   string
-	kind   prometheus.ValueType
-	labels []string
+	desc       *prometheus.Desc
+	name, help string
+	kind       prometheus.ValueType
+	labels     []string
 }
 
 // families makes the families of one source and keeps a list of them.
@@ -21,7 +21,7 @@ type families []*family
 
 func (all *families) add(name, help string, labels ...string) *family {
 	name = "sockmill_" + name
-	f := &family{desc: prometheus.NewDesc(name, help, labels, nil), name: name, kind: prometheus.GaugeValue, labels: labels}
+	f := &family{desc: prometheus.NewDesc(name, help, labels, nil), name: name, help: help, kind: prometheus.GaugeValue, labels: labels}
 	if strings.HasSuffix(name, "_total") {
 		f.kind = prometheus.CounterValue
 	}

@@ -55,6 +55,9 @@ func (f *filler) fill(path string, v reflect.Value) {
 		n := f.next()
 		*x, f.values[path] = time.Unix(int64(n), 0), fmt.Sprint(float64(n))
 		return
+	case *engine.DrainStage:
+		*x, f.values[path] = engine.DrainClosing, fmt.Sprint(float64(engine.DrainClosing))
+		return
 	case *error:
 		*x, f.values[path] = errors.New("broken"), "broken"
 		return
@@ -92,9 +95,11 @@ func filled() (*Collector, *filler) {
 	f := &filler{last: 1_000_000, values: map[string]string{}}
 	var e engine.Metrics
 	var h hub.Metrics
+	var d engine.DrainProgress
 	f.fill("Metrics", reflect.ValueOf(&e).Elem())
 	f.fill("Metrics", reflect.ValueOf(&h).Elem())
-	return &Collector{engine: func() engine.Metrics { return e }, hub: func() hub.Metrics { return h }, nats: func() any { return stats }}, f
+	f.fill("DrainProgress", reflect.ValueOf(&d).Elem())
+	return &Collector{engine: func() engine.Metrics { return e }, health: healthy, drain: func() engine.DrainProgress { return d }, hub: func() hub.Metrics { return h }, nats: func() any { return stats }}, f
 }
 
 // gathered collects and checks that all that is collected was described, and nothing twice.
@@ -143,6 +148,10 @@ func TestEveryFieldIsExported(t *testing.T) {
 		}
 	}
 }
+
+func healthy() engine.Health { return engine.Health{} }
+
+func noDrain() engine.DrainProgress { return engine.DrainProgress{Left: 7, Functions: 8} }
 
 // stats are those of hub/nats, as far as this package is concerned. That it has all their fields is a test of examples/cluster.
 var stats = struct {

@@ -40,6 +40,8 @@ type Config struct {
 // Collector is a prometheus.Collector. Any goroutine may use it, several at once.
 type Collector struct {
 	engine func() engine.Metrics
+	health func() engine.Health
+	drain  func() engine.DrainProgress
 	hub    func() hub.Metrics // nil: there is none
 	nats   func() any         // nil: there is none
 }
@@ -49,7 +51,7 @@ func New(cfg Config) (*Collector, error) {
 	if cfg.Engine == nil {
 		return nil, errors.New("metrics: Config.Engine is not set")
 	}
-	c := &Collector{engine: cfg.Engine.Metrics, nats: cfg.NATS}
+	c := &Collector{engine: cfg.Engine.Metrics, health: cfg.Engine.Health, drain: cfg.Engine.Draining, nats: cfg.NATS}
 	if cfg.Hub != nil {
 		c.hub = cfg.Hub.Metrics
 	}
@@ -79,6 +81,7 @@ func (c *Collector) families() families {
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	m := c.engine()
 	collectEngine(ch, &m)
+	collectState(ch, c.health(), c.drain())
 	if c.hub != nil {
 		m := c.hub()
 		collectHub(ch, &m)

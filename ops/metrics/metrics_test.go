@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -144,12 +145,30 @@ func TestWithout(t *testing.T) {
 	}
 }
 
+// What says whether something works is 1 or 0, and what is left is told of a drain alone.
 func TestHealth(t *testing.T) {
-	for _, err := range []error{nil, errors.New("no majority")} {
-		c := &Collector{engine: func() engine.Metrics { return engine.Metrics{} }, hub: func() hub.Metrics { return hub.Metrics{BrokerHealth: err} }}
-		want := map[bool]string{true: "1", false: "0"}[err == nil]
-		if e := testutil.CollectAndCompare(c, strings.NewReader("# HELP sockmill_hub_broker_up Whether the broker works: 1 if it does, or does not tell.\n# TYPE sockmill_hub_broker_up gauge\nsockmill_hub_broker_up "+want+"\n"), "sockmill_hub_broker_up"); e != nil {
-			t.Error(e)
+	ill := engine.Health{NotLive: []string{"held"}, NotReady: []string{"held"}}
+	for _, x := range []struct {
+		health          engine.Health
+		broker          error
+		live, ready, up string
+	}{
+		{engine.Health{}, nil, "1", "1", "1"},
+		{engine.Health{NotReady: []string{"drains"}}, errors.New("no majority"), "1", "0", "0"},
+		{ill, nil, "0", "0", "1"},
+	} {
+		c := &Collector{engine: func() engine.Metrics { return engine.Metrics{} }, health: func() engine.Health { return x.health }, drain: noDrain,
+			hub: func() hub.Metrics { return hub.Metrics{BrokerHealth: x.broker} }}
+		got := map[string]string{}
+		for _, f := range gathered(t, c) {
+			if len(f.Metric) == 1 {
+				got[f.GetName()] = strconv.FormatFloat(f.Metric[0].GetGauge().GetValue(), 'f', -1, 64)
+			}
+		}
+		for name, want := range map[string]string{"live": x.live, "ready": x.ready, "hub_broker_up": x.up, "drain_stage": "0", "drain_left_connections": "0", "drain_left_functions": "0"} {
+			if got["sockmill_"+name] != want {
+				t.Errorf("%+v: %s is %q, want %s", x, name, got["sockmill_"+name], want)
+			}
 		}
 	}
 }
@@ -162,7 +181,7 @@ func TestOddSources(t *testing.T) {
 		m.Discarded = 3
 		m.Dropped = 5
 		return m
-	}}
+	}, health: healthy, drain: noDrain}
 	names := map[string]bool{}
 	for _, f := range gathered(t, c) {
 		for _, m := range f.Metric {

@@ -14,16 +14,17 @@ import (
 // headTimeout is how long an operator's program may take for the head of a request.
 const headTimeout = 10 * time.Second
 
-// administer answers operators on -admin, an address of its own: what is there is not for everybody. It returns what ends that.
-func (p *program) administer() (end func(), err error) {
+// administer answers operators on -admin, an address of its own: what is there is not for everybody. It returns the
+// address, which is nil without -admin, and what ends that.
+func (p *program) administer() (at net.Addr, end func(), err error) {
 	if p.admin == "" {
-		return func() {}, nil
+		return nil, func() {}, nil
 	}
 	l, err := net.Listen("tcp", p.admin)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is taken by another program; choose another port with -admin 127.0.0.1:PORT", p.admin)
+		return nil, nil, fmt.Errorf("%s is taken by another program; choose another port with -admin 127.0.0.1:PORT", p.admin)
 	} else if err != nil {
-		return nil, fmt.Errorf("-admin: %w", err)
+		return nil, nil, fmt.Errorf("-admin: %w", err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
@@ -40,8 +41,7 @@ func (p *program) administer() (end func(), err error) {
 		defer close(done)
 		_ = server.Serve(l) // until it is closed
 	}()
-	_, _ = fmt.Fprintf(p.out, "%s: metrics on http://%s/metrics\n", p.name, browsable(l.Addr()))
-	return func() {
+	return l.Addr(), func() {
 		_ = server.Close() // whoever reads the last numbers may not get them
 		<-done
 	}, nil

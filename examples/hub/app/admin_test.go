@@ -9,12 +9,11 @@ import (
 )
 
 func TestAdmin(t *testing.T) {
-	s := run(t, nil, []string{"-admin", "127.0.0.1:0"})
+	s := serve(t, "-admin", "127.0.0.1:0")
 	address, ok := strings.CutPrefix(s.line(), "hub: metrics on http://")
 	if !ok {
 		t.Fatal("it does not say where the metrics are")
 	}
-	s.addr = strings.TrimPrefix(s.line(), "hub: open http://")
 	if status, _, _ := s.ask("GET", "/metrics", ""); status != http.StatusNotFound {
 		t.Errorf("everybody may read /metrics: %d", status)
 	}
@@ -39,16 +38,13 @@ func TestAdminAddressIsTaken(t *testing.T) {
 
 // A node that is starting has no numbers yet.
 func TestAdminOfNode(t *testing.T) {
-	p := &program{options: options{admin: "127.0.0.1:0"}, name: "hub"}
-	var out strings.Builder
-	p.out = &out
-	end, err := p.administer()
+	p := &program{options: options{admin: "127.0.0.1:0"}}
+	at, end, err := p.administer()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer end()
-	address, _, _ := strings.Cut(strings.TrimPrefix(out.String(), "hub: metrics on http://"), "/metrics")
-	s := &server{t: t, addr: address}
+	s := &server{t: t, addr: at.String()}
 	if status, _, text := s.ask("GET", "/metrics", ""); status != http.StatusServiceUnavailable || !strings.HasPrefix(text, "starting") {
 		t.Errorf("%d %s", status, text)
 	}

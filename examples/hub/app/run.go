@@ -114,7 +114,7 @@ func (p *program) run(signals <-chan os.Signal) (err error) {
 	if err != nil {
 		return err
 	}
-	dismiss, err := p.administer()
+	metricsAt, dismiss, err := p.administer()
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -148,6 +148,9 @@ func (p *program) run(signals <-chan os.Signal) (err error) {
 		return errors.Join(<-done, p.leave())
 	}
 	_, _ = fmt.Fprintf(p.out, "%s: open http://%s\n", p.name, browsable(l.Addr()))
+	if metricsAt != nil {
+		_, _ = fmt.Fprintf(p.out, "%s: metrics on http://%s/metrics\n", p.name, browsable(metricsAt))
+	}
 	select {
 	case err = <-done: // it could not go on
 		return errors.Join(err, p.leave())
