@@ -17,6 +17,7 @@ has openssl openssl
 has javac default-jdk-headless
 has systemd-socket-activate systemd
 for proxy in nginx haproxy caddy; do has "$proxy" "$proxy"; done
+has promtool prometheus
 has tc iproute2
 has libwebsockets-test-client libwebsockets-test-server
 /usr/bin/python3 -c 'import websockets' 2>/dev/null || missing+=(python3-websockets)
