@@ -1,4 +1,5 @@
-// The configurations in deploy/ in real proxies, when a proxy is reloaded or restarted.
+// The configurations in deploy/ in real proxies, when a proxy is reloaded or restarted,
+// or a server behind it is.
 import assert from 'node:assert/strict';
 import {describe, test} from 'node:test';
 import {front, somePorts, upstream, ways} from './lib/front.mjs';
@@ -11,6 +12,13 @@ async function echoes(peer, text) {
   assert.deepEqual(await peer.next(), {type: 'text', data: text});
 }
 
+// nginx and HAProxy cut. Caddy closes; version 2.6 does so at the server with a frame that is not masked, and the server's 1002 may be first
+// at the client.
+async function closed(peer, way) {
+  const {type, code} = await peer.next();
+  assert.ok(type === 'close' && (way.proxy.timeouts ? [1006] : [1001, 1002]).includes(code), `${type} ${code}`);
+}
+
 describe('proxies that end', {concurrency: 6}, () => {
   for (const name of ['nginx', 'haproxy', 'haproxy, TLS passes through, PROXY v2', 'caddy']) {
     const way = ways[name];
@@ -20,13 +28,13 @@ describe('proxies that end', {concurrency: 6}, () => {
       return front(t, way, ports);
     };
 
-    test(`${name}: at a reload connections ${way.proxy.timeouts ? 'go on' : 'are closed with 1001'}, and new ones come in`, {timeout}, async (t) => {
+    test(`${name}: at a reload connections ${way.proxy.timeouts ? 'go on' : 'are closed'}, and new ones come in`, {timeout}, async (t) => {
       const through = await behind(t);
       const old = await Peer.open(through.url, through.options);
       await echoes(old, 'before');
       await through.reload();
       if (way.proxy.timeouts) await echoes(old, 'after');
-      else assert.deepEqual(await old.next(), {type: 'close', code: 1001, reason: ''});
+      else await closed(old, way);
       await echoes(await Peer.open(through.url, through.options), 'new');
     });
 
@@ -34,10 +42,42 @@ describe('proxies that end', {concurrency: 6}, () => {
       const through = await behind(t);
       const old = await Peer.open(through.url, through.options);
       await echoes(old, 'before');
-      await through.stop('SIGTERM');
-      assert.deepEqual(await old.next(), {type: 'close', code: way.proxy.timeouts ? 1006 : 1001, reason: ''});
+      await through.stop();
+      await closed(old, way);
       await through.start();
       await echoes(await Peer.open(through.url, through.options), 'new');
+    });
+  
+    // The servers differ in whether they compress, which tells a client where it is.
+    test(`${name}: a server stops in stages and starts again, and no handshake fails`, {timeout}, async (t) => {
+      const {checks} = way.proxy; // whether it asks for /readyz
+      const ports = await somePorts();
+      const start = (i) => upstream(t, ports, ['127.0.0.1', '127.0.0.2'][i], `-deflate=${i === 1}`, '-unready-for', checks ? '5s' : '100ms', '-drain', '500ms');
+      const servers = [await start(0), await start(1)];
+      const through = await front(t, way, ports, checks ? [checks] : []);
+      const open = async () => {
+        const peer = await Peer.open(through.url, through.options);
+        return Object.assign(peer, {at: Number(peer.ws.extensions.includes('permessage-deflate'))});
+      };
+      // Opens connections until this is so of the last ones, which stay open.
+      const until = async (what) => {
+        for (const last = []; ; last.length > 20 && last.shift().ws.close()) {
+          last.push(await open());
+          if (what(last)) return last;
+        }
+      };
+      const held = await until((all) => all.some(({at}) => at === 0) && all.some(({at}) => at === 1));
+      const first = held.find(({at}) => at === 0);
+      const stopped = servers[0].stop().then(() => 'stopped');
+      if (checks) {
+        await until((all) => all.length >= 10 && all.slice(-10).every(({at}) => at === 1));
+        await echoes(first, 'nobody new comes here, but it goes on');
+      }
+      while (await Promise.race([stopped, open()]) !== 'stopped');
+      assert.equal((await first.next()).code, 1001);
+      await start(0);
+      await until((all) => all.some(({at}) => at === 0));
+      for (const peer of held.filter(({at}) => at === 1)) await echoes(peer, 'still there');
     });
   }
 });

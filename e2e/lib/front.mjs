@@ -2,7 +2,6 @@
 // servers are on this machine, at 127.0.0.1 and 127.0.0.2.
 import assert from 'node:assert/strict';
 import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {createServer} from 'node:http';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {ca, file as certificate, secure} from './certificate.mjs';
@@ -26,8 +25,9 @@ writeFileSync(both, readFileSync(certificate('cert.pem')) + readFileSync(certifi
 
 const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
 
-export const nginx = {
-  name: 'nginx', timeouts: true,
+// timeouts: it cuts idle connections. checks: what it asks for /readyz with, and what takes its place.
+const nginx = {
+  timeouts: true,
   wrongHost: [['proxy_set_header Host $http_host;', '']],
   edit: (dir, ports) => replaced(deployed('nginx.conf'),
     ['user www-data;', `user root; daemon off; pid ${dir}/pid; error_log stderr notice;`],
@@ -43,11 +43,10 @@ export const nginx = {
     p.child.kill('SIGHUP');
     await p.said(/start worker process \d+\n[^]*gracefully shutting down/);
   },
-  stop: 'SIGQUIT',
 };
 
-export const haproxy = {
-  name: 'haproxy', timeouts: true,
+const haproxy = {
+  timeouts: true, checks: ['inter 2s', 'inter 200ms'],
   wrongHost: [['option forwardfor', 'option forwardfor\n    http-request set-header Host one']],
   edit: (dir, ports) => replaced(deployed('haproxy.cfg'),
     ['maxconn 100000', 'maxconn 500'], ['/etc/ssl/example.com.pem', both], ['inside.example.com', 'localhost'],
@@ -59,11 +58,10 @@ export const haproxy = {
     p.child.kill('SIGUSR2');
     await p.said(/Loading success/);
   },
-  stop: 'SIGTERM',
 };
 
-export const caddy = {
-  name: 'caddy', timeouts: false,
+const caddy = {
+  timeouts: false, checks: ['health_interval 2s', 'health_interval 200ms'],
   wrongHost: [['header_up Host {hostport}', 'header_up Host {upstream_hostport}']],
   edit: (dir, ports) => replaced(deployed('Caddyfile'),
     ['{\n\tservers', `{\n\tadmin unix/${dir}/admin\n\tauto_https disable_redirects\n\tdefault_bind 127.0.0.1\n\tservers`],
@@ -75,7 +73,6 @@ export const caddy = {
     const {code, err} = await run(tool('caddy', 'caddy'), ['reload', '--force', '--adapter', 'caddyfile', '--config', file, '--address', `unix/${dir}/admin`]);
     assert.equal(code, 0, err);
   },
-  stop: 'SIGTERM',
 };
 
 // Each way that leads through a proxy: the host that the client asks for, and the port.
@@ -96,7 +93,7 @@ export const somePorts = async () => ({ws: await freePort(), wss: await freePort
 // A server at an address, which ends with the test t.
 export async function upstream(t, ports, address, ...flags) {
   const p = launch(await build('echo'), ['-listen', `ws://${address}:${ports.ws}`, '-listen', `wss://${address}:${ports.wss}`, ...secure,
-    '-trusted-proxies', '127.0.0.1', ...flags]);
+    '-trusted-proxies', '127.0.0.1', '-admin', `${address}:${ports.health}`, ...flags]);
   await p.said(/up to \d+ connections/);
   const stop = async () => {
     const {code, signal} = await end(p, 'SIGTERM', 20_000);
@@ -104,8 +101,6 @@ export async function upstream(t, ports, address, ...flags) {
     assert.deepEqual({code, signal}, {code: 0, signal: null}, p.err);
   };
   t.after(() => p.child.exitCode ?? stop());
-  const health = createServer((_, answer) => answer.end('ok')).listen(ports.health, address);
-  t.after(() => health.close());
   return {process: p, stop};
 }
 
@@ -127,8 +122,8 @@ export async function front(t, way, servers, edit = []) {
     await through.process.said(proxy.ready);
   };
   through.reload = () => proxy.reload(through.process, file, dir);
-  through.stop = (signal = proxy.stop) => end(through.process, signal);
+  through.stop = () => end(through.process, 'SIGTERM');
   await through.start();
-  t.after(() => through.stop('SIGTERM'));
+  t.after(through.stop);
   return through;
 }
