@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"golang.org/x/sys/unix"
 
 	"github.com/sockmill/sockmill/codec"
@@ -27,11 +29,15 @@ import (
 // pure runs an engine that only dials.
 func pure(t testing.TB, cfg Config, h Handler) *server {
 	t.Helper()
+	core, logs := observer.New(zap.DebugLevel)
+	cfg.Logger = zap.New(core)
 	e, err := New(cfg, h)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return run(t, e)
+	s := run(t, e)
+	s.logs = logs
+	return s
 }
 
 // url is where s serves.

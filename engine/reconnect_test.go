@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/protocol"
 )
@@ -312,7 +314,7 @@ func TestDialBeforeRun(t *testing.T) {
 // returns, one at a time, and gives its place back. OnFailure may panic, and
 // call Shutdown.
 func TestShutdownWithoutRunEndsDialing(t *testing.T) {
-	e, err := New(Config{Loops: 2}, Handler{OnOpen: func(*Conn) { t.Error("OnOpen") }})
+	e, err := New(Config{Loops: 2, Logger: zap.NewNop()}, Handler{OnOpen: func(*Conn) { t.Error("OnOpen") }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,6 +25,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/sockmill/sockmill/codec"
 	"github.com/sockmill/sockmill/engine/internal/certs/certstest"
 	"github.com/sockmill/sockmill/protocol"
@@ -403,8 +406,9 @@ func TestSeamHTTP(t *testing.T) {
 // TestSeamHandoverRefused: who cannot be handed to the http.Server is told so through
 // TLS.
 func TestSeamHandoverRefused(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
 	ca := certstest.New(t)
-	e, err := New(Config{Addr: "wss://127.0.0.1:0", TLS: &tls.Config{Certificates: []tls.Certificate{ca.Server("127.0.0.1")}}, HTTP: http.NotFoundHandler(), CloseTimeout: patience}, Handler{})
+	e, err := New(Config{Addr: "wss://127.0.0.1:0", TLS: &tls.Config{Certificates: []tls.Certificate{ca.Server("127.0.0.1")}}, HTTP: http.NotFoundHandler(), CloseTimeout: patience, Logger: zap.New(core)}, Handler{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -414,6 +418,9 @@ func TestSeamHandoverRefused(t *testing.T) {
 	_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	if r, _ := s.response(nc); r.StatusCode != 503 {
 		t.Errorf("%s", r.Status)
+	}
+	if s.logs = logs; !strings.Contains(s.lines(1, lineRefused), "Config.HTTP does not take its connections fast enough") {
+		t.Error("the log does not say why")
 	}
 	_ = nc.Close()
 	s.await("it to be gone", func() bool { return s.Stats().Connections == 0 })
