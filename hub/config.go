@@ -54,7 +54,7 @@ type Config struct {
 	OnCommand func(c *Client, name string, data []byte)
 
 	// Logger is told what fails where nobody waits for the result, such as a Hub.Subscribe for a client that
-	// cannot join. nil: nothing is logged.
+	// cannot join. nil: that of the engine. docs/LOGS.md has all lines.
 	Logger *zap.Logger
 
 	ChannelsPerClientMax int           // 128; at most engine.Config.TopicsPerConnectionMax less one; a channel with Options.JoinLeave takes two topics
@@ -101,9 +101,6 @@ func (c *Config) settle() error {
 	}
 	if c.PresenceLifetime < time.Second {
 		return fmt.Errorf("hub: Config.PresenceLifetime is %v: it must be at least 1s, or 0 for the default", c.PresenceLifetime)
-	}
-	if c.Logger == nil {
-		c.Logger = zap.NewNop()
 	}
 	return nil
 }

@@ -44,6 +44,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -55,6 +56,7 @@ import (
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub/broker"
 	"github.com/sockmill/sockmill/hub/memory"
+	"github.com/sockmill/sockmill/internal/logs"
 )
 
 // Errors of the methods, for errors.Is. Errors of the brokers (package broker) and of the program's hooks come as they are.
@@ -121,6 +123,7 @@ func New(e *engine.Engine, cfg Config) (*Hub, error) {
 	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
+	cfg.Logger = logs.Bounded(cmp.Or(cfg.Logger, e.Logger()))
 	h := &Hub{e: e, loops: e.Loops(), id: rand.Text(), patience: upkeepTimeout, began: time.Now(), quit: func() {}, clients: map[string]*Client{}, conns: map[*engine.Conn]*Client{}, users: map[string]*Client{}, followed: map[string]*user{}, channels: map[string]*channel{}}
 	if cfg.Broker == nil && cfg.History == nil && cfg.Presence == nil {
 		own, err := memory.New(memory.Config{})

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub/broker"
 	"github.com/sockmill/sockmill/hub/memory"
@@ -67,6 +69,9 @@ func startWith(t *testing.T, ec engine.Config, cfg Config) *node {
 	ec.Addr, ec.Loops = "ws://127.0.0.1:0", 2
 	n := &node{t: t, conns: make(chan *engine.Conn, 100)}
 	var err error
+	if ec.Logger == nil {
+		ec.Logger = zap.NewNop()
+	}
 	n.e, err = engine.New(ec, engine.Handler{
 		OnOpen: func(c *engine.Conn) {
 			if !c.Dialled() {

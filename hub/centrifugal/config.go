@@ -53,7 +53,7 @@ type Config struct {
 	HistoryMax           int // publications that a history command returns at most: 1,000
 	ReplyBytesMax        int // of what a history, a presence or a recovery tells: of the history less is told, presence fails with error 106, and more is not recovered: 4 MiB
 
-	Logger *zap.Logger // nil: nothing is logged
+	Logger *zap.Logger // nil: that of the engine. Hub.Logger is this one if it is nil
 }
 
 // settle checks the fields and fills in the defaults.
@@ -114,12 +114,6 @@ func (c *Config) settleNumbers() error {
 		if v := *r.field; (v < r.min || v > r.max) && (!r.noLimit || v != engine.NoLimit) {
 			return fmt.Errorf("centrifugal: Config.%s is %d: it must be from %d to %d, or 0 for the default", r.name, v, r.min, r.max)
 		}
-	}
-	if c.Logger == nil {
-		c.Logger = zap.NewNop()
-	}
-	if c.Hub.Logger == nil {
-		c.Hub.Logger = c.Logger
 	}
 	return nil
 }

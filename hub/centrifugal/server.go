@@ -1,6 +1,7 @@
 package centrifugal
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub"
+	"github.com/sockmill/sockmill/internal/logs"
 )
 
 // Server serves the protocol to the connections of one engine.
@@ -42,6 +44,8 @@ func New(e *engine.Engine, cfg Config) (*Server, error) {
 	if err := cfg.settle(); err != nil {
 		return nil, err
 	}
+	cfg.Logger = logs.Bounded(cmp.Or(cfg.Logger, e.Logger()))
+	cfg.Hub.Logger = cmp.Or(cfg.Hub.Logger, cfg.Logger)
 	s := &Server{cfg: cfg, e: e, ticks: newTicks, log: cfg.Logger, now: time.Now, made: time.Now()}
 	s.began = s.made.UnixNano()
 	for f := range formats {

@@ -42,7 +42,7 @@ func serve(t testing.TB, cfg Config, more ...engine.Config) *node {
 	t.Helper()
 	n := &node{t: t, now: time.Now().Truncate(time.Second)}
 	var err error
-	if n.e, err = engine.New(engine.Config{Loops: 2}, engine.Handler{}); err != nil {
+	if n.e, err = engine.New(engine.Config{Loops: 2, Logger: zap.NewNop()}, engine.Handler{}); err != nil {
 		t.Fatal(err)
 	}
 	if cfg.Hub.Channel == nil {

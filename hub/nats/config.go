@@ -8,6 +8,8 @@ import (
 
 	natsgo "github.com/nats-io/nats.go"
 	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/internal/logs"
 )
 
 // Config says where NATS is and what it keeps. New refuses a value outside its range with an error that names the field. Zero means the
@@ -67,7 +69,7 @@ type Config struct {
 	// PresenceBytesMax bounds what is kept of the clients of this node that are present: at least 4 KiB; the default is 64 MiB.
 	PresenceBytesMax int
 
-	// Logger; nil: nothing is logged.
+	// Logger; nil: warnings and errors go to standard error. zap.NewNop() is silent.
 	Logger *zap.Logger
 
 	clock func() time.Time // for the lifetimes of Presence; nil: time.Now
@@ -108,9 +110,7 @@ func (c *Config) settle() error {
 	if err := checkName("Prefix", c.Prefix, 32); err != nil {
 		return err
 	}
-	if c.Logger == nil {
-		c.Logger = zap.NewNop()
-	}
+	c.Logger = logs.Bounded(c.Logger)
 	const ms, s, m, h = int64(time.Millisecond), int64(time.Second), int64(time.Minute), int64(time.Hour)
 	for _, r := range []row{
 		{"Shards", &c.Shards, 4096, 1, 65_536},

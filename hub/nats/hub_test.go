@@ -11,6 +11,8 @@ import (
 	natsgo "github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"go.uber.org/zap"
+
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub"
 	"github.com/sockmill/sockmill/hub/broker"
@@ -32,7 +34,7 @@ func startHub(t *testing.T, cfg Config) *hubNode {
 	t.Helper()
 	n := &hubNode{t: t, conns: make(chan *engine.Conn, 10), left: make(chan string, 10), b: open(t, cfg)}
 	var err error
-	n.e, err = engine.New(engine.Config{Addr: "ws://127.0.0.1:0", Loops: 1}, engine.Handler{OnOpen: func(c *engine.Conn) {
+	n.e, err = engine.New(engine.Config{Addr: "ws://127.0.0.1:0", Loops: 1, Logger: zap.NewNop()}, engine.Handler{OnOpen: func(c *engine.Conn) {
 		if !c.Dialled() {
 			n.conns <- c
 		}

@@ -12,6 +12,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
 
+	"go.uber.org/zap"
+
 	"github.com/sockmill/sockmill/hub/broker"
 	"github.com/sockmill/sockmill/hub/brokertest"
 )
@@ -91,6 +93,9 @@ func cluster(t testing.TB, n int) []*server.Server {
 // open makes a node.
 func open(t testing.TB, cfg Config) *Broker {
 	t.Helper()
+	if cfg.Logger == nil {
+		cfg.Logger = zap.NewNop()
+	}
 	b, err := New(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)

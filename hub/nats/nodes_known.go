@@ -71,22 +71,26 @@ func (b *Broker) tick() {
 	n.mu.Lock()
 	for _, p := range n.peers {
 		if p.age++; p.age >= beatsMissed {
-			b.forgetPeer(p, "is not heard any more")
+			b.forgetPeer(p, false)
 		}
 	}
 	n.mu.Unlock()
 	_ = b.say(n.all, &note{kind: noteBeat}) // if it fails, the connection is lost
 }
 
-// forgetPeer is called with the lock.
-func (b *Broker) forgetPeer(p *peer, why string) {
+// forgetPeer is called with the lock. The peer has said that it ends, or is not heard any more.
+func (b *Broker) forgetPeer(p *peer, ended bool) {
 	n := &b.nodes
 	delete(n.peers, p.instance)
 	for _, q := range n.questions {
 		q.tell(&note{kind: noteBye, instance: p.instance})
 	}
-	if !p.replaced {
-		b.log.Info("a node "+why, zap.String("node", p.node))
+	switch {
+	case p.replaced:
+	case ended:
+		b.log.Info("a node has ended", zap.String("node", p.node))
+	default:
+		b.log.Info("a node is not heard any more", zap.String("node", p.node))
 	}
 	for _, other := range n.peers {
 		if other.node == b.cfg.Node {
@@ -142,7 +146,7 @@ func (b *Broker) onSign(msg *natsgo.Msg, m *note) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if p := n.peers[m.instance]; p != nil {
-			b.forgetPeer(p, "has ended")
+			b.forgetPeer(p, true)
 		}
 	default:
 		b.foreign(msg)

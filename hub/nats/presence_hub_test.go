@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/sockmill/sockmill/engine"
 	"github.com/sockmill/sockmill/hub"
 	"github.com/sockmill/sockmill/hub/broker"
@@ -23,7 +25,7 @@ func hubOn(t *testing.T, b *Broker) *aHub {
 	t.Helper()
 	h := &aHub{t: t, conns: make(chan *engine.Conn, 1)}
 	var err error
-	h.e, err = engine.New(engine.Config{Addr: "ws://127.0.0.1:0", Loops: 1}, engine.Handler{
+	h.e, err = engine.New(engine.Config{Addr: "ws://127.0.0.1:0", Loops: 1, Logger: zap.NewNop()}, engine.Handler{
 		OnOpen: func(c *engine.Conn) {
 			if !c.Dialled() {
 				h.conns <- c

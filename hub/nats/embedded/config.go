@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.uber.org/zap"
+
+	"github.com/sockmill/sockmill/internal/logs"
 )
 
 // Limits and defaults of Config.
@@ -64,7 +66,7 @@ type Config struct {
 	ClusterPassword string
 	ClusterTLS      *tls.Config
 
-	// Logger gets the progress of Start and what the server logs; nil: nothing is logged.
+	// Logger gets the progress of Start and what the server logs; nil: warnings and errors go to standard error.
 	Logger *zap.Logger
 }
 
@@ -102,9 +104,7 @@ func (c *Config) check() error {
 	if len(c.Peers) > 0 && c.ClusterListen == "" {
 		return errors.New("embedded: Config.Peers without Config.ClusterListen")
 	}
-	if c.Logger == nil {
-		c.Logger = zap.NewNop()
-	}
+	c.Logger = logs.Bounded(c.Logger)
 	return nil
 }
 

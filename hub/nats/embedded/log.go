@@ -10,6 +10,8 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/time/rate"
+
+	"github.com/sockmill/sockmill/internal/logs"
 )
 
 // Of the server's lines, at most so many are logged at once, and then in a second. It can complain about each connection.
@@ -67,7 +69,7 @@ func (l *serverLog) line(level zapcore.Level, format string, v []any) {
 	}
 	entry.Message = "nats-server: " + strings.TrimSpace(fmt.Sprintf(format, v...))
 	if n := l.dropped[class].Swap(0); n > 0 {
-		entry.Write(zap.Int64("dropped_before", n))
+		entry.Write(zap.Int64(logs.LeftOut, n))
 		return
 	}
 	entry.Write()

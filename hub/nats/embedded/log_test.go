@@ -44,7 +44,7 @@ func TestLog(t *testing.T) {
 	l.limits[1].SetBurst(1000) // as if time had passed
 	l.limits[1].SetLimit(1e9)
 	l.Warnf("after")
-	if all := seen.TakeAll(); len(all) != 1 || all[0].ContextMap()["dropped_before"] == nil {
+	if all := seen.TakeAll(); len(all) != 1 || all[0].ContextMap()["left_out"] == nil {
 		t.Errorf("what was dropped is not told: %v", all)
 	}
 }
