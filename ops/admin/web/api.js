@@ -44,5 +44,5 @@ export async function get(path, query = {}, signal = undefined) {
 /** Asks for a change. Another site cannot send this header: a browser would ask the server first. */
 export async function change(path, body = {}, method = 'POST') {
   const headers = { 'Content-Type': 'application/json', 'X-Sockmill-Admin': '1' };
-  await request(path, { method, headers, body: JSON.stringify(body) });
+  await request(path, { method, headers, ...(method === 'POST' && { body: JSON.stringify(body) }) });
 }

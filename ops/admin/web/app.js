@@ -23,9 +23,9 @@ let until = 0; // the next attempt
 let held = false;
 let learnt = false; // whether there is something to sign out of
 
-/** "#connection/7", "#connections?sort=age&offset=50". */
+/** "#/connection/7", "#/connections?sort=age&offset=50". */
 function route() {
-  const [path, search = ''] = location.hash.slice(1).split('?');
+  const [path, search = ''] = location.hash.replace(/^#\/?/, '').split('?');
   const [name, id] = path.split('/');
   return { to: views[name] ?? overview, given: { ...Object.fromEntries(new URLSearchParams(search)), ...(id && { id: decodeURIComponent(id) }) } };
 }
@@ -33,7 +33,7 @@ function route() {
 /** Changes parameters of the view that is shown. A new page of a list can be left with the browser's Back. */
 function go(changes) {
   const search = new URLSearchParams(Object.entries({ ...params, ...changes }).filter(([, value]) => value !== '' && value !== 0));
-  const hash = `#${view.name}${search.size ? `?${search}` : ''}`;
+  const hash = `#/${view.name}${search.size ? `?${search}` : ''}`;
   if ('offset' in changes && Object.keys(changes).length === 1) history.pushState(null, '', hash);
   else history.replaceState(null, '', hash);
   turn();
@@ -51,7 +51,7 @@ function turn() {
   for (const each of document.querySelectorAll('.view')) each.hidden = each.id !== section;
   $('failed').hidden = true;
   const tab = view === connection ? 'connections' : view.name;
-  for (const link of document.querySelectorAll('nav[aria-label=Views] a')) attribute(link, 'aria-current', link.hash === `#${tab}` ? 'page' : null);
+  for (const link of document.querySelectorAll('nav[aria-label=Views] a')) attribute(link, 'aria-current', link.hash === `#/${tab}` ? 'page' : null);
   document.title = `${view.title} · sockmill admin`;
   if (other) scrollTo(0, 0);
   refresh();
@@ -79,23 +79,25 @@ async function refresh() {
     if (failed(failure)) return;
   }
   document.body.dataset.drawn = of.name;
+  document.dispatchEvent(new Event('drawn'));
   const pause = misses ? until - Date.now() : Math.max(EVERY, SHARE * (performance.now() - began));
   timer = setTimeout(() => (misses || !(held || document.hidden) ? refresh() : 0), pause);
 }
 
 /** What every view has around it. */
-function drawFrame({ process, engine, health, hub, rights }) {
+function drawFrame({ process, engine, health, hub, rights, drain }) {
   put($('command'), process.command);
   put($('on'), `on ${process.host}`);
-  const [state, text] = stateOf(engine, health);
+  const [state, text] = stateOf(engine, health, drain);
   $('state').dataset.state = state;
   put($('state'), text);
   for (const link of document.querySelectorAll('[data-hub]')) link.hidden = !hub;
   document.body.dataset.rights = rights.change ? 'change' : 'read';
 }
 
-function stateOf({ state }, health) {
+function stateOf({ state }, health, drain) {
   if (health && !health.live.ok) return ['bad', 'Not live'];
+  if (drain) return ['warn', 'Draining'];
   if (state === 'stopping') return ['warn', 'Stopping'];
   if (health && !health.ready.ok) return ['warn', 'Not ready'];
   if (state !== 'running') return ['warn', 'Not running'];

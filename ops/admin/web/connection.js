@@ -26,7 +26,7 @@ function drawFacts(c) {
   facts($('who'), [
     ['Number', `#${c.id}`], ['User', c.user], ['Client', c.client], ['Peer', c.remote], ['This end', c.local], ['Listener', c.listener], ['Loop', number(c.loop)],
     ['Came by', { accepted: 'accept', mounted: 'net/http', dialled: 'Dial' }[c.origin] ?? c.origin], ['Protocol', c.protocol], ['Subprotocol', c.subprotocol],
-    ['TLS', c.tls || 'none'], ['Compression', c.compression || 'none'], ['Handler', c.handler], ['State', c.state],
+    ['TLS', c.tls ? [c.tlsVersion, c.tlsCipher].filter(Boolean).join(', ') : 'none'], ['Server name', c.tlsServerName], ['Compression', c.compression || 'none'], ['Handler', c.handler], ['State', c.state],
     ['Hub client', c.hubClient], ['Channels', some(c.channels, 0)], ['Topics', some(c.topicNames, c.topics)],
   ]);
 }

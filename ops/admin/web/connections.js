@@ -18,7 +18,7 @@ export function chips({ phase, paused, tapped, tls, compression }) {
     ...(phase === 'open' ? [] : [{ text: phase, kind: 'soft' }]),
     ...paused.map((why) => ({ text: `paused: ${why}`, kind: why === 'operator' ? 'warn' : 'hold' })),
     ...(tapped ? [{ text: 'watched', kind: 'soft' }] : []),
-    ...(tls ? [{ text: tls, kind: 'soft' }] : []),
+    ...(tls ? [{ text: 'TLS', kind: 'soft' }] : []),
     ...(compression ? [{ text: 'deflate', kind: 'soft' }] : []),
   ];
 }
@@ -36,16 +36,16 @@ export const address = ({ client, remote }) => (client && !remote.startsWith(cli
 function drawClient(cell, connection) {
   if (!cell.firstElementChild) cell.append(element('a', { data: { testid: 'open' } }), element('span', { class: 'sub' }));
   const [link, id] = cell.children;
-  attribute(link, 'href', `#connection/${connection.id}`);
+  attribute(link, 'href', `#/connection/${connection.id}`);
   put(link, address(connection));
   put(id, `#${connection.id}`);
 }
 
-/** The same in one word or two: the list has no room for more. */
+/** The same in a word or two: the list has no room for more. The colour, and the title of the cell, say that reading is paused. */
 function state({ phase, paused }) {
   if (phase !== 'open') return { text: phase, kind: 'soft' };
   if (!paused.length) return { text: 'open', kind: 'plain' };
-  return { text: `⏸ ${paused.join(', ')}`, kind: paused.includes('operator') ? 'warn' : 'hold' };
+  return { text: paused.join(', '), kind: paused.includes('operator') ? 'warn' : 'hold' };
 }
 
 const dash = (text) => text || '–';
@@ -106,6 +106,8 @@ function draw(answer, status) {
   put($('found'), matched === total ? plural(total, 'connection') : `${number(matched)} of ${plural(total, 'connection')}`);
   list.draw(connections);
   drawPager(answer);
+  $('silent').hidden = !answer.silent.length;
+  put($('silent'), `Connections are missing: ${plural(answer.silent.length, 'loop')} did not answer in time (${answer.silent.join(', ')}). The overview shows what holds a loop.`);
   $('list-empty').hidden = connections.length > 0;
   put($('list-empty'), total === 0 ? 'Nobody is connected. Connections show here as soon as they come.' : 'No connection matches. Take a filter away, or search for less.');
 }
@@ -117,6 +119,7 @@ export const view = {
   title: 'Connections',
   begin(params, change) {
     go = change;
+    $('back').href = location.hash; // from one of them back to this list
     now = { sort: 'id', order: 'desc', ...params };
     now.limit = numeric(params.limit, 1, 200, 50);
     now.offset = numeric(params.offset, 0, DEEPEST - now.limit, 0);

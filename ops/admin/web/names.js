@@ -17,7 +17,7 @@ function drawName(cell, { name }) {
   }
   if (!cell.firstElementChild) cell.replaceChildren(element('a'));
   put(cell.firstElementChild, name);
-  attribute(cell.firstElementChild, 'href', `#connections?${new URLSearchParams({ q: name })}`);
+  attribute(cell.firstElementChild, 'href', `#/connections?${new URLSearchParams({ q: name })}`);
 }
 
 const list = new Table($('names-list'), [

@@ -8,17 +8,17 @@ const WARN_DAYS = 14; // until a certificate expires
 let before = null; // the status before this one: two give a rate
 const sparks = new Map();
 
-const listed = (name) => `#connections?listener=${encodeURIComponent(name)}`;
+const listed = (name) => `#/connections?listener=${encodeURIComponent(name)}`;
 
 function meter(cell, share) {
   if (!cell.firstElementChild) {
     const bar = element('span', { class: 'bar', 'aria-hidden': 'true' }, element('span'));
     cell.append(bar, element('span', { class: 'of' }));
   }
-  const part = share === null ? 0 : Math.min(1, share);
+  const part = Math.min(1, Math.max(0, share));
   cell.firstElementChild.firstElementChild.style.setProperty('inline-size', `${part * 100}%`);
   cell.firstElementChild.classList.toggle('high', part > 0.8);
-  put(cell.lastElementChild, share === null ? '–' : percent(part));
+  put(cell.lastElementChild, share < 0 ? '–' : percent(part));
 }
 
 function link(cell, href, text) {
@@ -28,9 +28,9 @@ function link(cell, href, text) {
 }
 
 const loops = new Table($('loops'), [
-  { label: 'Loop', name: 'index', draw: (cell, { index }) => link(cell, `#connections?loop=${index}`, `Loop ${index}`) },
+  { label: 'Loop', name: 'index', draw: (cell, { index }) => link(cell, `#/connections?loop=${index}`, `Loop ${index}`) },
   { label: 'Load', name: 'load', draw: (cell, loop) => meter(cell, loop.load) },
-  { label: 'Mean turn', n: true, text: ({ turn }) => (turn === null ? '–' : brief(turn)) },
+  { label: 'Mean turn', n: true, text: ({ turnMs }) => (turnMs < 0 ? '–' : brief(turnMs / 1000)) },
   { label: 'Turns/s', n: true, text: ({ turnRate }) => (turnRate === null ? '–' : rate(turnRate)) },
   { label: 'Connections', n: true, text: ({ connections }) => number(connections) },
   { label: 'Inbox', n: true, text: ({ posts, inboxBytes }) => (posts ? `${number(posts)} · ${bytes(inboxBytes)}` : '0') },
@@ -51,7 +51,7 @@ function drawHolder(cell, { heldMs, callback, connection }) {
   }
   if (!cell.firstElementChild) cell.replaceChildren('', element('a'));
   put(cell.lastElementChild, `#${connection}`);
-  attribute(cell.lastElementChild, 'href', `#connection/${connection}`);
+  attribute(cell.lastElementChild, 'href', `#/connection/${connection}`);
   cell.firstChild.data = `${what}, of `;
 }
 
@@ -73,11 +73,12 @@ function drawCertificate(cell, { tls, certificateExpires }) {
   else put(cell, days < 0 ? `expired ${span(-days * 86400)} ago` : `good for ${span(days * 86400)}`);
 }
 
-function drawHealth(health, { state }) {
+function drawHealth({ health, drain, engine: { state } }) {
   const verdicts = health ? [
     { name: 'live', yes: 'Live', no: 'Not live', well: 'All loops turn.', ...health.live },
     { name: 'ready', yes: 'Ready', no: 'Not ready', well: 'New connections are welcome.', ...health.ready },
   ] : [{ name: 'state', yes: state === 'running' ? 'Running' : state, no: state, ok: state === 'running', well: 'The program has no health checks.', reasons: [] }];
+  if (drain) verdicts.push({ name: 'drain', no: 'Draining', ok: false, reasons: [`${drain.stage}: ${number(drain.left)} of ${plural(drain.total, 'connection')} left`] });
   fill($('health'), verdicts, ({ name }) => name,
     ({ name }) => element('div', { class: 'verdict', data: { testid: `health-${name}` } }, element('b'), element('ul')),
     (row, { yes, no, ok, well, reasons }) => {
@@ -131,12 +132,9 @@ function drawLoops(status) {
   const seconds = before ? (status.process.uptimeMs - before.process.uptimeMs) / 1000 : 0;
   loops.draw(status.loops.map((loop) => {
     const was = earlier.get(loop.index);
-    const turns = was ? loop.turns - was.turns : 0;
-    const timed = was && seconds > 0 && loop.busyMs >= 0;
-    const busy = timed ? (loop.busyMs - was.busyMs) / 1000 : 0;
-    return { ...loop, load: timed ? busy / seconds : null, turn: timed && turns > 0 ? busy / turns : null, turnRate: was && seconds > 0 ? turns / seconds : null };
+    return { ...loop, turnRate: was && seconds > 0 ? (loop.turns - was.turns) / seconds : null };
   }));
-  $('timings').hidden = !status.loops.some(({ busyMs }) => busyMs < 0);
+  $('unmeasured').hidden = !status.loops.some(({ load }) => load < 0);
 }
 
 function drawFacts({ engine, process, hub, links }) {
@@ -164,7 +162,7 @@ function drawFacts({ engine, process, hub, links }) {
 
 export function draw(status) {
   const fresh = status !== before;
-  drawHealth(status.health, status.engine);
+  drawHealth(status);
   drawTiles(status, fresh);
   drawLoops(status);
   listeners.draw(status.listeners);
