@@ -375,7 +375,7 @@ func TestDialCounts(t *testing.T) {
 // that lasted, and are drawn from all of their range.
 func TestBackoff(t *testing.T) {
 	const lo, hi = 100 * time.Millisecond, 1000 * time.Millisecond
-	d := &dialing{Dial: Dial{BackoffMin: lo, BackoffMax: hi}, w: newWorker(&Engine{}, 0)}
+	d := &dialing{Dial: Dial{BackoffMin: lo, BackoffMax: hi}, w: newWorker(&Engine{set: &settings{}}, 0)}
 	for attempt, bound := range []time.Duration{2 * lo, 2 * lo, 4 * lo, 8 * lo, hi, hi, hi} {
 		least, greatest, drawn := long, time.Duration(0), map[time.Duration]bool{}
 		d.attempt = attempt
