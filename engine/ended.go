@@ -78,7 +78,9 @@ var closerNames = [closers]string{"peer", "server", "cut"}
 // with, closing what this side gave to close.
 func closeKind(info, closing *CloseError, opened bool) uint8 {
 	by := byServer
+	var refused *codec.HandshakeError
 	switch {
+	case !opened && info != nil && errors.As(info.Err, &refused):
 	case info != nil && info.Code == protocol.CloseAbnormal && !info.Remote:
 		by = byCut
 	case info != nil && info.Remote && closing == nil:

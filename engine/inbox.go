@@ -63,7 +63,9 @@ type inbox struct {
 	bytes  atomic.Int64 // of posts and their payloads, wherever these lie; written under mu
 	closed bool
 	clock  func() time.Duration // nil without Config.Timings
-	since  time.Duration        // when the first message of posts was sent; 0: there is none, or nobody wants to know
+	sends  int                  // messages until the next one that is measured
+	since  time.Duration        // when the message of posts[timed] was sent; 0: none is measured
+	timed  int
 
 	// The half that the loop works on; take exchanges it with the half above.
 	taken      []post
@@ -73,6 +75,7 @@ type inbox struct {
 
 	takenPayload int64         // of takenBytes, the payloads of posts that are not carried out
 	takenSince   time.Duration // since, until that message is carried out
+	takenTimed   int
 }
 
 // held is the memory of both halves.
@@ -104,7 +107,7 @@ func (w *worker) postData(p post, payload []byte) error {
 	}
 	b.bytes.Add(postBytes + int64(len(payload)))
 	if b.clock != nil && b.since == 0 && (p.message.op != 0 || p.kind == sharedPost) {
-		b.since = b.clock()
+		b.time()
 	}
 	b.posts = append(b.posts, p)
 	b.mu.Unlock()
@@ -145,7 +148,7 @@ func (b *inbox) take() bool {
 	b.posts, b.taken = b.taken, b.posts
 	b.arena, b.takenArena = b.takenArena[:0], b.arena
 	b.takenBytes = b.bytes.Swap(0)
-	b.takenSince, b.since = b.since, 0
+	b.takenSince, b.takenTimed, b.since = b.since, b.timed, 0
 	b.takenPayload = b.takenBytes - postBytes*int64(len(b.taken))
 	b.mu.Unlock()
 	return len(b.taken) > 0
@@ -189,14 +192,18 @@ func (w *worker) carryOut(p *post) {
 	}
 }
 
-// noteSince notes when the message that is carried out was sent, if it is the first of
-// those that waited together.
+// time notes when the message was sent that is about to be posted, if it is one that is
+// measured. b.mu is held.
+func (b *inbox) time() {
+	if b.sends--; b.sends <= 0 {
+		b.sends, b.since, b.timed = sendsEvery, b.clock(), len(b.posts)
+	}
+}
+
+// noteSince notes when the message that is carried out was sent, if that is measured.
 func (w *worker) noteSince() {
-	if b := &w.inbox; b.takenSince != 0 {
-		if w.timings.sent == 0 {
-			w.timings.sent = b.takenSince
-		}
-		b.takenSince = 0
+	if b := &w.inbox; b.takenSince != 0 && b.takenTimed == b.next-1 {
+		w.timings.sent, b.takenSince = b.takenSince, 0
 	}
 }
 

@@ -21,7 +21,7 @@ type Metrics struct {
 
 	RefusedBy  []Count           // of Stats.Refused; all reasons, always in this order: address_connections, address_rate, half_open, memory, connections, handover, not_running, closed
 	Handshakes []Count           // of accepted connections, by result; all results, always in this order: see HandshakeResults
-	ClosedBy   []CloseCount      // of Closed, those that are not zero
+	ClosedBy   []CloseCount      // of Closed; all codes and closers, always in the same order
 	Listeners  []ListenerMetrics // in the order in which they were made; then "mounted", "dialled", and "closed" for listeners that are no more
 	Loops      []LoopMetrics     // by the number of the loop; none before Run
 	Pools      []PoolMetrics     // always in this order: go, upgrade, tls, dial
@@ -43,7 +43,7 @@ type Metrics struct {
 
 	Turn       Histogram           // what a loop does at one event; everybody else on the loop waits meanwhile
 	Handshake  Histogram           // from the arrival of a connection to its OnOpen; with TLS its handshake included
-	SendDelay  Histogram           // from a Send on another goroutine to the end of the turn that writes it; of messages that wait together, the first
+	SendDelay  Histogram           // from a Send on another goroutine to the end of the turn that carries it out, which writes it unless the kernel takes no more
 	WriteStall Histogram           // from when the kernel did not take all of a connection's output until it had
 	Callbacks  []CallbackHistogram // by kind, always in the same order
 }
@@ -90,7 +90,7 @@ type LoopMetrics struct {
 	Inbox       int           // posts of other goroutines that wait for the loop: messages, functions, broadcasts
 	InboxBytes  int64         // of these, with their payloads
 	Turns       uint64        // events that the loop has served
-	Busy        time.Duration // in turns; 0 without Config.Timings
+	Busy        time.Duration // in turns, as those that are measured suggest; 0 without Config.Timings
 }
 
 // PoolMetrics are the numbers of one pool of goroutines: "go" runs functions of
@@ -106,8 +106,10 @@ type PoolMetrics struct {
 // Compression says what permessage-deflate did in one direction.
 type Compression = codec.Compression
 
-// Histogram counts durations.
+// Histogram counts durations. Of what is frequent only a part is measured, chosen by
+// chance, so that it costs little.
 type Histogram struct {
+	Every  int       // one in so many is measured
 	Bounds []float64 // the upper bounds in seconds, without that of the last count
 	Counts []uint64  // one more than Bounds, not cumulated: Counts[i] are those at most Bounds[i] and above Bounds[i-1]
 	Sum    float64   // in seconds
@@ -115,7 +117,6 @@ type Histogram struct {
 
 // CallbackHistogram is how long callbacks of one kind took.
 type CallbackHistogram struct {
-	Kind  string // as the log names it: "OnMessage", "timer", "post", …
-	Every int    // the callbacks of one turn in so many are measured
+	Kind string // as the log names it: "OnMessage", "timer", "post", …
 	Histogram
 }

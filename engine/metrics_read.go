@@ -31,9 +31,7 @@ func (e *Engine) Metrics() Metrics {
 		m.Handshakes = append(m.Handshakes, Count{handshakeResults[i], n})
 	}
 	for i, n := range r.closes {
-		if n > 0 {
-			m.ClosedBy = append(m.ClosedBy, CloseCount{codeName(i / closers), closerNames[i%closers], n})
-		}
+		m.ClosedBy = append(m.ClosedBy, CloseCount{codeName(i / closers), closerNames[i%closers], n})
 	}
 	return m
 }

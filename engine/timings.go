@@ -14,26 +14,33 @@ var timeBounds = [...]time.Duration{
 }
 
 // timings are the durations that a loop measures with Config.Timings. Its goroutine
-// alone changes them.
+// alone changes them. Reading the clock takes 20 to 150 ns, by the machine, so that
+// of what is frequent only a part is measured, chosen by chance.
 type timings struct {
-	began  time.Duration // when the turn began
-	called time.Duration // when the callback that is measured began
-	kind   uint32        // that callback; noCallback: none is measured
-	sent   time.Duration // when a message that is carried out in this turn was sent on another goroutine; 0: none was
+	turns  int           // until the next one that is measured
+	timed  bool          // this one is
+	began  time.Duration // when it did
+	sent   time.Duration // when a message that is carried out in this turn was sent on another goroutine; 0: none that is measured
+	calls  int           // callbacks until the next one of many that is measured
+	kind   uint32        // the callback that is under way and measured; noCallback: none is
+	called time.Duration // when it began
 
 	turn, handshake, sendDelay, writeStall histogram
 	callbacks                              [len(callbackNames)]histogram
 }
 
-// Callbacks for messages are measured in one turn of so many: two readings of the clock
-// for each of them would cost more than what is counted.
-const sampleEvery = 64
-
+// One in so many is measured.
 const (
-	everyCallback   = 1<<len(callbackNames) - 1
-	callbacksOfMany = 1<<onMessage | 1<<onPing | 1<<onPong | 1<<onPacket
-	seldomCallbacks = everyCallback &^ callbacksOfMany
+	turnsEvery = 8
+	callsEvery = 256 // of callsOfMany
+	sendsEvery = 16
 )
+
+// callsOfMany are the callbacks that come for each message, packet, post or timer.
+const callsOfMany = 1<<onMessage | 1<<onPing | 1<<onPong | 1<<onPacket | 1<<onPost | 1<<onTimer
+
+// draw says how many are to pass until one is measured, if one in so many is.
+func (w *worker) draw(every int) int { return 1 + int(w.env.Random()%uint64(2*every-1)) }
 
 // histogram counts durations.
 type histogram struct {
@@ -50,51 +57,57 @@ func (h *histogram) add(d time.Duration) {
 	h.sum.add(uint64(max(d, 0)))
 }
 
-// beginTiming is called at the beginning of the turn of that number.
-func (w *worker) beginTiming(turn uint64) {
+// beginTiming is called at the beginning of a turn.
+func (w *worker) beginTiming() {
 	t := w.timings
-	t.began, t.kind = w.e.elapsed(), noCallback
-	if w.watch.timed = seldomCallbacks; turn%sampleEvery == 0 {
-		w.watch.timed = everyCallback
+	if t.turns--; t.turns > 0 {
+		return
 	}
+	t.turns, t.timed, t.began = w.draw(turnsEvery), true, w.e.elapsed()
 }
 
 // endTiming is called at the end of a turn.
 func (w *worker) endTiming() {
-	t, now := w.timings, w.e.elapsed()
-	t.turn.add(now - t.began)
+	t := w.timings
+	if !t.timed && t.sent == 0 {
+		return
+	}
+	now := w.e.elapsed()
+	if t.timed {
+		t.turn.add(now - t.began)
+	}
 	if t.sent != 0 {
 		t.sendDelay.add(now - t.sent)
-		t.sent = 0
 	}
+	t.timed, t.sent = false, 0
 }
 
-// beginCall notes that a callback begins.
+// beginCall is called when a callback begins that is to be measured.
 func (w *worker) beginCall(callback uint32) {
 	t := w.timings
-	if t.kind = noCallback; w.watch.timed>>callback&1 != 0 {
-		t.kind, t.called = callback, w.e.elapsed()
+	if t.calls <= 0 {
+		t.calls = w.draw(callsEvery)
 	}
+	t.kind, t.called = callback, w.e.elapsed()
 }
 
 // returned is called when a callback has returned.
 func (w *worker) returned() {
-	if w.watch.timed != 0 {
+	if t := w.timings; t != nil && t.kind != noCallback {
 		w.endCall()
 	}
 }
 
 func (w *worker) endCall() {
-	if t := w.timings; t.kind != noCallback {
-		t.callbacks[t.kind].add(w.e.elapsed() - t.called)
-		t.kind = noCallback
-	}
+	t := w.timings
+	t.callbacks[t.kind].add(w.e.elapsed() - t.called)
+	t.kind = noCallback
 }
 
 // beginHandshake notes when the connection came.
 func (c *Conn) beginHandshake() {
 	if t := c.w.timings; t != nil && c.origin != dialled {
-		since := t.began
+		since := c.ep.e.elapsed()
 		if c.tls != nil {
 			since = c.tls.since
 		}
@@ -139,16 +152,16 @@ func (m *Metrics) beginTimes() {
 	for i, bound := range timeBounds {
 		bounds[i] = bound.Seconds()
 	}
-	newHistogram := func() Histogram { return Histogram{Bounds: bounds, Counts: make([]uint64, len(timeBounds)+1)} }
-	for _, h := range [...]*Histogram{&m.Turn, &m.Handshake, &m.SendDelay, &m.WriteStall} {
-		*h = newHistogram()
+	h := func(every int) Histogram {
+		return Histogram{Every: every, Bounds: bounds, Counts: make([]uint64, len(timeBounds)+1)}
 	}
+	m.Turn, m.Handshake, m.SendDelay, m.WriteStall = h(turnsEvery), h(1), h(sendsEvery), h(1)
 	for kind := noCallback + 1; kind < len(callbackNames); kind++ {
 		every := 1
-		if callbacksOfMany>>kind&1 != 0 {
-			every = sampleEvery
+		if callsOfMany>>kind&1 != 0 {
+			every = callsEvery
 		}
-		m.Callbacks = append(m.Callbacks, CallbackHistogram{callbackNames[kind], every, newHistogram()})
+		m.Callbacks = append(m.Callbacks, CallbackHistogram{callbackNames[kind], h(every)})
 	}
 }
 
@@ -161,5 +174,5 @@ func (m *Metrics) addTimes(t *timings) (busy time.Duration) {
 	for i := range m.Callbacks {
 		t.callbacks[noCallback+1+i].addTo(&m.Callbacks[i].Histogram)
 	}
-	return time.Duration(t.turn.sum.n.Load())
+	return turnsEvery * time.Duration(t.turn.sum.n.Load())
 }

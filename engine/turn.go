@@ -43,10 +43,10 @@ type turn struct {
 
 // beginTurn and endTurn frame everything that a loop does at one event.
 func (w *worker) beginTurn() {
-	turn := w.watch.turn.Add(1)
+	w.watch.turn.Add(1)
 	w.turn.pace.begin()
 	if w.timings != nil {
-		w.beginTiming(turn / 2)
+		w.beginTiming()
 	}
 }
 

@@ -21,7 +21,6 @@ type watch struct {
 	// What the watchdog has seen: the last turn, and since when, in nanoseconds of Unix time.
 	seen   atomic.Uint64
 	seenAt atomic.Int64
-	timed  uint32 // the callbacks, as a set, that are measured in this turn; none without Config.Timings
 
 	looks, busy atomic.Uint64 // how often it looked, and found a turn under way
 }
@@ -62,8 +61,11 @@ func (w *worker) callingAt(callback uint32, conn uint64) {
 	if w.watch.counting.Load() {
 		w.watch.calls.Add(1)
 	}
-	if w.watch.timed != 0 {
-		w.beginCall(callback)
+	if t := w.timings; t != nil {
+		t.kind = noCallback // the last one may have panicked
+		if t.calls--; t.calls <= 0 || callsOfMany>>callback&1 == 0 {
+			w.beginCall(callback)
+		}
 	}
 }
 
