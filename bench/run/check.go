@@ -33,6 +33,7 @@ var bounds = []bound{
 	{scenario: "echo-100x32", against: "gws", most: 0.06},
 	{scenario: "echo-100x32", against: "bun", most: 0.60},
 	{scenario: "echo-100x32", against: "rawepoll", goal: 1.05},
+	{scenario: "metrics", peer: metricsPeer, against: ours, most: 1.02},
 	{scenario: "echo-16k", against: "rawepoll", most: 1.35, goal: 1.05},
 	{scenario: "echo-16k", against: "gws", most: 0.65},
 	{scenario: "deflate", against: "gws", most: 0.90},

@@ -72,7 +72,7 @@ func TestPairedRatio(t *testing.T) {
 func TestJudge(t *testing.T) {
 	fill := func(deflate float64) *report.Results {
 		r := &report.Results{Absent: map[string]string{"bun": "no npm"}}
-		for _, s := range []string{"echo-1000x1", "echo-100x32", "echo-16k", "deflate", "takeover", "broadcast-16", "handshake",
+		for _, s := range []string{"echo-1000x1", "echo-100x32", "echo-16k", "deflate", "takeover", "broadcast-16", "handshake", "metrics",
 			"wss-echo-1000x1", "wss-echo-100x32", "wss-echo-16k", "wss-handshake", "hub-publish", "hub-protobuf", "hub-plain",
 			"hub-return", "cluster-pass", "cluster-publish", "cluster-deliver", "cluster-deliver-history"} {
 			mine := 5.0
@@ -81,6 +81,10 @@ func TestJudge(t *testing.T) {
 			}
 			add(r, s, ours, seven(mine)...)
 			for _, p := range []string{"rawgnet", "rawepoll", "gws", "gobwas", "gorilla", topicsPeer, "centrifugo", corePeer, "nodes-r1", "nodes-r3"} {
+				if s == "metrics" {
+					add(r, s, metricsPeer, seven(5.05)...)
+					break
+				}
 				if strings.HasPrefix(s, "cluster-deliver") {
 					add(r, s, p, seven(5.3)...)
 					continue
@@ -143,7 +147,7 @@ func TestJudge(t *testing.T) {
 // What the bounds need exists.
 func TestChecked(t *testing.T) {
 	peers, scenarios, err := choose(options{check: true})
-	if err != nil || len(peers) != 12 || len(scenarios) != 23 {
+	if err != nil || len(peers) != 13 || len(scenarios) != 24 {
 		t.Errorf("%d peers, %d scenarios, %v", len(peers), len(scenarios), err)
 	}
 	peers, scenarios, err = choose(options{quick: true})

@@ -31,8 +31,10 @@ func (r *runner) all(ctx context.Context, save func() error) error {
 	for repetition := range r.o.reps {
 		for i := range r.scenarios {
 			s := &r.scenarios[i]
-			switch s.name {
-			case pollingName:
+			switch {
+			case s.together:
+				r.together(ctx, repetition, s)
+			case s.name == pollingName:
 				if repetition > 0 {
 					continue
 				}
@@ -43,8 +45,6 @@ func (r *runner) all(ctx context.Context, save func() error) error {
 				}
 				r.results.Polling = rows
 				r.progress.end("")
-			case idleName, wssIdleName, hubIdleName:
-				r.idle(ctx, repetition, s)
 			default:
 				for _, p := range r.order(repetition, s) {
 					if ctx.Err() != nil {
@@ -134,9 +134,9 @@ func suspicious(l *report.Load) error {
 	return nil
 }
 
-// idle measures all peers at the same time, since they are idle. They open their
-// connections one after the other.
-func (r *runner) idle(ctx context.Context, repetition int, s *scenario) {
+// together measures all peers at the same time: those that are idle, which open their
+// connections one after the other, and those that are to meet the same machine.
+func (r *runner) together(ctx context.Context, repetition int, s *scenario) {
 	type running struct {
 		p   peer
 		srv *server
@@ -158,13 +158,16 @@ func (r *runner) idle(ctx context.Context, repetition int, s *scenario) {
 			r.keep(s, p, repetition, report.Load{}, err)
 			continue
 		}
+		all = append(all, running{p, srv, g})
+		if !s.idle() {
+			continue
+		}
 		select {
 		case <-g.said: // open, or what went wrong
 		case <-time.After(time.Minute):
 			fmt.Fprintf(os.Stderr, "%s takes more than a minute to open its connections\n", p.name)
 		case <-ctx.Done():
 		}
-		all = append(all, running{p, srv, g})
 	}
 	for _, x := range all {
 		r.progress.begin("repetition %d of %d, %s, %s", repetition+1, r.o.reps, s.name, x.p.name)

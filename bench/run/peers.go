@@ -18,12 +18,14 @@ type peer struct {
 	floor     bool   // echoes bytes, knows nothing of WebSocket
 	installed bool   // by peers/install.sh, or not there
 	hub       bool   // takes part in the scenarios of the hub only
+	twin      bool   // is ours with other options, and takes part only where it is named
 	replicas  int    // of a cluster: on how many nodes JetStream keeps a publication; 0: core NATS
 }
 
 // allPeers are in the order of tables.
 var allPeers = []peer{
 	{name: "sockmill"},
+	{name: metricsPeer, twin: true},
 	{name: "rawepoll", floor: true},
 	{name: "rawgnet", floor: true},
 	{name: "bun", installed: true},
@@ -45,6 +47,8 @@ const (
 	topicsPeer = "sockmill-topics" // there, its topics without a hub
 	hubProgram = "hub"
 
+	metricsPeer = "sockmill-metrics" // with Config.Timings, and somebody who reads its Metrics
+
 	corePeer       = "nodes-core" // three nodes with core NATS; others have JetStream
 	clusterProgram = "cluster"
 )
@@ -52,7 +56,7 @@ const (
 // program is the name of the package.
 func (p peer) program() string {
 	switch {
-	case p.name == topicsPeer:
+	case p.name == topicsPeer, p.twin:
 		return ours
 	case p.cluster():
 		return clusterProgram

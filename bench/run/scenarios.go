@@ -23,6 +23,7 @@ type scenario struct {
 	quick       bool
 	presence    bool // of the channels of the hub
 	anywhere    bool // the servers are not bound to a processor
+	together    bool // all servers work at the same time, on one processor
 	figure      figure
 }
 
@@ -98,6 +99,10 @@ var allScenarios = []scenario{
 		load: args("echo", 100, 32, 128), figure: perMessage,
 	},
 	{
+		name: "metrics", title: "the same with and without metrics, both servers at once", mode: "echo", together: true,
+		only: []string{ours, metricsPeer}, load: args("echo", 100, 32, 128), figure: perMessage,
+	},
+	{
 		name: "echo-16k", title: "echo 16 KiB, 100 connections, 4 in flight", mode: "echo", floors: true,
 		load: args("echo", 100, 4, 16<<10), figure: perMessage,
 	},
@@ -131,7 +136,7 @@ var allScenarios = []scenario{
 		load: args("burst", 10000, 1, 128), figure: untilServed,
 	},
 	{
-		name: idleName, title: "15,000 idle connections", mode: "echo",
+		name: idleName, title: "15,000 idle connections", together: true, mode: "echo",
 		load: args("idle", 15000, 1, 128), figure: idleMemory,
 	},
 	{
@@ -151,7 +156,7 @@ var allScenarios = []scenario{
 		tls: true, only: tlsPeers, load: tlsArgs("handshake", 64, 1, 128), figure: perHandshake,
 	},
 	{
-		name: wssIdleName, title: "over TLS: 10,000 idle connections", mode: "echo", tls: true, only: tlsPeers,
+		name: wssIdleName, title: "over TLS: 10,000 idle connections", together: true, mode: "echo", tls: true, only: tlsPeers,
 		load: tlsArgs("idle", 10000, 1, 128), figure: idleMemory,
 	},
 	{
@@ -167,7 +172,7 @@ var allScenarios = []scenario{
 		only: hubPeers, load: hubArgs("hub", 10000, false), figure: perDelivery,
 	},
 	{
-		name: hubIdleName, title: "the hub: 15,000 idle clients with a subscription each", mode: hubMode,
+		name: hubIdleName, title: "the hub: 15,000 idle clients with a subscription each", together: true, mode: hubMode,
 		history: hubKeeps, only: hubServers, load: hubArgs("hub-idle", 15000, true), figure: idleMemory,
 	},
 	{
@@ -228,8 +233,16 @@ var (
 	clusterPeers = []string{ours, corePeer, "nodes-r1", "nodes-r3"} // ours is one node with the memory broker
 )
 
+// idle reports whether what is measured is memory.
+func (s *scenario) idle() bool {
+	return s.name == idleName || s.name == wssIdleName || s.name == hubIdleName
+}
+
 // can reports whether a peer takes part.
 func (s *scenario) can(p peer) bool {
+	if p.twin && s.only == nil {
+		return false
+	}
 	return (s.floors || !p.floor) && (!p.hub || s.mode == hubMode) && (s.only == nil || slices.Contains(s.only, p.name))
 }
 
@@ -255,6 +268,9 @@ func (s *scenario) serverArgs(p peer, dir string) []string {
 		if p.cluster() {
 			a = append(a, "-replicas", fmt.Sprint(max(1, p.replicas)))
 		}
+	}
+	if p.name == metricsPeer {
+		a = append(a, "-metrics")
 	}
 	if s.deflate {
 		a = append(a, "-deflate")

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -23,22 +24,24 @@ func main() {
 	alone := flag.Bool("no-takeover", false, "compress each message by itself")
 	cert := flag.String("cert", "", "PEM file of the certificate; then TLS is spoken, which needs -key, too")
 	key := flag.String("key", "", "PEM file of its key")
+	metrics := flag.Bool("metrics", false, "measure how long things take, and read the metrics every second")
 	version := flag.Bool("version", false, "print the library and its version")
 	flag.Parse()
 	if *version {
 		fmt.Println("sockmill github.com/sockmill/sockmill", peer.Revision())
 		return
 	}
-	if err := run(*listen, *mode, *deflate, *alone, *cert, *key); err != nil {
+	if err := run(*listen, *mode, *deflate, *alone, *metrics, *cert, *key); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(listen, mode string, deflate, alone bool, cert, key string) (err error) {
+func run(listen, mode string, deflate, alone, metrics bool, cert, key string) (err error) {
 	cfg := engine.Config{
 		Addr:    "ws://" + listen,
 		Deflate: engine.DeflateOff,
+		Timings: metrics,
 		Logger:  zap.Must(zap.NewDevelopment(zap.IncreaseLevel(zap.WarnLevel), zap.AddStacktrace(zap.FatalLevel))),
 	}
 	if cert != "" {
@@ -76,6 +79,23 @@ func run(listen, mode string, deflate, alone bool, cert, key string) (err error)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if metrics {
+		go read(ctx, e)
+	}
 	fmt.Printf("%s on %s\n", mode, e.Addr())
 	return e.Run(ctx)
+}
+
+// read does what a monitoring system does, only more often.
+func read(ctx context.Context, e *engine.Engine) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = e.Metrics()
+		case <-ctx.Done():
+			return
+		}
+	}
 }
