@@ -1,5 +1,7 @@
 package admin
 
+import "github.com/sockmill/sockmill/engine"
+
 // The answers of the JSON API. Names of fields that end in Ms are milliseconds, those that end in Bytes or are called so are bytes;
 // counters only rise, so that two answers give a rate. Instants are RFC 3339 in UTC. A list is [] rather than null.
 
@@ -11,8 +13,9 @@ type Status struct {
 	Engine    Totals     `json:"engine"`
 	Loops     []Loop     `json:"loops"`
 	Listeners []Listener `json:"listeners"`
-	Hub       *Hub       `json:"hub"`    // null without one
-	Health    *Health    `json:"health"` // null if Config.Health is not set
+	Hub       *Hub       `json:"hub"`   // null without one
+	Drain     *Drain     `json:"drain"` // null while the engine does not drain
+	Health    *Health    `json:"health"`
 	Links     Links      `json:"links"`
 }
 
@@ -22,14 +25,14 @@ type Rights struct {
 	Change bool `json:"change"`
 }
 
-// Session is the answer of GET session: nobody needs a token for it. POST session with a Login as its body sets a cookie, for links such as those of profiles, where a browser cannot
-// send the field Authorization, and answers a Session too. DELETE session takes the cookie back, and answers 204.
+// Session is the answer of GET api/session: nobody needs a token for it. POST api/session with a Login as its body sets a cookie, for links such as those of profiles, where a browser cannot
+// send the field Authorization, and answers a Session too. DELETE api/session takes the cookie back, and answers 204.
 type Session struct {
 	Rights
 	TokenNeeded bool `json:"tokenNeeded"` // false: whoever is on this machine may do everything
 }
 
-// Login is the body of POST session.
+// Login is the body of POST api/session.
 type Login struct {
 	Token string `json:"token"`
 }
@@ -56,7 +59,6 @@ type Process struct {
 
 // Totals are the numbers of the engine: see engine.Stats.
 type Totals struct {
-	State         string `json:"state"` // "new", "running", "stopping"
 	Connections   int    `json:"connections"`
 	Most          int    `json:"most"`
 	Open          int    `json:"open"`
@@ -76,8 +78,12 @@ type Totals struct {
 	Discarded     uint64 `json:"discarded"`
 	RateLimited   uint64 `json:"rateLimited"`
 	TakeoverBytes int    `json:"takeoverBytes"`
-	BufferBytes   int64  `json:"bufferBytes"`    // of the budget, in use
-	BufferMax     int64  `json:"bufferBytesMax"` // -1: no limit
+	BufferBytes   int64  `json:"bufferBytes"` // of the budget, in use
+	BufferMax     int64  `json:"bufferBytesMax"`
+	Backpressure  int    `json:"backpressure"` // open connections for which too much waits
+	QueuedBytes   int64  `json:"queuedBytes"`  // that wait for a loop or for the kernel
+	GoRunning     int    `json:"goRunning"`    // functions of Conn.Go
+	GoWaiting     int    `json:"goWaiting"`
 }
 
 // Loop is an event loop.
@@ -103,7 +109,6 @@ type Listener struct {
 	HalfOpen           int    `json:"halfOpen"`
 	Accepted           uint64 `json:"accepted"`
 	Refused            uint64 `json:"refused"`
-	TLS                bool   `json:"tls"`
 	TLSFailed          uint64 `json:"tlsFailed"`
 	CertificateExpires string `json:"certificateExpires"` // "" without, or not known
 	Packets            uint64 `json:"packets"`
@@ -113,10 +118,18 @@ type Listener struct {
 
 // Hub is what is on this node of the hub.
 type Hub struct {
-	Node     string `json:"node"`
-	Clients  int    `json:"clients"`
-	Users    int    `json:"users"`
-	Channels int    `json:"channels"`
+	Clients       int    `json:"clients"`
+	Users         int    `json:"users"`
+	Channels      int    `json:"channels"`
+	Subscriptions int    `json:"subscriptions"`
+	BrokerError   string `json:"brokerError"` // "" if the broker works, or does not say
+}
+
+// Drain is how far a stop in stages has come: see engine.DrainProgress.
+type Drain struct {
+	Stage string `json:"stage"` // "not ready", "not accepting", "closing", "ending", "ended"
+	Total int    `json:"total"` // connections
+	Left  int    `json:"left"`
 }
 
 // Health is what Config.Health says.
@@ -138,7 +151,7 @@ type Links struct {
 }
 
 // Connections is the answer of GET api/connections. Its parameters: sort (a field that Sorts lists; default id), order (asc, desc; default
-// desc), q (a piece of remote, client, user, subprotocol, handler, or #id), listener (a name), loop (an index), phase, paused (any, or a reason),
+// desc), q (a piece of remote, client, user, subprotocol, handler, or #7: the ID), listener (a name), loop (an index), phase, paused (any, or a reason),
 // offset (default 0) and limit (1 to 1000, default 50); offset+limit is at most OffsetMax.
 type Connections struct {
 	Total       int          `json:"total"`   // on the loops
@@ -162,8 +175,8 @@ type Connection struct {
 	Phase       string   `json:"phase"`    // "opening", "open", "closing", "ending"
 	Protocol    string   `json:"protocol"` // "websocket", or the scheme, such as "tcp"
 	Subprotocol string   `json:"subprotocol"`
-	Handler     string   `json:"handler"`     // the function that gets its messages, such as "main.(*game).onMessage"
-	TLS         string   `json:"tls"`         // "" without, else "TLS 1.3"
+	Handler     string   `json:"handler"` // the function that gets its messages, such as "main.(*game).onMessage"
+	TLS         bool     `json:"tls"`
 	Compression string   `json:"compression"` // "": none; "permessage-deflate", with "; takeover" if contexts are kept
 	AgeMs       int64    `json:"ageMs"`       // since it came to its loop
 	BytesIn     uint64   `json:"bytesIn"`
@@ -177,6 +190,8 @@ type Connection struct {
 	Paused      []string `json:"paused"` // why it is not read: "backlog", "user", "offload", "rate", "hold", "upgrade", "turn", "pipe", "operator"
 	Topics      int      `json:"topics"` // subscriptions
 	Tapped      bool     `json:"tapped"` // somebody looks at its frames
+
+	info engine.ConnInfo // of served
 }
 
 // Sorts are the values of the parameter sort.
@@ -188,9 +203,12 @@ const OffsetMax = 10_000
 // ConnectionDetail is the answer of GET api/connections/{id}.
 type ConnectionDetail struct {
 	Connection
-	Local          string   `json:"local"`     // this end's address
-	State          string   `json:"state"`     // the type of Conn.State, such as "*main.player"; never what it holds
-	Congested      bool     `json:"congested"` // the kernel takes no more
+	Local          string   `json:"local"`         // this end's address
+	TLSVersion     string   `json:"tlsVersion"`    // such as "TLS 1.3"; "" without
+	TLSCipher      string   `json:"tlsCipher"`     // such as "TLS_AES_128_GCM_SHA256"
+	TLSServerName  string   `json:"tlsServerName"` // that the client asked for
+	State          string   `json:"state"`         // the type of Conn.State, such as "*main.player"; never what it holds
+	Congested      bool     `json:"congested"`     // the kernel takes no more
 	PingUnanswered bool     `json:"pingUnanswered"`
 	TopicNames     []string `json:"topicNames"` // of the first TopicsShown
 	HubClient      string   `json:"hubClient"`  // its ID in the hub; ""
