@@ -75,7 +75,7 @@ func newHandler(cfg Config, src source) (http.Handler, error) {
 	h.process.init()
 	mux := http.NewServeMux()
 	mux.Handle("GET /", page())
-	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /api/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "there is no %s: the answers of the API are described in the documentation of package ops/admin", r.URL.Path)
 	})
 	mux.HandleFunc("GET /api/session", g.session)

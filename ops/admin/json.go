@@ -1,6 +1,10 @@
 package admin
 
-import "github.com/sockmill/sockmill/engine"
+import (
+	"net/netip"
+
+	"github.com/sockmill/sockmill/engine"
+)
 
 // The answers of the JSON API. Names of fields that end in Ms are milliseconds, those that end in Bytes or are called so are bytes;
 // counters only rise, so that two answers give a rate. Instants are RFC 3339 in UTC. A list is [] rather than null.
@@ -191,7 +195,10 @@ type Connection struct {
 	Topics      int      `json:"topics"` // subscriptions
 	Tapped      bool     `json:"tapped"` // somebody looks at its frames
 
-	info engine.ConnInfo // of served
+	// What served.complete needs.
+	conn    *engine.Conn
+	handler *engine.Handler
+	client  netip.Addr
 }
 
 // Sorts are the values of the parameter sort.
@@ -278,7 +285,7 @@ type Setting struct {
 	Hidden bool   `json:"hidden"` // Value only says whether it is set: it is a secret or a function
 }
 
-// Error is the body of every answer with a status of 400 and above.
+// Error is the body of answers with a status of 400 and above, but for 405.
 type Error struct {
 	Error string `json:"error"` // what went wrong, and what to do
 }

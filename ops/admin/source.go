@@ -169,7 +169,7 @@ func row(to *Connection, i *engine.ConnInfo, names map[*engine.Listener]string) 
 		ID: i.Conn.ID(), Loop: i.Conn.Loop().Index(), Listener: name, Origin: i.Origin.String(), User: i.Text, Phase: i.Phase.String(), Protocol: i.Protocol,
 		Subprotocol: i.Subprotocol, TLS: i.TLS, AgeMs: i.Age.Milliseconds(), BytesIn: i.Stats.BytesIn, BytesOut: i.Stats.BytesOut, MessagesIn: i.Stats.MessagesIn,
 		MessagesOut: i.Stats.MessagesOut, Dropped: i.Stats.Dropped, Replaced: i.Stats.Replaced, RateLimited: i.Stats.RateLimited, Queued: i.Queued,
-		Paused: []string{}, Topics: i.Topics, Tapped: i.Tapped, info: *i,
+		Paused: []string{}, Topics: i.Topics, Tapped: i.Tapped, conn: i.Conn, handler: i.Handler, client: i.Client,
 	}
 	switch i.Deflate {
 	case engine.DeflateTakeover:
@@ -183,16 +183,15 @@ func row(to *Connection, i *engine.ConnInfo, names map[*engine.Listener]string) 
 }
 
 func (s *served) complete(c *Connection) {
-	conn := c.info.Conn
-	if c.Remote = conn.RemoteAddr().String(); c.info.Client.IsValid() {
-		c.Client = c.info.Client.String()
+	if c.Remote = c.conn.RemoteAddr().String(); c.client.IsValid() {
+		c.Client = c.client.String()
 	}
 	if c.User == "" && s.hub != nil {
-		if client := s.hub.ClientOf(conn); client != nil {
+		if client := s.hub.ClientOf(c.conn); client != nil {
 			c.User = client.User()
 		}
 	}
-	c.Handler = handlerName(c.info.Handler)
+	c.Handler = handlerName(c.handler)
 }
 
 // handlerName is the name of the function that gets the messages, or else of the first that there is.

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
 	"net/http"
 	"net/url"
@@ -119,28 +118,49 @@ func contains(text, piece string) bool {
 	return strings.Contains(text, piece) || strings.Contains(strings.ToLower(text), piece)
 }
 
-// best keeps the first connections of an order: a heap with the last of them on top.
+// best keeps the first connections of an order, and throws away the others from time to time: it costs little for each that is thrown away, in whatever order they come.
 type best struct {
-	less func(a, b *Connection) bool // a comes before b
-	rows []Connection
-	max  int
+	order func(a, b *Connection) int
+	max   int
+
+	rows  []*Connection   // the first max of those that came before worst was set, and some more
+	worst *Connection     // what comes behind it is not among the first; nil: not known yet
+	has   map[uint64]bool // the IDs of rows: source.survey may visit one twice
+	free  []*Connection
 }
 
-func (b *best) Len() int           { return len(b.rows) }
-func (b *best) Less(i, j int) bool { return b.less(&b.rows[j], &b.rows[i]) }
-func (b *best) Swap(i, j int)      { b.rows[i], b.rows[j] = b.rows[j], b.rows[i] }
-func (b *best) Push(any)           {} // take appends
-func (b *best) Pop() any           { return nil }
+// bestMore is how many connections are kept beyond those that are wanted, before they are sorted.
+const bestMore = 1024
 
 func (b *best) take(c *Connection) {
-	switch {
-	case len(b.rows) < b.max:
-		b.rows = append(b.rows, *c)
-		heap.Fix(b, len(b.rows)-1)
-	case b.max > 0 && b.less(c, &b.rows[0]):
-		b.rows[0] = *c
-		heap.Fix(b, 0)
+	if b.worst != nil && b.order(c, b.worst) >= 0 || b.has[c.ID] {
+		return
 	}
+	var row *Connection
+	if n := len(b.free); n > 0 {
+		row, b.free = b.free[n-1], b.free[:n-1]
+	} else {
+		row = new(Connection)
+	}
+	*row = *c
+	b.rows, b.has[c.ID] = append(b.rows, row), true
+	if len(b.rows) >= 2*b.max+bestMore {
+		b.prune()
+	}
+}
+
+// prune sorts, and keeps the first.
+func (b *best) prune() {
+	slices.SortFunc(b.rows, b.order)
+	if len(b.rows) <= b.max {
+		return
+	}
+	for _, row := range b.rows[b.max:] {
+		delete(b.has, row.ID)
+		b.free = append(b.free, row)
+	}
+	b.rows = b.rows[:b.max]
+	b.worst = b.rows[b.max-1]
 }
 
 // surveys makes the lists, one at a time, and keeps them for those who ask for the same.
@@ -211,9 +231,7 @@ func (s *surveys) make(m *made, q query) {
 	if q.order == "desc" {
 		sign = -1
 	}
-	b := best{max: q.offset + q.limit, less: func(x, y *Connection) bool {
-		return cmp.Or(sign*order(x, y), cmp.Compare(y.ID, x.ID)) < 0
-	}}
+	b := best{max: q.offset + q.limit, has: make(map[uint64]bool), order: func(x, y *Connection) int { return cmp.Or(sign*order(x, y), cmp.Compare(y.ID, x.ID)) }}
 	m.at, m.list = time.Now(), Connections{Offset: q.offset, Limit: q.limit, Silent: []int{}, Connections: []Connection{}}
 	silent, err := s.src.survey(ctx, q.texts(), func(rows []Connection) {
 		for i := range rows {
@@ -226,12 +244,11 @@ func (s *surveys) make(m *made, q query) {
 	})
 	m.list.Silent = append(m.list.Silent, silent...)
 	m.err = err
-	slices.SortFunc(b.rows, func(x, y Connection) int { return cmp.Or(sign*order(&x, &y), cmp.Compare(y.ID, x.ID)) })
-	b.rows = slices.CompactFunc(b.rows, func(x, y Connection) bool { return x.ID == y.ID }) // some may be visited twice
+	b.prune()
 	for _, c := range b.rows[min(q.offset, len(b.rows)):] {
-		s.src.complete(&c)
-		c.info.Conn, c.info.Handler, c.info.Listener = nil, nil, nil // it may end while the list is kept
-		m.list.Connections = append(m.list.Connections, c)
+		s.src.complete(c)
+		c.conn, c.handler = nil, nil // it may end while the list is kept
+		m.list.Connections = append(m.list.Connections, *c)
 	}
 	close(m.done)
 }
