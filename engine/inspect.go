@@ -91,7 +91,7 @@ func (p PauseReasons) Names() (names []string) {
 	return names
 }
 
-var errInspectOnLoop = errors.New("engine: Inspect was called in a callback, and would wait for that callback: call it in a goroutine")
+var errInspectOnLoop = errors.New("engine: Inspect or Tap was called in a callback, and would wait for that callback: call it in a goroutine")
 
 // Inspect calls visit for all connections that are on the loops, those included whose
 // handshake is under way, some at a time: infos is valid until visit returns, and

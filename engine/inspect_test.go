@@ -241,11 +241,19 @@ func TestInspectHeldLoop(t *testing.T) {
 	if _, err := c.Inspect(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("its connection: %v", err)
 	}
+	if _, err := c.Tap(ctx, TapOptions{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a Tap of it: %v", err)
+	}
 	if s.InspectLoops()[at].Posts == 0 {
 		t.Error("nothing waits in its inbox")
 	}
 	close(release)
 	s.await("its turn to end", func() bool { i := s.InspectLoops()[at]; return i.HeldFor == 0 && i.Posts == 0 })
+	s.onLoop(c, func() {
+		if c.w.taps != nil {
+			t.Error("a Tap has begun that nobody waited for")
+		}
+	})
 	s.hangUp()
 	if err := s.end(); err != nil {
 		t.Error(err)

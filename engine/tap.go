@@ -51,11 +51,12 @@ type TappedFrame struct {
 	Payload []byte // its first bytes, unmasked, if they were asked for
 }
 
-// Tap begins to show the connection's frames, those that come or leave from now on:
-// of a frame that is cut by that moment nothing is shown. What waits in the connection's
-// queue shows when it is written. A connection that nobody looks at pays nothing for
-// it. It fails with ErrClosed if the connection is not open, and with ErrStopped. Close must be called.
-func (c *Conn) Tap(o TapOptions) (*Tap, error) {
+// Tap begins to show the connection's frames, those that come or leave when it has
+// returned: of a frame that is cut by that moment nothing is shown. What waits in the
+// connection's queue shows when it is written. A connection that nobody looks at pays
+// nothing for it. Tap waits for the connection's loop until ctx ends. It fails in a callback, with
+// ErrClosed if the connection is not open, and with ErrStopped. Close must be called.
+func (c *Conn) Tap(ctx context.Context, o TapOptions) (*Tap, error) {
 	if o.FramesMax == 0 {
 		o.FramesMax = tapFramesMax
 	}
@@ -65,8 +66,21 @@ func (c *Conn) Tap(o TapOptions) (*Tap, error) {
 	if c.end.phase.Load() != phaseOpen {
 		return nil, ErrClosed
 	}
+	if c.w.e.onLoop() {
+		return nil, errInspectOnLoop
+	}
 	t := &Tap{c: c, payload: o.PayloadBytes, max: o.FramesMax, ready: make(chan struct{}, 1)}
-	return t, c.w.post(post{do: t.begin})
+	begun := make(chan struct{})
+	if err := c.w.post(post{do: func() { t.begin(); close(begun) }}); err != nil {
+		return nil, err
+	}
+	select {
+	case <-begun:
+		return t, nil
+	case <-ctx.Done():
+		t.Close()
+		return nil, ctx.Err()
+	}
 }
 
 // Read waits for frames, and returns all that wait, with the number of those that
@@ -155,6 +169,12 @@ func (c *Conn) tapped() *tapped {
 // begin runs on the loop, and not within a batch of the connection.
 func (t *Tap) begin() {
 	c, w := t.c, t.c.w
+	t.mu.Lock()
+	ended := t.ended // nobody waits for it any more
+	t.mu.Unlock()
+	if ended {
+		return
+	}
 	if phase := c.end.phase.Load(); phase != phaseOpen && phase != phaseClosing {
 		t.end()
 		return

@@ -41,7 +41,9 @@ func (h *handler) frames(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusServiceUnavailable, "%d connections are being looked at: end one of these first", tapsMax)
 		return
 	}
-	t, err := h.src.tap(id, payload)
+	ctx, cancel := context.WithTimeout(r.Context(), askTime)
+	t, err := h.src.tap(ctx, id, payload)
+	cancel()
 	if err != nil {
 		answerError(w, err)
 		return

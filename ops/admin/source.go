@@ -32,7 +32,7 @@ type source interface {
 	pause(id uint64) error
 	resume(id uint64) error
 	end(id uint64, how CloseRequest) error
-	tap(id uint64, payloadBytes int) (tap, error)
+	tap(ctx context.Context, id uint64, payloadBytes int) (tap, error)
 
 	// These fail with errNoHub without one.
 	channels(ctx context.Context, pattern string, page hub.Page) (*Names, error)
@@ -272,9 +272,9 @@ func (s *served) end(id uint64, how CloseRequest) error {
 	})
 }
 
-func (s *served) tap(id uint64, payloadBytes int) (t tap, err error) {
+func (s *served) tap(ctx context.Context, id uint64, payloadBytes int) (t tap, err error) {
 	err = s.on(id, func(c *engine.Conn) error {
-		t, err = c.Tap(engine.TapOptions{PayloadBytes: payloadBytes, FramesMax: framesMax})
+		t, err = c.Tap(ctx, engine.TapOptions{PayloadBytes: payloadBytes, FramesMax: framesMax})
 		return err
 	})
 	return t, err

@@ -58,11 +58,11 @@ func (c *crowd) complete(*Connection) {}
 func (c *crowd) connection(context.Context, uint64) (*ConnectionDetail, error) {
 	return &ConnectionDetail{}, nil
 }
-func (c *crowd) pause(uint64) error             { return nil }
-func (c *crowd) resume(uint64) error            { return nil }
-func (c *crowd) end(uint64, CloseRequest) error { return nil }
-func (c *crowd) tap(uint64, int) (tap, error)   { return nil, errGone }
-func (c *crowd) settings() Settings             { return Settings{} }
+func (c *crowd) pause(uint64) error                            { return nil }
+func (c *crowd) resume(uint64) error                           { return nil }
+func (c *crowd) end(uint64, CloseRequest) error                { return nil }
+func (c *crowd) tap(context.Context, uint64, int) (tap, error) { return nil, errGone }
+func (c *crowd) settings() Settings                            { return Settings{} }
 
 func (c *crowd) channels(context.Context, string, hub.Page) (*Names, error) { return &Names{}, nil }
 func (c *crowd) users(context.Context, hub.Page) (*Names, error)            { return &Names{}, nil }
