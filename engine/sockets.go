@@ -7,20 +7,20 @@ import "net"
 // Package ops/restart implements it.
 //
 // The methods are called by New and Engine.Listen, on their goroutine, once for each
-// address. make binds the address as the engine does without Sockets. What is
+// address. bind is what the engine does without Sockets. What is
 // returned belongs to the engine, which closes it. Closing must not harm the
 // others who have the socket: a *net.UnixListener must keep its file (SetUnlinkOnClose)
 // if another process goes on serving it.
 type Sockets interface {
 	// Listen returns a *net.TCPListener for network "tcp", a *net.UnixListener for
-	// "unix", or what make returned. address is host:port, or the path of a
+	// "unix", or what bind returned. address is host:port, or the path of a
 	// socket file, as in Config.Addr.
-	Listen(network, address string, make func() (net.Listener, error)) (net.Listener, error)
+	Listen(network, address string, bind func() (net.Listener, error)) (net.Listener, error)
 
-	// ListenPacket returns one or more *net.UDPConn, or what make returned. If
+	// ListenPacket returns one or more *net.UDPConn, or what bind returned. If
 	// there are several, the kernel must spread the peers over them (SO_REUSEPORT
 	// on Linux). Each is read by one loop.
-	ListenPacket(address string, make func() ([]net.PacketConn, error)) ([]net.PacketConn, error)
+	ListenPacket(address string, bind func() ([]net.PacketConn, error)) ([]net.PacketConn, error)
 }
 
 // sockets are those of the Config of New.
@@ -34,10 +34,10 @@ func (e *Engine) sockets() Sockets {
 // ownSockets are all made by this process.
 type ownSockets struct{}
 
-func (ownSockets) Listen(_, _ string, make func() (net.Listener, error)) (net.Listener, error) {
-	return make()
+func (ownSockets) Listen(_, _ string, bind func() (net.Listener, error)) (net.Listener, error) {
+	return bind()
 }
 
-func (ownSockets) ListenPacket(_ string, make func() ([]net.PacketConn, error)) ([]net.PacketConn, error) {
-	return make()
+func (ownSockets) ListenPacket(_ string, bind func() ([]net.PacketConn, error)) ([]net.PacketConn, error) {
+	return bind()
 }

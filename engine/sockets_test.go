@@ -23,13 +23,13 @@ type handedSockets struct {
 	packets   map[string][]*os.File
 }
 
-func (h *handedSockets) Listen(network, address string, make func() (net.Listener, error)) (net.Listener, error) {
+func (h *handedSockets) Listen(network, address string, bind func() (net.Listener, error)) (net.Listener, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if f := h.listeners[network+address]; f != nil {
 		return net.FileListener(f)
 	}
-	l, err := make()
+	l, err := bind()
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (h *handedSockets) Listen(network, address string, make func() (net.Listene
 	return l, err
 }
 
-func (h *handedSockets) ListenPacket(address string, make func() ([]net.PacketConn, error)) (list []net.PacketConn, err error) {
+func (h *handedSockets) ListenPacket(address string, bind func() ([]net.PacketConn, error)) (list []net.PacketConn, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, f := range h.packets[address] {
@@ -54,7 +54,7 @@ func (h *handedSockets) ListenPacket(address string, make func() ([]net.PacketCo
 	if list != nil {
 		return list, nil
 	}
-	if list, err = make(); err != nil {
+	if list, err = bind(); err != nil {
 		return nil, err
 	}
 	for _, c := range list {

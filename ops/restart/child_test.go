@@ -88,7 +88,7 @@ func (c *child) start() *child {
 	c.t.Cleanup(func() {
 		_ = syscall.Kill(-c.cmd.Process.Pid, syscall.SIGKILL)
 		_ = c.cmd.Wait()
-		for range c.lines { //nolint:revive // until all versions have ended
+		for range c.lines { // until all versions have ended
 		}
 		_ = from.Close()
 	})

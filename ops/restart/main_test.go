@@ -26,11 +26,11 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("SOCKMILL_RESTART_TEST"); dir != "" {
 		if err := program(dir); err != nil {
 			fmt.Fprintln(os.Stderr, "failed:", err)
-			os.Exit(1)
+			os.Exit(1) //nolint:forbidigo // this is a main
 		}
 		return
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // program answers each line and packet with its process ID and what it got. Files in
@@ -85,7 +85,7 @@ func program(dir string) error {
 		}
 		fmt.Println(url, l.Addr())
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM) //nolint:forbidigo // this is a main
 	defer stop()
 	err = r.Run(ctx, e)
 	if read("linger") != "" {

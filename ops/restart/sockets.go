@@ -17,10 +17,10 @@ import (
 var _ engine.Sockets = (*Restart)(nil)
 
 // Listen implements engine.Sockets: it returns the listening socket of an address from
-// the process before, from systemd, or from make, and keeps a duplicate for
-// the next version. make may be nil: net.Listen, for a server of net/http. After an
+// the process before, from systemd, or from bind, and keeps a duplicate for
+// the next version. bind may be nil: net.Listen, for a server of net/http. After an
 // error of a server the listener may be closed as any other.
-func (r *Restart) Listen(network, address string, make func() (net.Listener, error)) (net.Listener, error) {
+func (r *Restart) Listen(network, address string, bind func() (net.Listener, error)) (net.Listener, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := r.key(network, address)
@@ -34,11 +34,11 @@ func (r *Restart) Listen(network, address string, make func() (net.Listener, err
 	}
 	switch {
 	case r.cfg.ReusePort && network == "tcp":
-		make = func() (net.Listener, error) { return reusePort.Listen(context.Background(), network, address) }
-	case make == nil:
-		make = func() (net.Listener, error) { return net.Listen(network, address) }
+		bind = func() (net.Listener, error) { return reusePort.Listen(context.Background(), network, address) }
+	case bind == nil:
+		bind = func() (net.Listener, error) { return net.Listen(network, address) }
 	}
-	l, err := make()
+	l, err := bind()
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (r *Restart) keep(kind, key string, l net.Listener) (net.Listener, error) {
 }
 
 // ListenPacket implements engine.Sockets.
-func (r *Restart) ListenPacket(address string, make func() ([]net.PacketConn, error)) (list []net.PacketConn, err error) {
+func (r *Restart) ListenPacket(address string, bind func() ([]net.PacketConn, error)) (list []net.PacketConn, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	key := r.key("udp", address)
@@ -110,7 +110,7 @@ func (r *Restart) ListenPacket(address string, make func() ([]net.PacketConn, er
 		list = []net.PacketConn{a.packets}
 	} else if r.cfg.ReusePort {
 		return nil, errors.New("restart: Config.ReusePort is not for UDP: a peer would change from one process to another")
-	} else if list, err = make(); err != nil {
+	} else if list, err = bind(); err != nil {
 		return nil, err
 	}
 	for i, c := range list {
