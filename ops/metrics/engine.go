@@ -193,7 +193,7 @@ func collectLoops(ch chan<- prometheus.Metric, m *engine.Metrics) {
 	sendHistogram(ch, turn, &m.Turn)
 	for i := range m.Callbacks {
 		c := &m.Callbacks[i]
-		sendHistogram(ch, callback, &c.Histogram, c.Kind)
+		sendOccurred(ch, callback, &c.Histogram, c.Kind)
 		send(ch, callbackEvery, c.Every, c.Kind)
 	}
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,6 +40,13 @@ func send[T number](ch chan<- prometheus.Metric, f *family, value T, labels ...s
 		labels[i] = strings.ToValidUTF8(labels[i], "\uFFFD")
 	}
 	ch <- prometheus.MustNewConstMetric(f.desc, f.kind, float64(value), labels...)
+}
+
+// sendOccurred is sendHistogram for one of many, most of which never have anything: they cost nothing.
+func sendOccurred(ch chan<- prometheus.Metric, f *family, h *engine.Histogram, labels ...string) {
+	if slices.ContainsFunc(h.Counts, func(n uint64) bool { return n > 0 }) {
+		sendHistogram(ch, f, h, labels...)
+	}
 }
 
 // sendHistogram sends a histogram, which has no buckets if it has never been measured.

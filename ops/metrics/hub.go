@@ -58,7 +58,7 @@ func collectHub(ch chan<- prometheus.Metric, m *hub.Metrics) {
 	send(ch, hubOwed, m.Owed)
 	for i := range m.Trips {
 		t := &m.Trips[i]
-		sendHistogram(ch, hubTrips, &t.Latency, t.Operation)
+		sendOccurred(ch, hubTrips, &t.Latency, t.Operation)
 		send(ch, hubTripErrors, t.Errors, t.Operation)
 	}
 	send(ch, hubUp, flag(m.BrokerHealth == nil))

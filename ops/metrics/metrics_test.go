@@ -22,6 +22,8 @@ import (
 // patience is how long an event may take before a test gives up on it.
 const patience = 20 * time.Second
 
+func nothing(int, string, *broker.Publication) engine.Message { return engine.Message{} }
+
 // serve runs an engine with a hub, and returns what a scrape is answered with.
 func serve(t *testing.T) (e *engine.Engine, h *hub.Hub, scrape func() string) {
 	t.Helper()
@@ -31,7 +33,7 @@ func serve(t *testing.T) (e *engine.Engine, h *hub.Hub, scrape func() string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err = hub.New(e, hub.Config{Encode: func(int, string, *broker.Publication) engine.Message { return engine.Message{} }})
+	h, err = hub.New(e, hub.Config{Encode: nothing})
 	if err != nil {
 		t.Fatal(err)
 	}
