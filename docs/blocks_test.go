@@ -50,13 +50,17 @@ func TestGoInDocuments(t *testing.T) {
 	}
 }
 
-// TestProxiesPageShowsFiles: what docs/PROXIES.md shows of a configuration stands so in the file in deploy, but for the indentation.
-func TestProxiesPageShowsFiles(t *testing.T) {
-	page, err := os.ReadFile("PROXIES.md")
-	if err != nil {
-		t.Fatal(err)
+// TestPagesShowFiles: what these pages show of a configuration stands so in the file in deploy, but for the indentation.
+func TestPagesShowFiles(t *testing.T) {
+	var page []byte
+	for _, name := range []string{"PROXIES.md", "OPERATIONS.md"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page = append(page, text...)
 	}
-	files := map[string]string{"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "caddyfile": "Caddyfile", "yaml": "envoy.yaml"}
+	files := map[string]string{"nginx": "nginx.conf", "haproxy": "haproxy.cfg", "caddyfile": "Caddyfile", "yaml": "envoy.yaml", "ini": "echo.service"}
 	shown := map[string]bool{}
 	for _, m := range regexp.MustCompile("(?ms)^```([a-z]+)\n(.*?)^```").FindAllStringSubmatch(string(page), -1) {
 		if m[1] == "go" {

@@ -21,6 +21,7 @@ var foreign = words(`MurmurHash3
 	taskset depguard Forwarded sys_ case_ sockmill_debug
 	macOS KiB MiB GiB D7FF xDB WebSocket WebSockets GitHub JavaScript ClientHello KeyUpdate LimitNOFILE TcpExtListenOverflows
 	FileDescriptorName NotifyAccess ADMIN_TOKEN ADMIN_READ_TOKEN NOTIFY_SOCKET
+	echo.socket echo.service periodSeconds failureThreshold preStop net.core.somaxconn net.core.busy_poll
 	JetStream podManagementPolicy TimeoutStopSec terminationGracePeriodSeconds nats.InProcessConnProvider nats.InProcessServer server.Logger runtime.SetBlockProfileRate
 	fs.nr_open GatewayWorker SugaredLogger OnTraffic Bun.serve
 	StripPrefix c.Writer http.ResponseController http.ProxyURL http.Redirect http.StatusPermanentRedirect trusted.AppendCertsFromPEM clients.AppendCertsFromPEM ClientCAs RootCAs tls.Listener time.Sleep ReadMessage NextReader PreparedMessage NewWriterWindow ServerExecutor ParallelEnabled CheckUtf8Enabled IOModNonBlocking`)
@@ -98,6 +99,13 @@ func survey(t *testing.T) *house {
 	}
 	for _, m := range regexp.MustCompile(`(?m)^([a-z0-9-]+):|^([A-Z]+) *[?:]?=`).FindAllStringSubmatch(string(makefile), -1) {
 		h.targets[m[1]+m[2]] = true
+	}
+	alerts, err := os.ReadFile("../deploy/alerts.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^ *- alert: (\w+)$`).FindAllStringSubmatch(string(alerts), -1) {
+		h.names[m[1]] = true
 	}
 	return h
 }
@@ -186,10 +194,21 @@ func typeName(t ast.Expr) string {
 
 var defines = regexp.MustCompile(`^(Bool|Int|Uint|Int64|Uint64|Float64|String|Duration|Func|Text)?(Var)?$`)
 
-// flag notes the name in a call such as flag.Int("n", …) or fs.Var(&v, "n", …).
+// flag notes the name in a call such as flag.Int("n", …) or fs.Var(&v, "n", …), or of a function that makes such a call: span(&v, "n", …).
 func (h *house) flag(n *ast.CallExpr) {
-	s, ok := n.Fun.(*ast.SelectorExpr)
-	if !ok || len(n.Args) < 3 || !defines.MatchString(s.Sel.Name) {
+	if len(n.Args) < 3 {
+		return
+	}
+	switch f := n.Fun.(type) {
+	case *ast.SelectorExpr:
+		if !defines.MatchString(f.Sel.Name) {
+			return
+		}
+	case *ast.Ident:
+		if to, ok := n.Args[0].(*ast.UnaryExpr); !ok || to.Op != token.AND {
+			return
+		}
+	default:
 		return
 	}
 	for _, arg := range n.Args[:2] {
