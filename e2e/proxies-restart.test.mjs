@@ -48,13 +48,12 @@ describe('proxies that end', {concurrency: 6}, () => {
       await echoes(await Peer.open(through.url, through.options), 'new');
     });
   
-    // The servers differ in whether they compress, which tells a client where it is.
-    test(`${name}: a server stops in stages and starts again, and no handshake fails`, {timeout}, async (t) => {
-      const {checks} = way.proxy; // whether it asks for /readyz
+    // Two servers behind the proxy. They differ in whether they compress, which tells a client where it is.
+    const two = async (t, ...flags) => {
       const ports = await somePorts();
-      const start = (i) => upstream(t, ports, ['127.0.0.1', '127.0.0.2'][i], `-deflate=${i === 1}`, '-unready-for', checks ? '5s' : '100ms', '-drain', '500ms');
+      const start = (i) => upstream(t, ports, ['127.0.0.1', '127.0.0.2'][i], `-deflate=${i === 1}`, ...flags);
       const servers = [await start(0), await start(1)];
-      const through = await front(t, way, ports, checks ? [checks] : []);
+      const through = await front(t, way, ports, way.proxy.checks ? [way.proxy.checks] : []);
       const open = async () => {
         const peer = await Peer.open(through.url, through.options);
         return Object.assign(peer, {at: Number(peer.ws.extensions.includes('permessage-deflate'))});
@@ -67,17 +66,28 @@ describe('proxies that end', {concurrency: 6}, () => {
         }
       };
       const held = await until((all) => all.some(({at}) => at === 0) && all.some(({at}) => at === 1));
-      const first = held.find(({at}) => at === 0);
+      const [first, second] = [0, 1].map((i) => held.find(({at}) => at === i));
+      return {servers, start, open, until, first, second};
+    };
+
+    test(`${name}: a server stops in stages and starts again, and no handshake fails`, {timeout}, async (t) => {
+      const {servers, start, open, until, first, second} = await two(t, '-unready-for', '100ms', '-drain', '500ms');
       const stopped = servers[0].stop().then(() => 'stopped');
-      if (checks) {
-        await until((all) => all.length >= 10 && all.slice(-10).every(({at}) => at === 1));
-        await echoes(first, 'nobody new comes here, but it goes on');
-      }
       while (await Promise.race([stopped, open()]) !== 'stopped');
       assert.equal((await first.next()).code, 1001);
       await start(0);
       await until((all) => all.some(({at}) => at === 0));
-      for (const peer of held.filter(({at}) => at === 1)) await echoes(peer, 'still there');
+      await echoes(second, 'still there');
     });
+
+    if (way.proxy.checks) {
+      test(`${name}: a server that is not ready gets nobody new, and goes on`, {timeout}, async (t) => {
+        const {servers, until, first} = await two(t, '-unready-for', '10m');
+        servers[0].process.child.kill('SIGTERM');
+        await until((all) => all.length >= 10 && all.slice(-10).every(({at}) => at === 1));
+        await echoes(first, 'still there');
+        for (const server of servers) await server.kill(); // it would take ten minutes
+      });
+    }
   }
 });

@@ -18,6 +18,8 @@ export function replaced(text, ...pairs) {
   return text;
 }
 
+const patience = 30_000;
+
 const deployed = (name) => readFileSync(new URL(`../../deploy/${name}`, import.meta.url), 'utf8');
 
 const both = certificate('both.pem'); // as HAProxy has it
@@ -41,7 +43,7 @@ const nginx = {
   reload: async (p) => {
     p.err = '';
     p.child.kill('SIGHUP');
-    await p.said(/start worker process \d+\n[^]*gracefully shutting down/);
+    await p.said(/start worker process \d+\n[^]*gracefully shutting down/, patience);
   },
 };
 
@@ -56,7 +58,7 @@ const haproxy = {
   reload: async (p) => {
     p.err = '';
     p.child.kill('SIGUSR2');
-    await p.said(/Loading success/);
+    await p.said(/Loading success/, patience);
   },
 };
 
@@ -94,14 +96,20 @@ export const somePorts = async () => ({ws: await freePort(), wss: await freePort
 export async function upstream(t, ports, address, ...flags) {
   const p = launch(await build('echo'), ['-listen', `ws://${address}:${ports.ws}`, '-listen', `wss://${address}:${ports.wss}`, ...secure,
     '-trusted-proxies', '127.0.0.1', '-admin', `${address}:${ports.health}`, ...flags]);
-  await p.said(/up to \d+ connections/);
+  await p.said(/up to \d+ connections/, patience);
+  let ended = false;
   const stop = async () => {
-    const {code, signal} = await end(p, 'SIGTERM', 20_000);
+    ended = true;
+    const {code, signal} = await end(p, 'SIGTERM', patience);
     assert.doesNotMatch(p.err, /panic|DATA RACE/);
     assert.deepEqual({code, signal}, {code: 0, signal: null}, p.err);
   };
-  t.after(() => p.child.exitCode ?? stop());
-  return {process: p, stop};
+  const kill = () => {
+    ended = true;
+    return end(p);
+  };
+  t.after(() => ended || stop());
+  return {process: p, stop, kill};
 }
 
 // Starts the proxy of a way in front of the servers, until the test t ends. edit are more pairs of what is replaced.
@@ -119,10 +127,10 @@ export async function front(t, way, servers, edit = []) {
   through.start = async () => {
     const [command, args] = proxy.command(file, dir);
     through.process = launch(command, args, {env: {...process.env, HOME: dir, XDG_CONFIG_HOME: dir, XDG_DATA_HOME: dir}});
-    await through.process.said(proxy.ready);
+    await through.process.said(proxy.ready, patience);
   };
   through.reload = () => proxy.reload(through.process, file, dir);
-  through.stop = () => end(through.process, 'SIGTERM');
+  through.stop = () => end(through.process, 'SIGTERM', patience);
   await through.start();
   t.after(through.stop);
   return through;
