@@ -47,14 +47,25 @@ function contain(t, dir, ...args) {
   return Object.assign(p, {user: mine ? Number(user) : process.getuid(), group: mine ? Number(group) : process.getgid()});
 }
 
+// The flags that deploy/kubernetes-echo.yaml gives it, with addresses and times for here.
+function deployed() {
+  const args = readFileSync(join(root, 'deploy/kubernetes-echo.yaml'), 'utf8').match(/^ +args:\n((?: +- .*\n)+)/m)[1].trim().split('\n')
+    .map((line) => line.match(/- (-\S+)/)[1]);
+  const edit = {'-listen=ws://:8091': '-listen=ws://127.0.0.1:0', '-admin=:8099': '-admin=127.0.0.1:0', '-unready-for=5s': '-unready-for=1ms', '-drain=20s': '-drain=1ms'};
+  for (const arg of Object.keys(edit)) assert.ok(args.includes(arg), `deploy/kubernetes-echo.yaml no longer has ${arg}`);
+  return args.map((arg) => edit[arg] ?? arg);
+}
+
 test('the image of echo runs as nobody, in an empty root that it cannot write', {timeout: 300_000}, async (t) => {
   const {dir, file} = await image(t, says('ARG').split('=')[1]);
   const bytes = statSync(file).size;
   assert.ok(bytes + baseBytes < imageBytesMax, `the program has ${bytes} bytes`);
   t.diagnostic(`the program has ${bytes} bytes`);
 
-  const p = contain(t, dir, '-listen', 'ws://127.0.0.1:0');
-  const [, port] = await p.said(/127\.0\.0\.1:(\d+)/);
+  const p = contain(t, dir, ...deployed());
+  const [, port] = await p.said(/echo on 127\.0\.0\.1:(\d+)/);
+  const [, admin] = await p.said(/admin on (\S+)/);
+  for (const path of ['healthz', 'readyz']) assert.equal((await fetch(admin + path)).status, 200, path);
   const status = readFileSync(`/proc/${p.child.pid}/status`, 'utf8');
   assert.match(status, new RegExp(`^Uid:\t${p.user}\t${p.user}\t${p.user}\t${p.user}$`, 'm'));
   assert.match(status, new RegExp(`^Gid:\t${p.group}\t`, 'm'));
