@@ -23,7 +23,7 @@ var foreign = words(`MurmurHash3
 	FileDescriptorName NotifyAccess ADMIN_TOKEN ADMIN_READ_TOKEN NOTIFY_SOCKET
 	echo.socket echo.service periodSeconds failureThreshold preStop net.core.somaxconn net.core.busy_poll
 	JetStream podManagementPolicy TimeoutStopSec terminationGracePeriodSeconds nats.InProcessConnProvider nats.InProcessServer server.Logger runtime.SetBlockProfileRate
-	fs.nr_open GatewayWorker SugaredLogger OnTraffic Bun.serve
+	fs.nr_open net.core.somaxconn net.core.busy_poll net.core.rmem_max net.core.wmem_max net.core.netdev_budget GatewayWorker SugaredLogger OnTraffic Bun.serve
 	StripPrefix c.Writer http.ResponseController http.ProxyURL http.Redirect http.StatusPermanentRedirect trusted.AppendCertsFromPEM clients.AppendCertsFromPEM ClientCAs RootCAs tls.Listener time.Sleep ReadMessage NextReader PreparedMessage NewWriterWindow ServerExecutor ParallelEnabled CheckUtf8Enabled IOModNonBlocking`)
 
 // receivers are the types that a short variable of the documents stands for.

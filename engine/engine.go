@@ -130,7 +130,9 @@ func (e *Engine) start() (err error) {
 		return err
 	}
 	next := 0
-	e.group, err = loop.Start(e.set.Loops, e.log.Named("loop").Sugar(), func(l *loop.Loop) loop.Driver {
+	e.group, err = loop.Start(e.set.Loops, func(err error) {
+		e.log.Error("an event loop ended: its connections are closed, and it takes no others", zap.Error(err))
+	}, func(l *loop.Loop) loop.Driver {
 		w := e.loops[next]
 		w.loop = l
 		next++

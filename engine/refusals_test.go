@@ -354,3 +354,26 @@ func TestDefaultLogger(t *testing.T) {
 		}
 	}
 }
+
+// TestRefusalsDocumented: docs/LOGS.md has each status with the level that it is logged at, and what
+// the reasons begin with; see TestRefusalsSayWhy.
+func TestRefusalsDocumented(t *testing.T) {
+	b, err := os.ReadFile("../docs/LOGS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, x := range refusals() {
+		if x.line != "" || x.status == 0 || x.status == 401 { // lines of their own; a program's own
+			continue
+		}
+		found := false
+		for row := range strings.Lines(string(b)) {
+			cells := strings.Split(row, " | ")
+			found = found || len(cells) == 4 && cells[0] == fmt.Sprintf("| %d", x.status) && strings.Contains(cells[1], x.level.String()) &&
+				(strings.Contains(cells[2], strings.TrimSuffix(x.reason, " 1024 bytes")) || strings.Contains(cells[2], "and others"))
+		}
+		if !found {
+			t.Errorf("%s: LOGS.md has no row | %d | %v | %s", name, x.status, x.level, x.reason)
+		}
+	}
+}

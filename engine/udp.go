@@ -187,7 +187,7 @@ func (s *packetSocket) call(p Packet, data []byte) {
 	defer func() {
 		if v := recover(); v != nil {
 			s.l.ep.e.log.Error("OnPacket panicked; its listener goes on", zap.Any("panic", v),
-				zap.Stringer("peer", p.from), zap.Stringer("listener", s.l), zap.ByteString("stack", debug.Stack()))
+				zap.Stringer("remote", p.from), zap.Stringer("listener", s.l), zap.ByteString("stack", debug.Stack()))
 		}
 	}()
 	s.w.callingAt(onPacket, 0)

@@ -218,7 +218,7 @@ func TestPacketPanic(t *testing.T) {
 		}
 	}
 	logged := s.logs.FilterMessageSnippet("OnPacket panicked").All()
-	if len(logged) != 3 || logged[0].ContextMap()["panic"] != "on purpose" || logged[0].ContextMap()["peer"] != p.addr().String() ||
+	if len(logged) != 3 || logged[0].ContextMap()["panic"] != "on purpose" || logged[0].ContextMap()["remote"] != p.addr().String() ||
 		!strings.Contains(logged[0].ContextMap()["stack"].(string), "udp_test.go") {
 		t.Errorf("%v", logged)
 	}

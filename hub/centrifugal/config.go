@@ -53,7 +53,7 @@ type Config struct {
 	HistoryMax           int // publications that a history command returns at most: 1,000
 	ReplyBytesMax        int // of what a history, a presence or a recovery tells: of the history less is told, presence fails with error 106, and more is not recovered: 4 MiB
 
-	Logger *zap.Logger // nil: that of the engine. Hub.Logger is this one if it is nil
+	Logger *zap.Logger // nil: that of the engine. It is the hub's too, unless Config.Hub has its own
 }
 
 // settle checks the fields and fills in the defaults.

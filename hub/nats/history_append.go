@@ -67,7 +67,7 @@ func (b *Broker) Append(ctx context.Context, channel string, p broker.Publicatio
 	}
 	if keep.Publications > b.cfg.Publications && !b.history.warned.Swap(true) {
 		b.log.Warn("a channel is to keep more publications than its stream does", zap.String("channel", channel),
-			zap.Int("wanted", keep.Publications), zap.Int("Config.Publications", b.cfg.Publications))
+			zap.Int("wanted", keep.Publications), zap.Int("max", b.cfg.Publications))
 	}
 	var header natsgo.Header
 	if keep.Key != "" {

@@ -24,13 +24,9 @@ type Group struct {
 	sockets table
 }
 
-// Logger is where a loop reports what is wrong. zap's SugaredLogger is one.
-type Logger interface {
-	Errorf(format string, args ...any)
-}
-
-// Start runs n loops; driver is asked for the owner of each.
-func Start(n int, log Logger, driver func(*Loop) Driver) (*Group, error) {
+// Start runs n loops; driver is asked for the owner of each. failed is called on a loop's goroutine if the
+// kernel refuses its poller: then the loop ends.
+func Start(n int, failed func(error), driver func(*Loop) Driver) (*Group, error) {
 	g := new(Group)
 	for range n {
 		l := &Loop{sockets: &g.sockets}
@@ -40,7 +36,7 @@ func Start(n int, log Logger, driver func(*Loop) Driver) (*Group, error) {
 		}
 		g.loops = append(g.loops, l)
 		l.sys, l.driver = kernel{l}, driver(l)
-		go l.run(log)
+		go l.run(failed)
 	}
 	return g, nil
 }

@@ -81,11 +81,11 @@ func (l *Loop) open() (err error) {
 // run is the loop's goroutine. It ends when the group stops, or when the poller
 // fails, which it does only if the kernel refuses it. The sockets that are still
 // there are closed then, and those on their way refused.
-func (l *Loop) run(log Logger) {
+func (l *Loop) run(failed func(error)) {
 	defer close(l.ended)
 	l.gid.Store(gid.Current())
 	if err := l.poller.Polling(l.event); !errors.Is(err, gneterrors.ErrEngineShutdown) {
-		log.Errorf("an event loop ended: its connections are closed, and it takes no others: %v", err)
+		failed(err)
 	}
 	for _, s := range l.sockets.of(l) {
 		if !s.closing { // the end of one may close others

@@ -14,10 +14,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const patience = time.Minute
 
-type quietLog struct{}
-
-func (quietLog) Debugf(string, ...any) {}
-func (quietLog) Errorf(string, ...any) {}
+// unheard takes what a loop reports.
+func unheard(error) {}
 
 // driver runs functions on its loop.
 type driver struct {
@@ -95,7 +93,7 @@ func newOwner(act func(o *owner, b []byte)) *owner {
 func start(t *testing.T, n int) (*Group, []*driver) {
 	t.Helper()
 	var drivers []*driver
-	g, err := Start(n, quietLog{}, func(l *Loop) Driver {
+	g, err := Start(n, unheard, func(l *Loop) Driver {
 		d := &driver{l: l, do: make(chan func(), 100)}
 		drivers = append(drivers, d)
 		return d

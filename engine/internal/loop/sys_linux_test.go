@@ -215,7 +215,7 @@ type restless struct{ l *Loop }
 func (r restless) Woken() { r.l.Wake() }
 
 func TestWhoWakesItsOwnLoopStarvesNobody(t *testing.T) {
-	g, err := Start(1, quietLog{}, func(l *Loop) Driver { return restless{l} })
+	g, err := Start(1, unheard, func(l *Loop) Driver { return restless{l} })
 	if err != nil {
 		t.Fatal(err)
 	}
