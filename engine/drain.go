@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -107,8 +108,8 @@ type draining struct {
 	plans []*drainPlan // by loop
 	began admit.Counts // when it began
 
-	mu    sync.Mutex // held while Progress runs
-	stage DrainStage
+	stage atomic.Uint32 // a DrainStage
+	mu    sync.Mutex    // held while Progress runs
 }
 
 // Drain stops the engine in stages, so that no client meets an error and those who come back do
@@ -167,33 +168,38 @@ func (e *Engine) Drain(ctx context.Context, d Drain) error {
 // Draining is how far Drain has come. Any goroutine may call it.
 func (e *Engine) Draining() DrainProgress {
 	if x := e.life.draining.Load(); x != nil {
-		x.mu.Lock()
-		stage := x.stage
-		x.mu.Unlock()
-		return x.progress(stage)
+		return x.progress()
 	}
 	return DrainProgress{Left: e.gate.Counts().Inside, Functions: int(e.life.functions.Load())}
 }
 
-func (x *draining) progress(stage DrainStage) DrainProgress {
+// drainStage is the stage that Draining returns.
+func (e *Engine) drainStage() DrainStage {
+	if x := e.life.draining.Load(); x != nil {
+		return DrainStage(x.stage.Load())
+	}
+	return NotDraining
+}
+
+func (x *draining) progress() DrainProgress {
 	now := x.e.gate.Counts()
 	return DrainProgress{
-		Stage: stage, Total: x.began.Inside + int(now.Entered-x.began.Entered),
+		Stage: DrainStage(x.stage.Load()), Total: x.began.Inside + int(now.Entered-x.began.Entered),
 		Left: now.Inside, Functions: int(x.e.life.functions.Load()),
 	}
 }
 
 // enter begins a stage.
 func (x *draining) enter(s DrainStage) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.stage = s
+	x.stage.Store(uint32(s))
 	x.tell()
 }
 
-// tell tells the program and the log. mu is held.
+// tell tells the program and the log.
 func (x *draining) tell() {
-	p := x.progress(x.stage)
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	p := x.progress()
 	x.e.log.Info("draining", zap.Stringer("stage", p.Stage), zap.Int("total", p.Total), zap.Int("left", p.Left), zap.Int("functions", p.Functions))
 	if x.Progress == nil {
 		return
@@ -216,9 +222,7 @@ func (x *draining) telling() (stop func()) {
 		for {
 			select {
 			case <-tick.C:
-				x.mu.Lock()
 				x.tell()
-				x.mu.Unlock()
 			case <-ctx.Done():
 				return
 			}

@@ -122,7 +122,7 @@ func (p *drainPlan) pass(d time.Duration) {
 		p.over.Store(true)
 		return
 	}
-	p.due = min(p.due+left*float64(d)/float64(rest), left)
+	p.due = min(p.due+(left+p.offset()-p.due)*float64(d)/float64(rest), left)
 }
 
 // closeNext closes the next connection, or puts it off.
@@ -145,7 +145,7 @@ func (p *drainPlan) closeNext() {
 func (p *drainPlan) closeOne(c *Conn) {
 	switch phase := c.end.phase.Load(); {
 	case c.origin == dialled, phase == phaseOpening: // it stays, or will be added
-		p.done++
+		p.all--
 	case phase > phaseOpen:
 		p.done++
 		p.due-- // or the others would be closed the faster for it
@@ -173,7 +173,7 @@ func (p *drainPlan) farewell(c *Conn) *CloseError {
 		info.Reason = d.Reason
 	}
 	if d.Comeback > 0 {
-		part := (float64(p.done) + p.offset()) / float64(p.all)
+		part := (float64(p.done) + p.offset()) / float64(max(p.all, 1))
 		info.Reason = withRetryAfter(info.Reason, time.Duration(float64(d.Comeback)*min(part, 1)))
 	}
 	p.done++

@@ -66,7 +66,7 @@ func (s *httpServer) serve(w http.ResponseWriter, r *http.Request) {
 		s.ep.e.ServeHTTP(w, r)
 		return
 	}
-	if s.ep.e.Draining().Stage >= DrainClosing {
+	if s.ep.e.drainStage() >= DrainClosing {
 		w.Header().Set("Connection", "close") // its next request is for another server
 	}
 	s.ep.HTTP.ServeHTTP(w, r)
