@@ -181,6 +181,7 @@ func (c *simConn) check(inInbox int64) {
 	phase := cc.end.phase.Load()
 	if phase >= phaseClosing && c.closingAt < 0 {
 		c.closingAt = s.now
+		c.checkDrained()
 	}
 	if phase < phaseEnding {
 		c.closingAt = max(c.closingAt, -1)

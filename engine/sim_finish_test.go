@@ -61,7 +61,11 @@ func (s *sim) finish() {
 			c.checkOpen()
 		}
 	}
+	s.finishDrain()
 	how := s.r.IntN(4)
+	if s.drain.stage != NotDraining { // the engine ends
+		how = how / 2 * 3
+	}
 	if how == 0 || how == 3 {
 		s.e.life.endServing()
 	} else {
@@ -191,6 +195,14 @@ func (s *sim) ended() {
 		if len(l.w.conns) != 0 {
 			s.failf("%d connections are listed", len(l.w.conns))
 		}
+	}
+	for _, p := range s.drain.plans {
+		if p.timer.Armed() && !s.stopped {
+			s.failf("the timer of a drain still runs")
+		}
+		p.w.time.wheel.Stop(&p.timer)
+	}
+	for _, l := range s.loops {
 		timers += l.w.time.wheel.Len()
 	}
 	if timers != s.graces {

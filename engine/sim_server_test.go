@@ -110,6 +110,7 @@ func (s *sim) setUp() {
 	}
 	e.main.lanes, e.dialer.lanes = e.newLanes(nil, mountedName), e.newLanes(nil, dialledName)
 	s.newSessions()
+	s.setUpDrain()
 }
 
 // simLog fails the simulation if the engine logs a panic that is none of ours.

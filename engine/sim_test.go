@@ -66,6 +66,8 @@ type sim struct {
 	dials []*simDial // all there were
 	of    map[*Conn]*simConn
 
+	drain simDrain
+
 	sessions    SimStore
 	grace       time.Duration // of a session
 	sessionsMax int
@@ -133,6 +135,7 @@ func (s *sim) run() {
 // step lets one thing happen.
 func (s *sim) step() {
 	s.steps++
+	s.stepDrain()
 	switch n := s.r.IntN(100); {
 	case n < 3 && len(s.live()) < s.cfg.connsMax:
 		s.arrive()
