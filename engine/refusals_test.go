@@ -302,7 +302,7 @@ func TestMountedRefusalsSayWhy(t *testing.T) {
 		if meant {
 			r.Header.Set("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==")
 		}
-		answer, err := http.DefaultClient.Do(r)
+		answer, err := h.Client().Do(r)
 		if err != nil {
 			t.Fatal(err)
 		}
