@@ -13,10 +13,8 @@ import (
 	"github.com/sockmill/sockmill/engine"
 )
 
-const patience = 20 * time.Second
-
-// serve runs an engine until the test ends.
-func serve(t *testing.T, cfg engine.Config, h engine.Handler) *engine.Engine {
+// running runs an engine until the test ends.
+func running(t *testing.T, cfg engine.Config, h engine.Handler) *engine.Engine {
 	t.Helper()
 	cfg.Addr = "tcp://127.0.0.1:0"
 	e, err := engine.New(cfg, h)
@@ -56,7 +54,7 @@ func becomes(t *testing.T, h http.Handler, status int) string {
 }
 
 func TestReadyz(t *testing.T) {
-	e := serve(t, engine.Config{}, engine.Handler{})
+	e := running(t, engine.Config{}, engine.Handler{})
 	broken := make(chan error, 100)
 	broker := Check{"broker", func(context.Context) error {
 		select {
@@ -100,7 +98,7 @@ func TestReadyz(t *testing.T) {
 
 // A check that does not return is a reason, and is called once.
 func TestReadyzDoesNotWaitForEver(t *testing.T) {
-	e := serve(t, engine.Config{}, engine.Handler{})
+	e := running(t, engine.Config{}, engine.Handler{})
 	calls, end := make(chan bool, 100), make(chan bool)
 	defer close(end)
 	h := Readyz(e, Check{"database", func(context.Context) error { calls <- true; <-end; return nil }},
@@ -118,7 +116,7 @@ func TestReadyzDoesNotWaitForEver(t *testing.T) {
 // A loop that is held makes the process not live, and so not ready.
 func TestHealthz(t *testing.T) {
 	held, end := make(chan bool), make(chan bool)
-	e := serve(t, engine.Config{Loops: 2, LoopHeldMax: 50 * time.Millisecond}, engine.Handler{})
+	e := running(t, engine.Config{Loops: 2, LoopHeldMax: 50 * time.Millisecond}, engine.Handler{})
 	if err := e.Loops()[1].Post(func() { close(held); <-end }); err != nil {
 		t.Fatal(err)
 	}
