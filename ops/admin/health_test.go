@@ -13,8 +13,8 @@ import (
 	"github.com/sockmill/sockmill/engine"
 )
 
-// running runs an engine until the test ends.
-func running(t *testing.T, cfg engine.Config, h engine.Handler) *engine.Engine {
+// ofEngine runs an engine until the test ends.
+func ofEngine(t *testing.T, cfg engine.Config, h engine.Handler) *engine.Engine {
 	t.Helper()
 	cfg.Addr = "tcp://127.0.0.1:0"
 	e, err := engine.New(cfg, h)
@@ -29,8 +29,8 @@ func running(t *testing.T, cfg engine.Config, h engine.Handler) *engine.Engine {
 	return e
 }
 
-// ask asks a handler, for JSON if accept says so.
-func ask(t *testing.T, h http.Handler, method, accept string) (status int, kind, text string) {
+// probe asks a handler, for JSON if accept says so.
+func probe(t *testing.T, h http.Handler, method, accept string) (status int, kind, text string) {
 	t.Helper()
 	r := httptest.NewRequest(method, "/", nil)
 	r.Header.Set("Accept", accept)
@@ -43,7 +43,7 @@ func ask(t *testing.T, h http.Handler, method, accept string) (status int, kind,
 func becomes(t *testing.T, h http.Handler, status int) string {
 	t.Helper()
 	for begin := time.Now(); ; {
-		got, _, text := ask(t, h, http.MethodGet, "")
+		got, _, text := probe(t, h, http.MethodGet, "")
 		if got == status {
 			return text
 		}
@@ -54,7 +54,7 @@ func becomes(t *testing.T, h http.Handler, status int) string {
 }
 
 func TestReadyz(t *testing.T) {
-	e := running(t, engine.Config{}, engine.Handler{})
+	e := ofEngine(t, engine.Config{}, engine.Handler{})
 	broken := make(chan error, 100)
 	broker := Check{"broker", func(context.Context) error {
 		select {
@@ -73,10 +73,10 @@ func TestReadyz(t *testing.T) {
 		t.Errorf("not ready says %q", text)
 	}
 	becomes(t, h, 200)
-	if status, kind, text := ask(t, h, http.MethodGet, "application/json"); status != 200 || kind != "application/json" || text != `{"ok":true,"reasons":[]}` {
+	if status, kind, text := probe(t, h, http.MethodGet, "application/json"); status != 200 || kind != "application/json" || text != `{"ok":true,"reasons":[]}` {
 		t.Errorf("as JSON: %d %s %s", status, kind, text)
 	}
-	if status, _, _ := ask(t, h, http.MethodPost, ""); status != 405 {
+	if status, _, _ := probe(t, h, http.MethodPost, ""); status != 405 {
 		t.Errorf("POST: %d", status)
 	}
 	drained := make(chan error, 1)
@@ -86,7 +86,7 @@ func TestReadyz(t *testing.T) {
 	}
 	becomes(t, Healthz(e), 200)
 	var v Verdict
-	status, _, text := ask(t, h, http.MethodGet, "text/html, application/json;q=0.9")
+	status, _, text := probe(t, h, http.MethodGet, "text/html, application/json;q=0.9")
 	if err := json.Unmarshal([]byte(text), &v); err != nil || status != 503 || v.OK || len(v.Reasons) != 1 {
 		t.Errorf("as JSON: %d %s, %v", status, text, err)
 	}
@@ -98,7 +98,7 @@ func TestReadyz(t *testing.T) {
 
 // A check that does not return is a reason, and is called once.
 func TestReadyzDoesNotWaitForEver(t *testing.T) {
-	e := running(t, engine.Config{}, engine.Handler{})
+	e := ofEngine(t, engine.Config{}, engine.Handler{})
 	calls, end := make(chan bool, 100), make(chan bool)
 	defer close(end)
 	h := Readyz(e, Check{"database", func(context.Context) error { calls <- true; <-end; return nil }},
@@ -116,7 +116,7 @@ func TestReadyzDoesNotWaitForEver(t *testing.T) {
 // A loop that is held makes the process not live, and so not ready.
 func TestHealthz(t *testing.T) {
 	held, end := make(chan bool), make(chan bool)
-	e := running(t, engine.Config{Loops: 2, LoopHeldMax: 50 * time.Millisecond}, engine.Handler{})
+	e := ofEngine(t, engine.Config{Loops: 2, LoopHeldMax: 50 * time.Millisecond}, engine.Handler{})
 	if err := e.Loops()[1].Post(func() { close(held); <-end }); err != nil {
 		t.Fatal(err)
 	}
