@@ -11,7 +11,7 @@ import {Peer} from './lib/peer.mjs';
 import {within} from './lib/process.mjs';
 import {key} from './lib/raw.mjs';
 
-const timeout = 60_000;
+const timeout = 120_000;
 const forged = {'X-Forwarded-For': '6.6.6.6', Forwarded: 'for=6.6.6.6'};
 const ended = (peer) => once(peer.ws, 'close').then(([code]) => { throw new Error(`it was closed with ${code}`); });
 
@@ -23,7 +23,7 @@ async function one(t, way, flags, edit) {
 }
 
 // They wait most of the time.
-describe('proxies', {concurrency: 6}, () => {
+describe('proxies', {concurrency: 4}, () => {
   for (const [name, way] of Object.entries(ways)) {
     test(`${name}: a browser's handshake passes, and the client's address is right`, {timeout}, async (t) => {
       const through = await one(t, way, ['-mode', 'address']);

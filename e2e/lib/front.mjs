@@ -2,7 +2,7 @@
 // servers are on this machine, at 127.0.0.1 and 127.0.0.2.
 import assert from 'node:assert/strict';
 import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {constants, tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {ca, file as certificate, secure} from './certificate.mjs';
 import {freePort} from './port.mjs';
@@ -25,9 +25,15 @@ const deployed = (name) => readFileSync(new URL(`../../deploy/${name}`, import.m
 const both = certificate('both.pem'); // as HAProxy has it
 writeFileSync(both, readFileSync(certificate('cert.pem')) + readFileSync(certificate('key.pem')));
 
+// ignores reports whether a process ignores a signal.
+function ignores(p, signal) {
+  const [, mask] = readFileSync(`/proc/${p.child.pid}/status`, 'utf8').match(/^SigIgn:\t(\w+)$/m);
+  return (BigInt(`0x${mask}`) >> BigInt(signal - 1) & 1n) === 1n;
+}
+
 const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
 
-// timeouts: it cuts idle connections. checks: what it asks for /readyz with, and what takes its place.
+// timeouts: it cuts idle connections. checks: it asks for /readyz.
 const nginx = {
   timeouts: true,
   wrongHost: [['proxy_set_header Host $http_host;', '']],
@@ -48,7 +54,7 @@ const nginx = {
 };
 
 const haproxy = {
-  timeouts: true, checks: ['inter 2s', 'inter 200ms'],
+  timeouts: true, checks: true,
   wrongHost: [['option forwardfor', 'option forwardfor\n    http-request set-header Host one']],
   edit: (dir, ports) => replaced(deployed('haproxy.cfg'),
     ['maxconn 100000', 'maxconn 500'], ['/etc/ssl/example.com.pem', both], ['inside.example.com', 'localhost'],
@@ -56,6 +62,7 @@ const haproxy = {
   command: (file) => [tool('haproxy', 'haproxy'), ['-W', '-f', file]],
   ready: /Loading success/,
   reload: async (p) => {
+    while (ignores(p, constants.signals.SIGUSR2)) await new Promise(setImmediate); // for a while after it has started
     p.err = '';
     p.child.kill('SIGUSR2');
     await p.said(/Loading success/, patience);
@@ -63,7 +70,7 @@ const haproxy = {
 };
 
 const caddy = {
-  timeouts: false, checks: ['health_interval 2s', 'health_interval 200ms'],
+  timeouts: false, checks: true,
   wrongHost: [['header_up Host {hostport}', 'header_up Host {upstream_hostport}']],
   edit: (dir, ports) => replaced(deployed('Caddyfile'),
     ['{\n\tservers', `{\n\tadmin unix/${dir}/admin\n\tauto_https disable_redirects\n\tdefault_bind 127.0.0.1\n\tservers`],
