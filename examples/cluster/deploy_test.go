@@ -24,11 +24,11 @@ var errGood = errors.New("the flags are good")
 
 func (*checked) Start(context.Context, app.Settings) (*app.Node, error) { return nil, errGood }
 
-// accepted runs the program with these flags, on a port of its own, and returns what it made of them.
+// accepted runs the program with these flags, on a port of its own and without one for operators, and returns what it made of them.
 func accepted(t *testing.T, args []string) *cluster {
 	t.Helper()
 	c := &checked{}
-	args = append(slices.Clone(args), "-listen", "ws://127.0.0.1:0")
+	args = append(slices.Clone(args), "-listen", "ws://127.0.0.1:0", "-admin", "")
 	if err := app.Run(make(chan os.Signal), "cluster", c, args, io.Discard); !errors.Is(err, errGood) {
 		t.Errorf("%q: %v", args, err)
 	}
