@@ -9,13 +9,13 @@ const timeout = 120_000;
 
 async function echoes(peer, text) {
   peer.ws.send(text);
-  assert.deepEqual(await peer.next(), {type: 'text', data: text});
+  assert.deepEqual(await peer.next(30_000), {type: 'text', data: text});
 }
 
 // nginx and HAProxy cut. Caddy closes; version 2.6 does so at the server with a frame that is not masked, and the server's 1002 may be first
 // at the client.
 async function closed(peer, way) {
-  const {type, code} = await peer.next();
+  const {type, code} = await peer.next(30_000);
   assert.ok(type === 'close' && (way.proxy.timeouts ? [1006] : [1001, 1002]).includes(code), `${type} ${code}`);
 }
 
@@ -74,7 +74,7 @@ describe('proxies that end', {concurrency: 4}, () => {
       const {servers, start, open, until, first, second} = await two(t, '-unready-for', '100ms', '-drain', '500ms');
       const stopped = servers[0].stop().then(() => 'stopped');
       while (await Promise.race([stopped, open()]) !== 'stopped');
-      assert.equal((await first.next()).code, 1001);
+      assert.equal((await first.next(30_000)).code, 1001);
       await start(0);
       await until((all) => all.some(({at}) => at === 0));
       await echoes(second, 'still there');

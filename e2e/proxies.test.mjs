@@ -31,18 +31,18 @@ describe('proxies', {concurrency: 4}, () => {
       for (const localAddress of ['127.0.0.2', '127.0.0.3']) {
         const peer = await Peer.open(through.url, {...through.options, localAddress, headers});
         peer.ws.send('who am I?');
-        assert.deepEqual(await peer.next(), {type: 'text', data: localAddress});
+        assert.deepEqual(await peer.next(30_000), {type: 'text', data: localAddress});
         assert.deepEqual(await peer.close(1000), {type: 'close', code: 1000, reason: ''});
       }
       const elsewhere = new Peer(through.url, {...through.options, origin: 'https://elsewhere.example'});
-      assert.match((await elsewhere.next()).message, /403/);
+      assert.match((await elsewhere.next(30_000)).message, /403/);
     });
 
     test(`${name}: large messages pass, each way`, {timeout}, async (t) => {
       const through = await one(t, way, []);
       const peer = await Peer.open(through.url, {...through.options, perMessageDeflate: false});
       // About the buffers of the proxies and of ours, then the largest that the server takes.
-      for (const bytes of [4 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20].flatMap((n) => [n - 14, n])) {
+      for (const bytes of [...[4 << 10, 16 << 10, 64 << 10].flatMap((n) => [n - 14, n]), 1 << 20, 16 << 20]) {
         const sent = randomBytes(bytes);
         peer.ws.send(sent);
         const {type, data} = await peer.next(30_000);
@@ -63,7 +63,7 @@ describe('proxies', {concurrency: 4}, () => {
       peer.ws.on('ping', () => pings++);
       while (pings < 6) await Promise.race([once(peer.ws, 'ping'), ended(peer)]);
       peer.ws.send('still there');
-      assert.deepEqual(await peer.next(), {type: 'text', data: 'still there'});
+      assert.deepEqual(await peer.next(30_000), {type: 'text', data: 'still there'});
       peer.ws.terminate();
     });
 
@@ -71,7 +71,7 @@ describe('proxies', {concurrency: 4}, () => {
       test(`${name}: without pings it does not`, {timeout}, async (t) => {
         const through = await one(t, way, ['-ping-interval', '-1ns'], shorter('1s'));
         const peer = await Peer.open(through.url, through.options);
-        assert.equal((await peer.next()).type, 'close');
+        assert.equal((await peer.next(30_000)).type, 'close');
       });
     }
 

@@ -130,7 +130,7 @@ export async function front(t, way, servers, edit = []) {
   const file = join(dir, 'conf');
   writeFileSync(file, text);
   const at = `${way.host}:${ports[way.port]}`;
-  const through = {dir, ports, url: `wss://${at}/`, origin: `https://${at}`, options: {origin: `https://${at}`, ca: readFileSync(ca), family: 4}};
+  const through = {dir, ports, url: `wss://${at}/`, origin: `https://${at}`, options: {origin: `https://${at}`, ca: readFileSync(ca), family: 4, handshakeTimeout: patience}};
   through.start = async () => {
     const [command, args] = proxy.command(file, dir);
     through.process = launch(command, args, {env: {...process.env, HOME: dir, XDG_CONFIG_HOME: dir, XDG_DATA_HOME: dir}});
