@@ -72,9 +72,6 @@ func (o *operator) handler(e *engine.Engine) (http.Handler, error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", page)
-	if o.token == "" && o.readToken == "" { // it is on loopback
-		mux.Handle("/metrics", metrics.Handler(numbers))
-	}
 	mux.Handle("/healthz", admin.Healthz(e))
 	mux.Handle("/readyz", admin.Readyz(e))
 	return mux, nil

@@ -50,6 +50,9 @@ func program(dir string) error {
 	if read("timeout") != "" {
 		cfg.ReadyTimeout = 200 * time.Millisecond
 	}
+	if read("unready") != "" {
+		cfg.Ready = func(context.Context) error { return errors.New("what it needs is not there") }
+	}
 	if read("wait") != "" { // until the test opens the other end
 		cfg.Ready = func(context.Context) error {
 			return pass(filepath.Join(dir, "go"))

@@ -88,7 +88,7 @@ func TestAddressesChange(t *testing.T) {
 // TestBadVersion: a version that exits, or does not become ready, changes nothing; one
 // log line says so.
 func TestBadVersion(t *testing.T) {
-	for _, bad := range []struct{ name, file, says string }{{"exits", "exit", "exit status 1"}, {"is not ready", "wait", "timed out"}} {
+	for _, bad := range []struct{ name, file, says string }{{"exits", "exit", "exit status 1"}, {"finds nothing", "unready", "exit status 1"}, {"is not ready", "wait", "timed out"}} {
 		t.Run(bad.name, func(t *testing.T) {
 			c := newChild(t, "text://127.0.0.1:0", "text+unix://DIR/s")
 			if bad.file == "wait" {
