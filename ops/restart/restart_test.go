@@ -142,6 +142,11 @@ func TestImpatient(t *testing.T) {
 	c.addresses(1)
 	c.signal(old, syscall.SIGHUP)
 	c.await("is being started already")
+	for range 50 { // the new one has the socket, and must accept nobody yet
+		if got := c.askAt("tcp", address); got != old {
+			t.Fatalf("process %d answers, want %d", got, old)
+		}
+	}
 	ready()
 	c.await("a new version has taken over")
 	c.signal(c.pid(), syscall.SIGHUP) // the old one waits for end
