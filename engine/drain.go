@@ -200,7 +200,7 @@ func (x *draining) tell() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	p := x.progress()
-	x.e.log.Info("draining", zap.Stringer("stage", p.Stage), zap.Int("total", p.Total), zap.Int("left", p.Left), zap.Int("functions", p.Functions))
+	x.e.log.Info("draining", zap.Stringer("stage", p.Stage), zap.Int("total", p.Total), zap.Int("left", p.Left), zap.Int("functions_running", p.Functions))
 	if x.Progress == nil {
 		return
 	}

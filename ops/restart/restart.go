@@ -13,9 +13,9 @@ import (
 
 	"github.com/cloudflare/tableflip"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/sockmill/sockmill/engine"
+	"github.com/sockmill/sockmill/internal/logs"
 )
 
 // Config says how a program is replaced. The zero value is of use: Upgrade starts the
@@ -97,11 +97,8 @@ func New(cfg Config) (*Restart, error) {
 	if cfg.DrainTimeout == 0 {
 		cfg.DrainTimeout = cfg.Drain.Unready + cfg.Drain.Over + drainTimeout
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig()), zapcore.Lock(os.Stderr), zap.WarnLevel))
-	}
 	r := &Restart{
-		cfg: cfg, log: cfg.Logger, asked: map[string]int{}, tty: hasTerminal(),
+		cfg: cfg, log: logs.Bounded(cfg.Logger), asked: map[string]int{}, tty: hasTerminal(),
 		parentGone: make(chan struct{}), handedOver: make(chan struct{}), signals: make(chan os.Signal, 1),
 	}
 	if len(cfg.Signals) > 0 {
