@@ -432,3 +432,15 @@ func TestTimings(t *testing.T) {
 }
 
 func ptr[T any](x T) *T { return &x }
+
+// Metrics visit no connection: they do not even wait for whoever has their list.
+func TestMetricsVisitNobody(t *testing.T) {
+	e, w, _ := crowd(t, 100)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	done := make(chan Metrics, 1)
+	go func() { done <- e.Metrics() }()
+	if m := one(t, done, "Metrics"); m.Loops[0].Connections != 100 || m.Listeners[0].Name != mountedName || m.Listeners[0].Open != 100 || m.disagreement() != "" {
+		t.Errorf("%s: %+v", m.disagreement(), m.Listeners)
+	}
+}
