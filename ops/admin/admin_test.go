@@ -55,7 +55,8 @@ func serve(t *testing.T, ec engine.Config, h engine.Handler, change func(*Config
 	t.Cleanup(func() {
 		stop()
 		select {
-		case <-x.ended:
+		case err := <-x.ended:
+			x.ended <- err
 		case <-time.After(patience):
 			t.Error("Run did not return")
 		}
@@ -432,8 +433,7 @@ func TestShutdownWhileTapped(t *testing.T) {
 // TestHub: users and channels, by pages; a connection has those of its client.
 func TestHub(t *testing.T) {
 	var h *hub.Hub
-	var x *fixture
-	x = serve(t, engine.Config{Loops: 1}, engine.Handler{}, func(c *Config) {
+	x := serve(t, engine.Config{Loops: 1}, engine.Handler{}, func(c *Config) {
 		var err error
 		h, err = hub.New(c.Engine, hub.Config{Encode: func(int, string, *broker.Publication) engine.Message { return engine.Message{} }})
 		if err != nil {
