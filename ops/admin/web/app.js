@@ -10,6 +10,7 @@ import { view as settings } from './settings.js';
 
 const EVERY = 2000; // ms from an answer to the next question
 const SHARE = 5; // of the time, a server may at most be busy with a page for one in so many
+const EVERY_MAX = 5000; // ms, however busy
 const AGAIN_MAX = 15_000; // ms to wait at most when there is no answer
 
 const views = Object.fromEntries([overview, connections, connection, channels, people, settings].map((view) => [view.name, view]));
@@ -80,28 +81,25 @@ async function refresh() {
   }
   document.body.dataset.drawn = of.name;
   document.dispatchEvent(new Event('drawn'));
-  const pause = misses ? until - Date.now() : Math.max(EVERY, SHARE * (performance.now() - began));
+  const pause = misses ? until - Date.now() : Math.min(EVERY_MAX, Math.max(EVERY, SHARE * (performance.now() - began)));
   timer = setTimeout(() => (misses || !(held || document.hidden) ? refresh() : 0), pause);
 }
 
 /** What every view has around it. */
-function drawFrame({ process, engine, health, hub, rights, drain }) {
+function drawFrame({ process, health, hub, rights, drain }) {
   put($('command'), process.command);
   put($('on'), `on ${process.host}`);
-  const [state, text] = stateOf(engine, health, drain);
+  const [state, text] = stateOf(health, drain);
   $('state').dataset.state = state;
   put($('state'), text);
   for (const link of document.querySelectorAll('[data-hub]')) link.hidden = !hub;
   document.body.dataset.rights = rights.change ? 'change' : 'read';
 }
 
-function stateOf({ state }, health, drain) {
-  if (health && !health.live.ok) return ['bad', 'Not live'];
+function stateOf({ live, ready }, drain) {
+  if (!live.ok) return ['bad', 'Not live'];
   if (drain) return ['warn', 'Draining'];
-  if (state === 'stopping') return ['warn', 'Stopping'];
-  if (health && !health.ready.ok) return ['warn', 'Not ready'];
-  if (state !== 'running') return ['warn', 'Not running'];
-  return ['good', health ? 'Live and ready' : 'Running'];
+  return ready.ok ? ['good', 'Live and ready'] : ['warn', 'Not ready'];
 }
 
 function answered() {

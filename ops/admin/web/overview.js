@@ -61,23 +61,23 @@ const listeners = new Table($('listeners'), [
   { label: 'Half open', n: true, text: ({ halfOpen }) => number(halfOpen) },
   { label: 'Accepted', n: true, text: ({ accepted }) => number(accepted) },
   { label: 'Refused', n: true, text: ({ refused }) => number(refused) },
-  { label: 'TLS failed', n: true, text: ({ tls, tlsFailed }) => (tls ? number(tlsFailed) : '–') },
+  { label: 'TLS failed', n: true, text: ({ tlsFailed, certificateExpires }) => (tlsFailed || certificateExpires ? number(tlsFailed) : '–') },
   { label: 'Certificate', name: 'until', draw: drawCertificate },
 ], ({ name }) => name);
 
-function drawCertificate(cell, { tls, certificateExpires }) {
+function drawCertificate(cell, { certificateExpires }) {
   const days = certificateExpires ? (Date.parse(certificateExpires) - Date.now()) / 86_400_000 : Infinity;
   cell.classList.toggle('bad', days < WARN_DAYS);
-  if (!tls) put(cell, '–');
-  else if (days === Infinity) put(cell, 'not known');
+  if (days === Infinity) put(cell, '–');
   else put(cell, days < 0 ? `expired ${span(-days * 86400)} ago` : `good for ${span(days * 86400)}`);
 }
 
-function drawHealth({ health, drain, engine: { state } }) {
-  const verdicts = health ? [
+function drawHealth({ health, drain, hub }) {
+  const verdicts = [
     { name: 'live', yes: 'Live', no: 'Not live', well: 'All loops turn.', ...health.live },
     { name: 'ready', yes: 'Ready', no: 'Not ready', well: 'New connections are welcome.', ...health.ready },
-  ] : [{ name: 'state', yes: state === 'running' ? 'Running' : state, no: state, ok: state === 'running', well: 'The program has no health checks.', reasons: [] }];
+  ];
+  if (hub?.brokerError) verdicts.push({ name: 'broker', no: 'Broker', ok: false, reasons: [hub.brokerError] });
   if (drain) verdicts.push({ name: 'drain', no: 'Draining', ok: false, reasons: [`${drain.stage}: ${number(drain.left)} of ${plural(drain.total, 'connection')} left`] });
   fill($('health'), verdicts, ({ name }) => name,
     ({ name }) => element('div', { class: 'verdict', data: { testid: `health-${name}` } }, element('b'), element('ul')),
@@ -107,7 +107,7 @@ function tiles(status) {
     { name: 'in', label: 'Messages in', ...speed((s) => s.engine.messagesIn, '/s'), note: `${speed((s) => s.engine.bytesIn, '', bytes).text}/s` },
     { name: 'out', label: 'Messages out', ...speed((s) => s.engine.messagesOut, '/s'), note: `${speed((s) => s.engine.bytesOut, '', bytes).text}/s` },
     { name: 'accepted', label: 'Accepted', ...speed((s) => s.engine.accepted, '/s'), note: `${closing.text}/s closed` },
-    { name: 'buffers', label: 'Buffers', n: engine.bufferBytes, text: bytes(engine.bufferBytes), note: engine.bufferBytesMax < 0 ? 'no limit' : `of ${bytes(engine.bufferBytesMax)}` },
+    { name: 'buffers', label: 'Buffers', n: engine.bufferBytes, text: bytes(engine.bufferBytes), note: `of ${bytes(engine.bufferBytesMax)}` },
     ...(hub ? [{ name: 'hub', label: 'Hub clients', n: hub.clients, text: number(hub.clients), note: plural(hub.users, 'user') }] : []),
   ];
 }
@@ -138,17 +138,22 @@ function drawLoops(status) {
 }
 
 function drawFacts({ engine, process, hub, links }) {
+  facts($('now'), [
+    ['Connections', number(engine.connections)], ['Of these, open', number(engine.open)], ['Under backpressure', number(engine.backpressure)], ['Queued', bytes(engine.queuedBytes)],
+    ['Compression contexts', bytes(engine.takeoverBytes)], ['Functions of Conn.Go', number(engine.goRunning)], ['Of these, waiting', number(engine.goWaiting)],
+    ...(hub ? [['Clients of the hub', number(hub.clients)], ['Users', number(hub.users)], ['Channels', number(hub.channels)], ['Subscriptions', number(hub.subscriptions)]] : []),
+  ]);
   facts($('totals'), [
-    ['In use, not all open', number(engine.connections)], ['Accepted', number(engine.accepted)], ['Refused', number(engine.refused)], ['Dialled', number(engine.dialled)], ['Closed', number(engine.closed)],
+    ['Accepted', number(engine.accepted)], ['Refused', number(engine.refused)], ['Dialled', number(engine.dialled)], ['Closed', number(engine.closed)],
     ['Messages in', number(engine.messagesIn)], ['Messages out', number(engine.messagesOut)], ['Received', bytes(engine.bytesIn)], ['Sent', bytes(engine.bytesOut)],
     ['Dropped', number(engine.dropped)], ['Of these, at the end of a connection', number(engine.discarded)], ['Replaced', number(engine.replaced)],
-    ['Paused for a rate limit', number(engine.rateLimited)], ['Loops held too long', number(engine.loopHeld)], ['Compression contexts', bytes(engine.takeoverBytes)],
+    ['Paused for a rate limit', number(engine.rateLimited)], ['Loops held too long', number(engine.loopHeld)],
   ]);
   facts($('about'), [
     ['Uptime', span(process.uptimeMs / 1000)], ['Process', `${process.pid} on ${process.host}`], ['Version', process.version], ['Go', process.goVersion],
     ['Processors', number(process.cpus)], ['CPU time', process.cpuMs < 0 ? '' : span(process.cpuMs / 1000)],
     ['Heap in use', bytes(process.heapBytes)], ['Memory of the runtime', bytes(process.memoryBytes)], ['Collections', number(process.gcs)], ['Goroutines', number(process.goroutines)],
-    ['Descriptors', process.openFiles < 0 ? '' : `${number(process.openFiles)} of ${number(process.openFilesMax)}`], ['Node of the hub', hub?.node],
+    ['Descriptors', process.openFiles < 0 ? '' : `${number(process.openFiles)} of ${number(process.openFilesMax)}`],
   ]);
   const there = [
     ...(links.metrics ? [['Metrics', links.metrics]] : []),
