@@ -31,13 +31,13 @@ var (
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if *serveAt == "" {
-		os.Exit(m.Run())
+		m.Run() // its code is that of the process
+		return
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) //nolint:forbidigo // it is a program
 	defer stop()
 	if err := run(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		panic(err)
 	}
 }
 

@@ -23,7 +23,7 @@ type simulation struct {
 
 const (
 	simulatedLoops = 4
-	hostile    = "<img src=x onerror=\"globalThis.harmed=1\">\u202e"
+	hostile        = "<img src=x onerror=\"globalThis.harmed=1\">\u202e"
 )
 
 var simulatedListeners = []string{"ws://127.0.0.1:8090", "wss://0.0.0.0:8443"}
