@@ -174,7 +174,7 @@ func (c *simulation) settings() Settings {
 // simulatedTap shows frames that never were, ten a second.
 type simulatedTap struct{ payloadBytes, n int }
 
-func (c *simulation) tap(id uint64, payloadBytes int) (tap, error) {
+func (c *simulation) tap(_ context.Context, id uint64, payloadBytes int) (tap, error) {
 	return &simulatedTap{payloadBytes: payloadBytes}, c.on(id, func(*Connection) {})
 }
 
