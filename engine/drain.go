@@ -258,12 +258,7 @@ func (x *draining) close(ctx context.Context) {
 	}
 	var patience <-chan time.Time
 	for x.wait(ctx, drainLook) {
-		over, left := true, int64(x.e.gate.Counts().Half)
-		for _, plan := range x.plans {
-			over = over && plan.over.Load()
-			left += plan.left.Load()
-		}
-		switch {
+		switch over, left := x.left(); {
 		case !over:
 			continue
 		case left == 0:
@@ -277,6 +272,16 @@ func (x *draining) close(ctx context.Context) {
 		default:
 		}
 	}
+}
+
+// left is whether Drain.Over has passed, and how many connections are still to be closed, or to finish their handshake.
+func (x *draining) left() (over bool, left int64) {
+	over, left = true, int64(x.e.gate.Counts().Half)
+	for _, plan := range x.plans {
+		over = over && plan.over.Load()
+		left += plan.left.Load()
+	}
+	return over, left
 }
 
 // halfOf is half of what ctx leaves.

@@ -26,7 +26,7 @@ func TestDrainHTTP(t *testing.T) {
 		fmt.Fprint(w, "done")
 	})}, Handler{})
 	s.dial("/", nil)
-	kept := s.connect()
+	kept, slow := s.connect(), s.connect()
 	ask := func(path string) { _, _ = io.WriteString(kept, "GET "+path+" HTTP/1.1\r\nHost: a\r\n\r\n") }
 	ask("/")
 	if r, err := http.ReadResponse(bufio.NewReader(kept), nil); err != nil || r.Close {
@@ -42,7 +42,11 @@ func TestDrainHTTP(t *testing.T) {
 	x.to(DrainArrived)
 	x.to(DrainClosing)
 	x.next <- true
-	ask("/slow")
+	ask("/") // http.Server says nothing of its own yet
+	if r, _ := s.response(kept); r.StatusCode != 200 || !r.Close {
+		t.Errorf("in the drain: %s, to be closed: %v", r.Status, r.Close)
+	}
+	_, _ = io.WriteString(slow, "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
 	<-inside
 	go func() { _ = s.Shutdown(context.Background()) }()
 	x.at(DrainEnding)
@@ -51,15 +55,40 @@ func TestDrainHTTP(t *testing.T) {
 		t.Errorf("the idle connection: %q %v", rest, err)
 	}
 	close(release)
-	r, body := s.response(kept)
-	if r.StatusCode != 200 || !r.Close || !strings.Contains(body, "done") && r.ContentLength != 4 {
-		t.Errorf("%s %v %q", r.Status, r.Close, body)
+	if r, _ := s.response(slow); r.StatusCode != 200 || r.ContentLength != 4 {
+		t.Errorf("at the end: %s", r.Status)
 	}
 	s.hangUp()
 	x.at(DrainEnded)
 	x.next <- true
 	if err := one(t, x.done, "the end"); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDrainCounts: who does not answer its close frame is cut, and counted, as in a shutdown.
+func TestDrainCounts(t *testing.T) {
+	paused := make(chan *Conn, 1)
+	s := serve(t, Config{Loops: 1, CloseTimeout: 10 * time.Millisecond}, Handler{OnMessage: func(c *Conn, _ Message) {
+		paused <- c
+		_ = c.PauseReading()
+	}})
+	_, stays := s.dial("/", nil), s.dial("/", nil)
+	stays.sendAll("pause", "this waits")
+	c := one(t, paused, "the message")
+	x := s.drain(t.Context(), Drain{})
+	x.at(DrainUnready)
+	x.to(DrainArrived)
+	x.to(DrainClosing)
+	x.next <- true
+	s.await("the silent one to be cut", func() bool { return s.Stats().Connections == 1 })
+	if err := c.Abort(); err != nil {
+		t.Error(err)
+	}
+	x.at(DrainEnding)
+	var cut *CutError
+	if err := x.end(DrainEnding); !errors.As(err, &cut) || cut.Connections != 1 {
+		t.Errorf("Drain: %v", err)
 	}
 }
 

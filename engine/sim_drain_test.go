@@ -24,8 +24,8 @@ func (s *sim) setUpDrain() {
 	}
 	d.begins, d.closes = s.cfg.steps, s.cfg.steps
 	if s.chance(300) {
-		d.begins = s.r.IntN(s.cfg.steps)
-		d.closes = d.begins + s.r.IntN(s.cfg.steps)
+		d.begins = s.r.IntN(s.cfg.steps / 2)
+		d.closes = d.begins + s.r.IntN(s.cfg.steps/4)
 	}
 }
 
