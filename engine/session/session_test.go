@@ -236,6 +236,24 @@ func TestSessionsAtTheEndOfTheEngine(t *testing.T) {
 	_ = token
 }
 
+// TestSessionsInADrain: who holds a state is closed with the code of the drain, and the state expires
+// once, when the engine has ended.
+func TestSessionsInADrain(t *testing.T) {
+	a := newArcade(t, engine.Config{Loops: 2, CloseTimeout: time.Millisecond, Drain: engine.Drain{Over: time.Millisecond, Code: 4000}}, Config{})
+	waits, _ := a.sit("waits")
+	a.lose(waits)
+	_, _ = a.sit("is there")
+	_ = a.end() // the client does not answer: it is cut
+	for e := one(t, a.closed, "OnClose"); e.Code != 4000; e = one(t, a.closed, "OnClose") {
+		if errors.Is(e, engine.ErrStopped) {
+			t.Errorf("closed with %v", e)
+		}
+	}
+	if got := map[string]bool{one(t, a.expired, "OnExpire"): true, one(t, a.expired, "OnExpire"): true}; !got["waits"] || !got["is there"] || len(a.expired) != 0 || a.sessions.Len() != 0 {
+		t.Errorf("expired: %v", got)
+	}
+}
+
 // TestSessionsFull: waiting sessions count; an expired one makes room.
 func TestSessionsFull(t *testing.T) {
 	a := newArcade(t, engine.Config{Loops: 1}, Config{Max: 2})
