@@ -50,13 +50,14 @@ func (e *Engine) Health() (h Health) {
 // accepts reports whether a listener is open, or there has never been one: then the engine serves
 // what Engine.Upgrade brings.
 func (e *Engine) accepts() bool {
-	all := e.listeners.all()
-	for _, l := range all {
+	e.listeners.mu.Lock()
+	defer e.listeners.mu.Unlock()
+	for _, l := range e.listeners.list {
 		if l.closing.Err() == nil {
 			return true
 		}
 	}
-	return len(all) == 0
+	return !e.listeners.any
 }
 
 // heldLoops says which loops have been in the same turn for longer than LoopHeldMax, as far as the

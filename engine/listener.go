@@ -34,6 +34,7 @@ type Listener struct {
 type listeners struct {
 	mu   sync.Mutex
 	list []*Listener
+	any  bool // there has been one
 }
 
 func (l *listeners) all() []*Listener {
@@ -98,7 +99,7 @@ func (e *Engine) open(ep *endpoint) (*Listener, error) {
 	}
 	ep.lanes = e.newLanes(l, "")
 	e.listeners.mu.Lock()
-	e.listeners.list = append(e.listeners.list, l)
+	e.listeners.list, e.listeners.any = append(e.listeners.list, l), true
 	e.listeners.mu.Unlock()
 	if e.life.phase == engineRunning {
 		l.start()

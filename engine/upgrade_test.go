@@ -112,15 +112,14 @@ func TestOrigin(t *testing.T) {
 				if hint := fmt.Sprintf("Origin is %q, Host is %q", c.origin, "example.com"); !strings.Contains(body, hint) {
 					t.Errorf("the peer is on this machine, and is told %q, not %s", body, hint)
 				}
-				s.await("the log", func() bool {
-					for _, e := range s.logs.All() {
-						m := e.ContextMap()
-						if m["origin"] == c.origin && m["host"] == "example.com" && strings.Contains(e.Message, "Config.Origins") {
-							return true
-						}
-					}
-					return false
-				})
+				decides := "Config.Origins"
+				if c.cfg.CheckOrigin != nil {
+					decides = "Config.CheckOrigin"
+				}
+				s.lines(1, lineRefused)
+				if m := s.logs.FilterMessage(lineRefused).All()[0].ContextMap(); m["origin"] != c.origin || m["host"] != "example.com" || !strings.Contains(fmt.Sprint(m["hint"]), decides) {
+					t.Errorf("the log says %v", m)
+				}
 			}
 		})
 	}
