@@ -268,7 +268,7 @@ func TestLogCallsAreFound(t *testing.T) {
 				}
 			}
 			if _, ok := fieldName(call); ok && !inside[call] && !assigned(f, call) {
-				t.Error(fmt.Sprintf("%s: this field is not given to a logger that the test knows", where(h, name, call)))
+				t.Errorf("%s: this field is not given to a logger that the test knows", where(h, name, call))
 			}
 			return true
 		})

@@ -263,7 +263,7 @@ func TestHealth(t *testing.T) {
 	c := s.dial("/", nil)
 	says("ConnectionsMax")
 	c.close(protocol.CloseNormal, "")
-	c.closed()
+	_ = c.closed()
 	s.await("it to leave", func() bool { return s.Stats().Connections == 0 })
 	e.memory.buffered.Add(int64(e.set.BufferBytesMax))
 	says("BufferBytesMax")

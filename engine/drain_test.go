@@ -182,7 +182,7 @@ func TestDrainRefusesNobody(t *testing.T) {
 			t.Errorf("client %d is closed with %v", i, info)
 		}
 	}
-	holder.closed()
+	_ = holder.closed()
 	x.at(DrainEnding)
 	if err := x.end(DrainEnding); err != nil {
 		t.Error(err)

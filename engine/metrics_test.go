@@ -230,7 +230,7 @@ func TestMetricsByListener(t *testing.T) {
 		if err := second.Shutdown(context.Background()); err != nil {
 			t.Error(err)
 		}
-		one(t, answered, "the end")
+		_ = one(t, answered, "the end")
 		s.await("its counters to move", func() bool { return s.Metrics().Listeners[4].MessagesIn == 3 })
 		now := s.balancedMetrics()
 		if len(now.Listeners) != 5 || now.Accepted != m.Accepted || now.MessagesIn != m.MessagesIn || now.Closed != 1 || now.events()["1001 by server"] != 1 {
@@ -282,8 +282,8 @@ func TestMetricsOfWhatWaits(t *testing.T) {
 	_ = cl.Conn.Close()
 	s.await("the end of its connection", func() bool { m := s.Metrics(); return m.Backpressure == 0 && m.QueuedBytes == 0 })
 
-	held, go_on := make(chan struct{}), make(chan struct{})
-	_ = s.Loops()[0].Post(func() { close(held); <-go_on })
+	held, goOn := make(chan struct{}), make(chan struct{})
+	_ = s.Loops()[0].Post(func() { close(held); <-goOn })
 	<-held
 	for range 3 {
 		_ = s.Broadcast(Message{Type: Text, Data: make([]byte, 98)}) // with its header 100 bytes
@@ -292,7 +292,7 @@ func TestMetricsOfWhatWaits(t *testing.T) {
 	if x := before.Loops[0]; x.Inbox != 3 || x.InboxBytes != 3*(postBytes+100) || before.QueuedBytes != 300 || x.Turns == 0 || x.Busy != 0 {
 		t.Errorf("behind a loop that is held up: %+v, %d bytes", x, before.QueuedBytes)
 	}
-	close(go_on)
+	close(goOn)
 	s.await("the inbox to be empty", func() bool { return s.Metrics().Loops[0].Inbox == 0 })
 	if x := s.Metrics().Loops[0]; x.InboxBytes != 0 || x.Turns <= before.Loops[0].Turns {
 		t.Errorf("%+v", x)
@@ -397,13 +397,13 @@ func TestTimings(t *testing.T) {
 			s.await("the end of the turn", func() bool { return !c.w.inTurn() })
 			check("write stall", func(m *Metrics) *Histogram { return &m.WriteStall }, 1)
 
-			held, go_on := make(chan struct{}), make(chan struct{})
-			_ = s.Loops()[0].Post(func() { close(held); <-go_on })
+			held, goOn := make(chan struct{}), make(chan struct{})
+			_ = s.Loops()[0].Post(func() { close(held); <-goOn })
 			<-held
 			_ = c.SendText("late")
 			_ = c.SendText("with the one before")
 			pass()
-			close(go_on)
+			close(goOn)
 			s.await("it to be sent", func() bool { return s.Metrics().Loops[0].Inbox == 0 && !c.w.inTurn() })
 			check("send", func(m *Metrics) *Histogram { return &m.SendDelay }, 1)
 

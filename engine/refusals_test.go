@@ -264,7 +264,7 @@ func TestPeersThatBehaveAreNotLogged(t *testing.T) {
 	c.send(protocol.OpText, "hello")
 	c.expect("hello")
 	c.close(protocol.CloseNormal, "")
-	c.closed()
+	_ = c.closed()
 	_ = s.dial("/", nil).Conn.Close()
 	s.await("all to be gone", func() bool { return s.Stats().Connections == 0 })
 	if all := s.logs.FilterLevelExact(zap.WarnLevel).All(); len(all) > 0 {
@@ -327,10 +327,10 @@ func TestDefaultLogger(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	real := os.Stderr
+	stderr := os.Stderr
 	os.Stderr = w
 	e, err := New(Config{Addr: "ws://127.0.0.1:0"}, Handler{})
-	os.Stderr = real
+	os.Stderr = stderr
 	if err != nil {
 		t.Fatal(err)
 	}

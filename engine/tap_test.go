@@ -125,7 +125,8 @@ func TestTapShowsFrames(t *testing.T) {
 			shown := s.seen(with, len(headers))
 			for i, line := range shown {
 				if strings.Contains(line, " rsv=4") {
-					shown[i] = line[:strings.Index(line, ` "`)] + " packed"
+					before, _, _ := strings.Cut(line, ` "`)
+					shown[i] = before + " packed"
 				}
 			}
 			for i := range headers {

@@ -96,10 +96,10 @@ func TestDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	real := os.Stderr
+	stderr := os.Stderr
 	os.Stderr = w
 	log := Bounded(nil)
-	os.Stderr = real
+	os.Stderr = stderr
 	log.Info("not this")
 	log.Warn("a warning", zap.String("reason", "on purpose"), zap.Duration("held", time.Second))
 	log.Error("an error")

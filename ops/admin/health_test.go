@@ -24,7 +24,12 @@ func ofEngine(t *testing.T, cfg engine.Config, h engine.Handler) *engine.Engine 
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx) }()
-	t.Cleanup(func() { stop(); <-done })
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
 	becomes(t, Readyz(e), 200)
 	return e
 }
@@ -93,7 +98,9 @@ func TestReadyz(t *testing.T) {
 	if err := e.Shutdown(context.Background()); err != nil { // hurries
 		t.Error(err)
 	}
-	<-drained
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
 }
 
 // A check that does not return is a reason, and is called once.
