@@ -1,7 +1,6 @@
 package docs_test
 
 import (
-	"fmt"
 	"go/ast"
 	"os"
 	"path"

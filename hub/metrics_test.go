@@ -126,7 +126,7 @@ func TestMetricsOfTrouble(t *testing.T) {
 	}
 	f.lossy.set(nil, func(string) error { return broker.ErrUnrecoverable })
 	f.set(nil)
-	wait(t, a.over, "the end of anna")
+	_ = wait(t, a.over, "the end of anna")
 	until(t, "the channel to be read", func() bool { m = n.Metrics(); return m.Stalled == 0 && m.Lost == 1 && m.Cut == 1 })
 	errs := m.Trips[tripRead].Errors // without what was unrecoverable
 
