@@ -22,7 +22,7 @@ function directory(t) {
 // examples/hub, with something published, and the address of its /metrics.
 async function hub(t) {
   const server = await serve(t, 'hub', '-api-key', 'key', '-admin', '127.0.0.1:0');
-  const [, target] = await server.process.said(/metrics on http:\/\/(127\.0\.0\.1:\d+)\/metrics/);
+  const [, target] = await server.process.said(/admin on http:\/\/(127\.0\.0\.1:\d+)\//);
   const headers = {'X-API-Key': 'key'}, body = JSON.stringify({channel: 'news', data: {n: 1}});
   assert.equal((await fetch(`http://127.0.0.1:${server.port}/api/publish`, {method: 'POST', headers, body})).status, 200);
   return target;

@@ -4,7 +4,7 @@
 //	go run ./examples/hub [-listen ws://127.0.0.1:8100] [-secret S] [-api-key K] [-admin 127.0.0.1:8101]
 //
 // The SDKs for the Centrifugal protocol connect to /connection/websocket, backends post to /api/METHOD, and load balancers ask
-// /healthz and /readyz, all on one port. Prometheus finds /metrics on the address of -admin. It ends on SIGINT or SIGTERM, after telling every client to come
+// /healthz and /readyz, all on one port. The address of -admin has a page for operators, and /metrics. It ends on SIGINT or SIGTERM, after telling every client to come
 // back. The program itself is in package app, which examples/cluster has too.
 package main
 

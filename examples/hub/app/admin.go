@@ -8,14 +8,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sockmill/sockmill/ops/admin"
 	"github.com/sockmill/sockmill/ops/metrics"
 )
 
 // headTimeout is how long an operator's program may take for the head of a request.
 const headTimeout = 10 * time.Second
 
-// administer answers operators on -admin, an address of its own: what is there is not for everybody. It returns the
-// address, which is nil without -admin, and what ends that.
+// administer answers operators on -admin, an address of its own: what is there is not for everybody. /metrics is for whoever reaches
+// it, the page for those whom ops/admin lets in. It returns the address, which is nil without -admin, and what ends that.
 func (p *program) administer() (at net.Addr, end func(), err error) {
 	if p.admin == "" {
 		return nil, func() {}, nil
@@ -27,14 +28,9 @@ func (p *program) administer() (at net.Addr, end func(), err error) {
 		return nil, nil, fmt.Errorf("-admin: %w", err)
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		s := p.serving.Load()
-		if s == nil {
-			http.Error(w, "starting: waiting for the cluster", http.StatusServiceUnavailable)
-			return
-		}
-		s.metrics.ServeHTTP(w, r)
-	})
+	mux.HandleFunc("GET /metrics", p.started(func(s *serving) http.Handler { return s.metrics }))
+	mux.HandleFunc("/", p.started(func(s *serving) http.Handler { return s.page }))
+	p.health(mux)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: headTimeout}
 	done := make(chan struct{})
 	go func() {
@@ -45,6 +41,30 @@ func (p *program) administer() (at net.Addr, end func(), err error) {
 		_ = server.Close() // whoever reads the last numbers may not get them
 		<-done
 	}, nil
+}
+
+// started answers with what there is when the program has started.
+func (p *program) started(what func(*serving) http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		s := p.serving.Load()
+		if s == nil {
+			http.Error(w, "starting: waiting for the cluster", http.StatusServiceUnavailable)
+			return
+		}
+		what(s).ServeHTTP(w, r)
+	}
+}
+
+// newPage has the engine's connections, and the hub's channels and users.
+func (p *program) newPage(s *serving) (http.Handler, error) {
+	h, err := admin.New(admin.Config{
+		Engine: p.engine, Hub: s.server.Hub(), Token: p.adminToken, ReadToken: p.adminReadToken,
+		Metrics: s.metrics, Profile: true, Health: admin.HealthOf(p.engine, p.readiness()),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("-admin-token, -admin-read-token: %w", err)
+	}
+	return h, nil
 }
 
 // newMetrics has the numbers of the engine, the hub and the broker.

@@ -12,23 +12,26 @@ import (
 
 // options are the flags that all programs have.
 type options struct {
-	listen      string
-	admin       string
-	secret      string
-	demoTokens  bool
-	apiKey      string
-	history     int
-	historyFor  time.Duration
-	maxChannels int
-	unreadyFor  time.Duration
-	drain       time.Duration
-	verbose     bool
+	listen                     string
+	admin                      string
+	adminToken, adminReadToken string
+	secret                     string
+	demoTokens                 bool
+	apiKey                     string
+	history                    int
+	historyFor                 time.Duration
+	maxChannels                int
+	unreadyFor                 time.Duration
+	drain                      time.Duration
+	verbose                    bool
 }
 
 func (o *options) flags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.StringVar(&o.listen, "listen", "ws://127.0.0.1:8100", "where to listen")
-	f.StringVar(&o.admin, "admin", "", "where operators find /metrics, such as 127.0.0.1:8101: anybody who reaches it can read it; without it there is none")
+	f.StringVar(&o.admin, "admin", "", "host:port for operators, such as 127.0.0.1:8101: a page, /healthz, /readyz, and /metrics, which anybody who reaches it can read; without it there is none")
+	f.StringVar(&o.adminToken, "admin-token", "", "what operators must know to change anything on the page, 16 bytes or more; without this and the next, the page is for this machine alone")
+	f.StringVar(&o.adminReadToken, "admin-read-token", "", "what operators must know to look at the page")
 	f.StringVar(&o.secret, "secret", "", "of connection and subscription tokens (JWT, HS256); without it everybody is let in as the name that they give")
 	f.BoolVar(&o.demoTokens, "demo-tokens", false, "give the page a token for any name that it asks for; needs -secret")
 	f.StringVar(&o.apiKey, "api-key", "", "of the HTTP API; without it there is none")

@@ -54,8 +54,7 @@ func (p *program) routes() http.Handler {
 	mux.HandleFunc("GET /{$}", page)
 	mux.HandleFunc("GET /{file}", page)
 	mux.HandleFunc("GET /page.json", func(w http.ResponseWriter, _ *http.Request) { answer(w, p.about()) })
-	mux.Handle("GET /healthz", admin.Healthz(p.engine))
-	mux.Handle("GET /readyz", admin.Readyz(p.engine, admin.Check{Why: func(context.Context) error { return p.unready() }}))
+	p.health(mux)
 	if p.demoTokens {
 		mux.HandleFunc("POST /demo-token", demoToken(p.secret))
 	}
@@ -72,6 +71,16 @@ func (p *program) routes() http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		mux.ServeHTTP(w, r)
 	})
+}
+
+// health is what balancers and supervisors ask.
+func (p *program) health(mux *http.ServeMux) {
+	mux.Handle("GET /healthz", admin.Healthz(p.engine))
+	mux.Handle("GET /readyz", admin.Readyz(p.engine, p.readiness()))
+}
+
+func (p *program) readiness() admin.Check {
+	return admin.Check{Why: func(context.Context) error { return p.unready() }}
 }
 
 // unready says why this process should get no clients, each reason in a line; nil: it should.

@@ -82,6 +82,7 @@ type serving struct {
 	server  *centrifugal.Server
 	api     http.Handler // nil: there is none
 	metrics http.Handler
+	page    http.Handler // for operators
 }
 
 // program is one run.
@@ -114,7 +115,7 @@ func (p *program) run(signals <-chan os.Signal) (err error) {
 	if err != nil {
 		return err
 	}
-	metricsAt, dismiss, err := p.administer()
+	adminAt, dismiss, err := p.administer()
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}
@@ -148,8 +149,8 @@ func (p *program) run(signals <-chan os.Signal) (err error) {
 		return errors.Join(<-done, p.leave())
 	}
 	_, _ = fmt.Fprintf(p.out, "%s: open http://%s\n", p.name, browsable(l.Addr()))
-	if metricsAt != nil {
-		_, _ = fmt.Fprintf(p.out, "%s: metrics on http://%s/metrics\n", p.name, browsable(metricsAt))
+	if adminAt != nil {
+		_, _ = fmt.Fprintf(p.out, "%s: admin on http://%s/\n", p.name, browsable(adminAt))
 	}
 	select {
 	case err = <-done: // it could not go on
@@ -204,6 +205,9 @@ func (p *program) start(ctx context.Context) (err error) {
 		now.api = s.API(centrifugal.APIConfig{Keys: []string{p.apiKey}})
 	}
 	if now.metrics, err = p.newMetrics(now); err != nil {
+		return errors.Join(err, p.leave())
+	}
+	if now.page, err = p.newPage(now); err != nil {
 		return errors.Join(err, p.leave())
 	}
 	p.serving.Store(now)
