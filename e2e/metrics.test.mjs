@@ -1,10 +1,12 @@
 // /metrics of examples/hub, the alerts and the dashboard, before promtool and in a real Prometheus.
 import assert from 'node:assert/strict';
+import {once} from 'node:events';
 import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {test} from 'node:test';
 import {fileURLToPath} from 'node:url';
+import WebSocket from 'ws';
 import {freePort} from './lib/port.mjs';
 import {end, launch, run, tool, within} from './lib/process.mjs';
 import {serve} from './lib/server.mjs';
@@ -19,12 +21,17 @@ function directory(t) {
   return dir;
 }
 
-// examples/hub, with something published, and the address of its /metrics.
+// examples/hub, with something published, a connection that has come and gone, and the address of its /metrics: what never happened has no
+// histogram.
 async function hub(t) {
   const server = await serve(t, 'hub', '-api-key', 'key', '-admin', '127.0.0.1:0');
   const [, target] = await server.process.said(/admin on http:\/\/(127\.0\.0\.1:\d+)\//);
   const headers = {'X-API-Key': 'key'}, body = JSON.stringify({channel: 'news', data: {n: 1}});
   assert.equal((await fetch(`http://127.0.0.1:${server.port}/api/publish`, {method: 'POST', headers, body})).status, 200);
+  const socket = new WebSocket(`ws://127.0.0.1:${server.port}/connection/websocket`);
+  await once(socket, 'open');
+  socket.close();
+  await once(socket, 'close');
   return target;
 }
 
