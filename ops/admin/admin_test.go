@@ -503,3 +503,16 @@ func TestProfile(t *testing.T) {
 		t.Errorf("http.DefaultServeMux serves %s", pattern)
 	}
 }
+
+// TestLoadIsMeasured: with Timings, the load is the time of the turns, not how often somebody happened to look at one.
+func TestLoadIsMeasured(t *testing.T) {
+	x := serve(t, engine.Config{Loops: 1, Timings: true}, engine.Handler{}, nil)
+	s := &served{e: x.e}
+	begun := time.Now().Add(-10 * time.Second)
+	turns := x.e.InspectLoops()[0].Turns
+	s.before = []sample{{at: begun, loops: []engine.LoopInfo{{Turns: turns - 1}}, busy: []time.Duration{time.Second}}}
+	all := s.loops([]engine.LoopMetrics{{Busy: 4 * time.Second}})
+	if l := all[0]; l.Load < 0.25 || l.Load > 0.3001 || l.TurnMs <= 0 {
+		t.Errorf("3 s of 10 s: %+v", l)
+	}
+}

@@ -97,7 +97,7 @@ type Loop struct {
 	Posts       int     `json:"posts"`      // that wait in its inbox
 	InboxBytes  int64   `json:"inboxBytes"` // of these and their payloads
 	Turns       uint64  `json:"turns"`      // since the start
-	Load        float64 `json:"load"`       // share of the last seconds in which it was busy, 0 to 1; -1 if engine.Config.CallbackWarnAfter is NoLimit
+	Load        float64 `json:"load"`       // share of the last seconds in which it was busy, 0 to 1: measured with engine.Config.Timings, else by some looks; -1 if CallbackWarnAfter is NoLimit as well
 	TurnMs      float64 `json:"turnMs"`     // mean length of a turn in these seconds; -1 as above
 	Held        uint64  `json:"held"`       // callbacks and turns that held it longer than CallbackWarnAfter, since the start
 	InTurn      bool    `json:"inTurn"`     // now

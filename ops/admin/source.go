@@ -65,6 +65,7 @@ type served struct {
 type sample struct {
 	at    time.Time
 	loops []engine.LoopInfo
+	busy  []time.Duration // each loop, in its turns; all 0 without engine.Config.Timings
 }
 
 // sampleTime is over how long the load of a loop is told at least, if somebody asks all the time.
@@ -81,7 +82,7 @@ func (s *served) status(to *Status) {
 	if d := s.e.Draining(); d.Stage != engine.NotDraining {
 		to.Drain = &Drain{Stage: d.Stage.String(), Total: d.Total, Left: d.Left}
 	}
-	to.Loops = s.loops()
+	to.Loops = s.loops(n.Loops)
 	for _, l := range s.e.Listeners() {
 		to.Listeners = append(to.Listeners, listener(l))
 	}
@@ -104,9 +105,15 @@ func listener(l *engine.Listener) Listener {
 	return to
 }
 
-// loops describes the loops, with their load since a moment that is at least sampleTime ago, or since the start.
-func (s *served) loops() (all []Loop) {
-	now := sample{time.Now(), s.e.InspectLoops()}
+// loops describes the loops, with their load since a moment that is at least sampleTime ago, or since the start. The load is what
+// engine.Config.Timings has measured; without that, how often the watchdog found a turn under way.
+func (s *served) loops(measured []engine.LoopMetrics) (all []Loop) {
+	now := sample{at: time.Now(), loops: s.e.InspectLoops()}
+	timed := false
+	for i := range measured {
+		now.busy = append(now.busy, measured[i].Busy)
+		timed = timed || measured[i].Busy > 0
+	}
 	s.mu.Lock()
 	for len(s.before) > 1 && now.at.Sub(s.before[1].at) >= sampleTime {
 		s.before = s.before[1:]
@@ -126,11 +133,15 @@ func (s *served) loops() (all []Loop) {
 		if i < len(since.loops) {
 			was = since.loops[i]
 		}
-		if looks := l.Looks - was.Looks; looks > 0 {
+		over := now.at.Sub(since.at)
+		switch looks := l.Looks - was.Looks; {
+		case timed && i < len(now.busy) && i < len(since.busy):
+			to.Load = min(float64(now.busy[i]-since.busy[i])/float64(over), 1)
+		case looks > 0:
 			to.Load = float64(l.Busy-was.Busy) / float64(looks)
-			if turns := l.Turns - was.Turns; turns > 0 && !since.at.IsZero() {
-				to.TurnMs = to.Load * now.at.Sub(since.at).Seconds() * 1000 / float64(turns)
-			}
+		}
+		if turns := l.Turns - was.Turns; turns > 0 && to.Load >= 0 && !since.at.IsZero() {
+			to.TurnMs = to.Load * over.Seconds() * 1000 / float64(turns)
 		}
 		all = append(all, to)
 	}
