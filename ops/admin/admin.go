@@ -22,7 +22,7 @@ type Config struct {
 
 	// Token is for those who may change something: close and pause connections, see what frames hold, take profiles. ReadToken is for
 	// those who may only look. Each must have 16 bytes or more. If neither is set, everything is for those who come from a loopback address
-	// by a loopback Host, without a proxy, and everybody else is refused. With a ReadToken alone, nobody may change anything; with a Token alone, nobody else may look.
+	// by a loopback Host, and everybody else is refused. So is a request that shows that it came through a proxy: but one may hide that, so put none before a handler without tokens. With a ReadToken alone, nobody may change anything; with a Token alone, nobody else may look.
 	Token, ReadToken string
 
 	// Origins are the origins of pages, such as "https://admin.example.com", that may change something beside the page of the handler itself: that of the proxy,

@@ -150,13 +150,15 @@ func (g *guard) foreign(r *http.Request) string {
 		}
 	}
 	site := r.Header.Get("Sec-Fetch-Site")
+	other := site == "cross-site" || site == "same-site"
 	switch {
 	case g.cross.Check(r) != nil:
 		return "the request comes from a page of another origin: add it to admin.Config.Origins if it is meant to do that"
 	case safe(r.Method):
-		// Another page cannot read the answer. But it could have a profile taken, or a stream begun.
-		if (site == "cross-site" || site == "same-site") && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
-			return "the request comes from a page of another origin"
+		// Another page cannot read the answer. But it could have a profile taken, or a stream begun, by a frame or a new window too. A link to the page is
+		// welcome.
+		if other && (r.Header.Get("Sec-Fetch-Mode") != "navigate" || strings.HasPrefix(r.URL.Path, "/api/") || strings.HasPrefix(r.URL.Path, "/debug/")) {
+			return "the request comes from a page of another origin: open the page itself first, which links here"
 		}
 	case r.Header.Get("Authorization") == "" && r.Header.Get(headerName) == "":
 		return "a request that changes something needs the field " + headerName + ": 1, beside a cookie or from this machine"
@@ -178,6 +180,9 @@ func notLocal(r *http.Request) string {
 	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	if ip, err := netip.ParseAddr(host); !strings.EqualFold(host, "localhost") && (err != nil || !ip.IsLoopback()) {
 		return what + "the Host must be localhost or a loopback address. Set a Token, or come through a tunnel, such as ssh -L 8099:127.0.0.1:8099 host"
+	}
+	if r.ProtoMajor == 1 && r.ProtoMinor == 0 { // nginx, as it comes, adds no field, and names the address that it asks as the Host
+		return what + "the request is HTTP/1.0, which only proxies speak. Set a Token"
 	}
 	for _, field := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"} {
 		if r.Header.Get(field) != "" {

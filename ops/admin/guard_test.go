@@ -85,6 +85,18 @@ func TestLoopbackOnly(t *testing.T) {
 	}
 }
 
+// TestProxyThatSaysNothing: nginx, with proxy_pass alone, speaks HTTP/1.0 and names this machine as the Host.
+func TestProxyThatSaysNothing(t *testing.T) {
+	for cfg, want := range map[*Config]int{{}: 403, {Token: changeToken}: 200} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr, r.Host, r.Proto, r.ProtoMinor = "127.0.0.1:5", "127.0.0.1:8099", "HTTP/1.0", 0
+		w := httptest.NewRecorder()
+		if guarded(t, *cfg).ServeHTTP(w, r); w.Code != want {
+			t.Errorf("with %+v: %d %s, want %d", *cfg, w.Code, w.Body, want)
+		}
+	}
+}
+
 // TestTokens: each gives its right, from anywhere, by the field or by the cookie.
 func TestTokens(t *testing.T) {
 	h := guarded(t, Config{Token: changeToken, ReadToken: readToken})
@@ -183,6 +195,9 @@ func TestOtherOrigins(t *testing.T) {
 		{local, "GET", "/debug/pprof/", "Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: no-cors", 403},
 		{local, "GET", "/api/connections/1/frames", "Sec-Fetch-Site: same-site|Sec-Fetch-Mode: cors", 403},
 		{local, "GET", "/", "Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: navigate", 200},
+		{local, "GET", "/debug/pprof/", "Sec-Fetch-Site: cross-site|Sec-Fetch-Mode: navigate|Sec-Fetch-Dest: iframe", 403},
+		{local, "GET", "/debug/pprof/", "Sec-Fetch-Site: none|Sec-Fetch-Mode: navigate", 200}, // typed
+		{local, "HEAD", "/api/connections/1/frames", "Sec-Fetch-Site: same-site|Sec-Fetch-Mode: navigate", 403},
 		{local, "GET", "/api/status", "Sec-Fetch-Site: same-origin|Sec-Fetch-Mode: cors", 200},
 		{trusting, "POST", "/api/connections/1/pause", headerName + ": 1|Origin: https://admin.example|Sec-Fetch-Site: cross-site", 202},
 		{local, "OPTIONS", "/api/connections/1/pause", "Origin: http://evil.example|Access-Control-Request-Method: POST|Access-Control-Request-Headers: " + headerName, 403},
