@@ -274,7 +274,7 @@ func TestMetricsOfWhatWaits(t *testing.T) {
 	if m = s.balancedMetrics(); m.QueuedBytes < 5000 || m.QueuedBytes != int64(c.QueuedBytes()) || m.BudgetUsed < m.QueuedBytes || m.BudgetMax != 1<<30 {
 		t.Errorf("queued %d, of the connection %d, of the budget %d of %d", m.QueuedBytes, c.QueuedBytes(), m.BudgetUsed, m.BudgetMax)
 	}
-	go func() { _, _ = io.Copy(io.Discard, cl) }()
+	go func(r io.Reader) { _, _ = io.Copy(io.Discard, r) }(cl)
 	s.await("its end", func() bool { m := s.Metrics(); return m.Backpressure == 0 && m.QueuedBytes == 0 })
 	cl, c, _ = congest(t, s, func() <-chan *Conn { return conns }())
 	_ = c.SendText(strings.Repeat("x", 5000))
