@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -17,7 +18,8 @@ const (
 	limitMax     = 1000
 	surveyKept   = time.Second     // that a list is given to others who ask for the same
 	surveyTime   = 2 * time.Second // that loops have to answer
-	surveysMax   = 32              // lists that are kept
+	surveysMax   = 32              // lists that are kept, and that are made or wait to be
+	textMax      = 256             // bytes of a parameter
 )
 
 // query is what is asked for in a list of connections.
@@ -55,6 +57,12 @@ var needsTexts = []string{"remote", "client", "user", "handler"}
 func readQuery(w http.ResponseWriter, v url.Values) (q query, ok bool) {
 	q = query{sort: cmp.Or(v.Get("sort"), "id"), order: cmp.Or(v.Get("order"), "desc"), q: strings.ToLower(strings.TrimSpace(v.Get("q"))),
 		listener: v.Get("listener"), phase: v.Get("phase"), paused: v.Get("paused")}
+	for name := range v {
+		if len(v.Get(name)) > textMax { // lists are kept by what was asked for
+			fail(w, http.StatusBadRequest, "%.40q has more than %d bytes", name, textMax)
+			return q, false
+		}
+	}
 	if sorts[q.sort] == nil {
 		fail(w, http.StatusBadRequest, "sort is %.40q: it must be one of %s", q.sort, strings.Join(Sorts, ", "))
 		return q, false
@@ -170,6 +178,7 @@ type surveys struct {
 	turn chan struct{} // holds something while a list is made; nil before the first
 	mu   sync.Mutex    // guards what follows
 	kept map[query]*made
+	due  int // lists that are made or wait to be
 }
 
 // made is a list that is made, or was.
@@ -180,11 +189,18 @@ type made struct {
 	err  error
 }
 
+var errManyLists = errors.New("too many different lists are asked for at once: ask again in a few seconds")
+
 // get returns a list that is surveyKept old at most, if nothing was changed since.
 func (s *surveys) get(ctx context.Context, q query) (Connections, error) {
 	s.mu.Lock()
 	m := s.kept[q]
 	if m == nil || m.old() {
+		if s.due >= surveysMax {
+			s.mu.Unlock()
+			return Connections{}, errManyLists
+		}
+		s.due++
 		m = &made{done: make(chan struct{})}
 		if s.kept == nil {
 			s.kept, s.turn = make(map[query]*made), make(chan struct{}, 1)
@@ -251,4 +267,7 @@ func (s *surveys) make(m *made, q query) {
 		m.list.Connections = append(m.list.Connections, *c)
 	}
 	close(m.done)
+	s.mu.Lock()
+	s.due--
+	s.mu.Unlock()
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http/httptest"
 	"net/url"
@@ -153,6 +154,50 @@ func TestSurveyIsShared(t *testing.T) {
 		t.Error("who has gone waits for the list")
 	}
 	c.gate <- struct{}{}
+}
+
+// TestManyLists: those who ask for many different lists at once wait in no long row, and a long parameter is kept by nobody.
+func TestManyLists(t *testing.T) {
+	c := &crowd{n: 10, gate: make(chan struct{}, surveysMax)}
+	h := &handler{src: c, surveys: surveys{src: c}}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	ask := func(query string) int {
+		w := httptest.NewRecorder()
+		h.connections(w, httptest.NewRequest("GET", "/api/connections?"+query, nil).WithContext(gone))
+		return w.Code
+	}
+	for i := range surveysMax {
+		if _, err := h.surveys.get(gone, query{sort: "id", limit: i + 1}); !errors.Is(err, context.Canceled) {
+			t.Fatalf("list %d: %v", i, err)
+		}
+	}
+	if _, err := h.surveys.get(gone, query{sort: "id", limit: 100}); !errors.Is(err, errManyLists) {
+		t.Errorf("one more: %v", err)
+	}
+	for _, query := range []string{"q=", "listener=", "sort=", "other="} {
+		if code := ask(query + strings.Repeat("x", textMax+1)); code != 400 {
+			t.Errorf("a long %s: %d", query, code)
+		}
+	}
+	for range surveysMax {
+		c.gate <- struct{}{}
+	}
+	h.surveys.mu.Lock()
+	last := h.surveys.kept[query{sort: "id", limit: surveysMax}]
+	h.surveys.mu.Unlock()
+	<-last.done
+	c.gate <- struct{}{}
+	for { // the one that ended last has made room, or does now
+		if _, err := h.surveys.get(t.Context(), query{sort: "id", limit: 200}); err == nil {
+			break
+		} else if !errors.Is(err, errManyLists) {
+			t.Fatal(err)
+		}
+	}
+	if c.surveys.Load() != surveysMax+1 {
+		t.Errorf("%d surveys", c.surveys.Load())
+	}
 }
 
 // BenchmarkCrowd makes lists of 100,000 connections.
