@@ -12,7 +12,7 @@ import (
 // How handshakes and connections end, as they are counted: see Metrics.Handshakes
 // and Metrics.ClosedBy.
 
-var handshakeResults = [...]string{"gone", "open", "http", "origin", "400", "401", "403", "404", "405", "408", "413", "426", "429", "431", "500", "501", "502", "503", "other"}
+var handshakeResults = [...]string{"gone", "open", "http", "origin", "400", "401", "403", "404", "405", "408", "413", "426", "429", "431", "500", "501", "502", "503", "505", "other"}
 
 // Those of handshakeResults that are no status.
 const (

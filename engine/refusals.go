@@ -25,7 +25,7 @@ import (
 // something; what anybody's visit causes, and what OnUpgrade decides, is for those
 // who look for it.
 type refusal struct {
-	kind   string // of what peers cause, lines of one kind are bounded together: see logs.Kind
+	kind   string // a name of Metrics.RefusedBy or of Metrics.Handshakes, or one of the kinds below; lines of one kind are bounded together: see logs.Kind
 	level  zapcore.Level
 	remote net.Addr
 	client netip.Addr // invalid, if it is remote or not known
@@ -47,17 +47,18 @@ func (ep *endpoint) logRefusal(r *refusal) {
 	if r.kind == kindOrigin {
 		origin, host = zap.String("origin", forLog(r.origin)), zap.String("host", forLog(r.host))
 	}
-	logs.Kind(ep.e.log, r.kind).Log(r.level, "a connection is refused", zap.Stringer("listener", ep.listener), zap.Stringer("remote", r.remote), client,
+	logs.Kind(ep.e.log, r.kind).Log(r.level, "a connection is refused", zap.String("kind", r.kind), zap.Stringer("listener", ep.listener), zap.Stringer("remote", r.remote), client,
 		zap.Int("status", r.status), zap.String("reason", forLog(r.reason)), hint, origin, host)
 }
 
-// Kinds of refusals; others are those of admit, and statuses.
+// Kinds of refusals; others are those of admit, and statuses. Of the last four, Metrics
+// count the status, or in ListenerStats.TLSFailed.
 const (
 	kindOrigin    = "origin"
-	kindOnUpgrade = "OnUpgrade"
-	kindPlain     = "plain HTTP"
-	kindTLS       = "TLS"
-	kindProxy     = "PROXY"
+	kindOnUpgrade = "on_upgrade"
+	kindPlain     = "plain_http"
+	kindTLS       = "tls"
+	kindProxy     = "proxy"
 )
 
 // logRefusal logs that the connection, which is on its loop, is refused with e.

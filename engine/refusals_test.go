@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -175,6 +177,24 @@ func (x *refused) logged(s *server) {
 		!strings.HasPrefix(fmt.Sprint(got["remote"]), "127.0.0.1:") || got["listener"] != s.Listeners()[0].String() {
 		s.t.Errorf("logged: %s, want %d %q", fields, x.status, x.reason)
 	}
+	countedAs(s, fmt.Sprint(line.ContextMap()["kind"]), x.status)
+}
+
+// countedAs expects that a refusal of a kind is counted by the name that the log has for it.
+func countedAs(s *server, kind string, status int) {
+	s.t.Helper()
+	results := map[string][]string{kindOrigin: {kindOrigin}, kindOnUpgrade: {fmt.Sprint(status)}, kindPlain: {fmt.Sprint(status)}, kindProxy: {"400"}}[kind]
+	if _, err := strconv.Atoi(kind); err == nil {
+		results = []string{kind}
+	}
+	s.await("the count of "+kind, func() bool {
+		m := s.Metrics()
+		if failed := m.Listeners[0].TLSFailed; kind == kindTLS || kind == kindProxy && failed > 0 {
+			return failed == 1
+		}
+		return slices.ContainsFunc(m.RefusedBy, func(n Count) bool { return n.Reason == kind && n.N == 1 }) ||
+			slices.ContainsFunc(m.Handshakes, func(n Count) bool { return slices.Contains(results, n.Reason) && n.N == 1 })
+	})
 }
 
 // TestTLSRefusalsSayWhy: the same for a port with TLS, where there is an answer for
