@@ -6,11 +6,13 @@ SHELL       := bash
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 FUZZTIME ?= 30s
-# bench, docs/recipes and examples have go.mod files of their own, so that what
-# they need stays out of ours. go.work joins them for `go run ./examples/...`;
-# here each stands alone, as it does for who imports it.
+# bench, docs/recipes, examples and others have go.mod files of their own, so that
+# what they need stays out of ours. go.work joins them for `go run ./examples/...`
+# and for the tests, which then build everything once; for lint each stands alone,
+# as it does for who imports it.
 MODULES  := $(patsubst %/go.mod,%,$(wildcard go.mod */go.mod */*/go.mod))
 MODULES  := $(MODULES:go.mod=.)
+PACKAGES := $(MODULES:%=./%/...)
 each      = for m in $(MODULES); do echo "$$m: $(1)"; (export GOWORK=off; cd $$m && $(1)); done
 
 .PHONY: help run test race debug lint fuzz conform hostile soak e2e e2e-deps cluster bench bench-quick bench-check bench-docs bench-micro bench-deps arena-check cover ci
@@ -22,10 +24,10 @@ run: ## start the chat example
 	go run ./examples/chat
 
 test: ## all Go tests; needs nothing but Go
-	@$(call each,go test ./...)
+	go test $(PACKAGES)
 
 race: ## all Go tests under the race detector; needs a C compiler
-	@$(call each,CGO_ENABLED=1 go test -race ./...)
+	CGO_ENABLED=1 go test -race $(PACKAGES)
 
 debug: ## all Go tests with released memory poisoned (build tag sockmill_debug)
 	go test -tags sockmill_debug ./... ./examples/... ./hub/...

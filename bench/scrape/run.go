@@ -122,7 +122,7 @@ func connect(url string, n int) (*crowd, error) {
 
 func (c *crowd) close() {
 	c.end()
-	_ = <-c.done // talk has told what went wrong
+	_ = <-c.done // the end of Run was asked for
 }
 
 // talk sends messages, rate a second of all connections together, until the returned function is called.
