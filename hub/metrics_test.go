@@ -4,6 +4,7 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/sockmill/sockmill/hub/broker"
@@ -144,6 +145,8 @@ func TestMetricsOfTrouble(t *testing.T) {
 func TestMetricsOfOrders(t *testing.T) {
 	began, end := make(chan struct{}, 2), make(chan struct{})
 	n := start(t, Config{OnCommand: func(*Client, string, []byte) { began <- struct{}{}; <-end }})
+	release := sync.OnceFunc(func() { close(end) })
+	defer release() // or the hub would not end
 	n.mu.Lock()
 	n.orders.max = 1
 	n.mu.Unlock()
@@ -154,7 +157,7 @@ func TestMetricsOfOrders(t *testing.T) {
 	if got := n.Metrics().Work[0]; got != (WorkMetrics{"orders", 1, 1}) {
 		t.Errorf("%+v", got)
 	}
-	close(end)
+	release()
 	wait(t, began, "the second order")
 	until(t, "the orders to be over", func() bool { return n.Metrics().Work[0] == WorkMetrics{Name: "orders"} })
 }
