@@ -307,7 +307,7 @@ func (e *Engine) stopAccepting() {
 				late = true
 			}
 		}
-		l.stopAccepting()
+		l.stopAccepting(l.shut)
 	}
 	for _, l := range all {
 		l.acceptors.Wait() // those that were accepted have come to a loop

@@ -189,7 +189,7 @@ func (l *Listener) Stats() ListenerStats {
 // running for the last packet. A second call does nothing.
 func (l *Listener) Close() error {
 	l.ep.gate.Retire()
-	switch l.stopAccepting() {
+	switch l.stopAccepting(func() { _ = l.net.Close() }) {
 	case engineNew:
 		l.forget()
 	case engineRunning:
@@ -204,9 +204,9 @@ func (l *Listener) Close() error {
 	return nil
 }
 
-// stopAccepting closes the address, and returns how far the engine is;
+// stopAccepting closes the address by shut, and returns how far the engine is;
 // engineStopping if there is nothing to do any more.
-func (l *Listener) stopAccepting() enginePhase {
+func (l *Listener) stopAccepting(shut func()) enginePhase {
 	e := l.ep.e
 	e.life.mu.Lock()
 	defer e.life.mu.Unlock()
@@ -214,8 +214,17 @@ func (l *Listener) stopAccepting() enginePhase {
 		return engineStopping
 	}
 	l.endAccept()
-	_ = l.net.Close()
+	shut()
 	return e.life.phase
+}
+
+// shut closes the address of an engine that runs; a packet that OnPacket has can still be answered.
+func (l *Listener) shut() {
+	if p, ok := l.net.(packetListener); ok {
+		p.leave()
+		return
+	}
+	_ = l.net.Close()
 }
 
 // forget takes the listener off the engine's list, when its connections have ended.
@@ -249,7 +258,7 @@ func (l *Listener) Shutdown(ctx context.Context) error {
 	if e.onLoop() {
 		return errors.New("engine: Listener.Shutdown was called in a callback: call it in a goroutine")
 	}
-	l.stopAccepting()
+	l.stopAccepting(func() { _ = l.net.Close() })
 	l.acceptors.Wait()
 	if !e.life.hasRun() {
 		l.forget()

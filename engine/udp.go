@@ -144,6 +144,16 @@ func (p packetListener) Close() error {
 	return nil
 }
 
+// leave has each loop close its socket, so that a call of OnPacket that is under way can still
+// answer. A packet that nobody has read may be another process' then.
+func (p packetListener) leave() {
+	for _, s := range p {
+		if s.w.post(post{kind: ownPost, do: s.sock.Close}) != nil { // the loop has ended
+			s.sock.Close()
+		}
+	}
+}
+
 // Addr is the address that is bound.
 func (p packetListener) Addr() net.Addr { return p[0].sock.Addr() }
 

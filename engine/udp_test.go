@@ -632,3 +632,31 @@ func TestPacketAllocatesNothing(t *testing.T) {
 		})
 	}
 }
+
+// TestPacketAnsweredInADrain: a packet that OnPacket has when its socket is to close is answered: nobody else can do it.
+func TestPacketAnsweredInADrain(t *testing.T) {
+	inside, release, replied := make(chan bool, 1), make(chan bool, 1), make(chan error, 1)
+	s := serve(t, Config{Addr: "udp://127.0.0.1:0", Loops: 1}, Handler{OnPacket: func(p Packet, data []byte) {
+		inside <- true
+		<-release
+		replied <- p.Reply(data)
+	}})
+	l := s.Listeners()[0]
+	peer := peerOf(t, l)
+	peer.send("x")
+	one(t, inside, "the packet")
+	x := s.drain(t.Context(), Drain{})
+	x.at(DrainUnready)
+	x.to(DrainArrived)
+	x.to(DrainClosing) // the listener has been closed
+	release <- true
+	if err := one(t, replied, "the answer"); err != nil {
+		t.Error(err)
+	}
+	if err := x.end(DrainClosing); err != nil {
+		t.Error(err)
+	}
+	if err := l.WriteTo(nil, peer.addr()); !errors.Is(err, ErrClosed) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
