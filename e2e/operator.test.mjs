@@ -20,6 +20,9 @@ test('-admin has a page, metrics, and health', {timeout}, async (t) => {
     assert.equal(answer.status, 200, path);
     assert.match(await answer.text(), pattern, path);
   }
+  const {code, err} = await run(await build('echo'), ['-listen', 'ws://127.0.0.1:0', '-admin', new URL(at).host]);
+  assert.equal(code, 1);
+  assert.match(err, /is taken by another program; choose another port with -admin/);
 });
 
 test('-admin for other machines: tokens for all but health', {timeout}, async (t) => {

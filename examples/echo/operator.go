@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/sockmill/sockmill/engine"
@@ -34,7 +35,9 @@ func (o *operator) serve(e *engine.Engine, r *restart.Restart) error {
 		return nil
 	}
 	l, err := r.Listen("tcp", o.addr, nil)
-	if err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%s is taken by another program; choose another port with -admin 127.0.0.1:PORT", o.addr)
+	} else if err != nil {
 		return fmt.Errorf("-admin: %w", err)
 	}
 	handler, err := o.handler(e)
