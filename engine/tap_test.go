@@ -180,6 +180,9 @@ func TestTapOfACongestedConnection(t *testing.T) {
 	s := serve(t, Config{Loops: 1, SendBytesMax: 64 << 20}, Handler{OnOpen: func(c *Conn) { conns <- c }})
 	cl, c, filler := congest(t, s, conns)
 	tap := s.tapOf(c, TapOptions{FramesMax: 1 << 20})
+	if d, err := c.Inspect(context.Background()); err != nil || !d.Congested || d.Queued == 0 {
+		t.Errorf("%+v, %v", d, err)
+	}
 	for _, text := range []string{"the last one", "end"} {
 		if err := c.SendText(text); err != nil {
 			t.Fatal(err)
@@ -209,6 +212,21 @@ func TestTapOfAStream(t *testing.T) {
 	tap := s.tapOf(c, TapOptions{PayloadBytes: 3})
 	_, _ = io.WriteString(nc, "hello\nyou\n")
 	expectLines(t, s.seen(tap, 3), `< 5 "hel"`, `< 3 "you"`, `> 10 "hel"`)
+}
+
+// TestTapOfADialledConnection: what this side masks is shown as it was.
+func TestTapOfADialledConnection(t *testing.T) {
+	s := serve(t, Config{Loops: 1}, Handler{OnMessage: echo})
+	conns := make(chan *Conn, 1)
+	if err := s.Dial(context.Background(), Dial{URL: s.url("/"), Handler: &Handler{OnOpen: func(c *Conn) { conns <- c }}}); err != nil {
+		t.Fatal(err)
+	}
+	c := <-conns
+	tap := s.tapOf(c, TapOptions{PayloadBytes: 10})
+	if err := c.SendText("hello"); err != nil {
+		t.Fatal(err)
+	}
+	expectLines(t, s.seen(tap, 2), `> text fin=true rsv=0 masked=true 5 "hello"`, `< text fin=true rsv=0 masked=false 5 "hello"`)
 }
 
 // TestTapReaderIsSlow: what nobody reads is bounded, and counted.
