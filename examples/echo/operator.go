@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,7 +21,8 @@ import (
 type operator struct {
 	addr, token, readToken string
 	server                 *http.Server
-	url                    string // "" without one
+	leaving                atomic.Bool // the next version listens
+	url                    string      // "" without one
 }
 
 func (o *operator) flags() {
@@ -52,7 +54,8 @@ func (o *operator) serve(e *engine.Engine, r *restart.Restart) error {
 	e.After(0, func() { go func() { _ = o.server.Serve(l) }() }) // when Run has begun
 	go func() {
 		<-r.HandedOver()
-		_ = o.server.Close()
+		o.leaving.Store(true)
+		_ = l.Close() // requests on open connections are still answered: see handler
 	}()
 	return nil
 }
@@ -77,5 +80,10 @@ func (o *operator) handler(e *engine.Engine) (http.Handler, error) {
 	mux.Handle("/", page)
 	mux.Handle("/healthz", admin.Healthz(e))
 	mux.Handle("/readyz", admin.Readyz(e))
-	return mux, nil
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if o.leaving.Load() {
+			w.Header().Set("Connection", "close") // the client's next request goes to the next version
+		}
+		mux.ServeHTTP(w, r)
+	}), nil
 }
