@@ -53,6 +53,7 @@ type nodes struct {
 
 	mu        sync.Mutex       // guards what follows
 	peers     map[string]*peer // by instance; without this one
+	left      map[string]int   // processes that have said that they end, by instance, and the own beats since then
 	moment    uint64           // rises with everything that is heard
 	greeting  *greeting        // while New
 	lastID    uint64
@@ -91,7 +92,7 @@ func (b *Broker) openNodes(ctx context.Context) error {
 	n.all, n.ask, n.inbox = prefix+"all", prefix+"ask", prefix+"i."
 	n.answers, n.parts, n.ended = make(chan struct{}, answersAtOnce), make(chan struct{}, partsAtOnce), make(chan struct{})
 	n.soon = make(chan struct{}, 1)
-	n.peers, n.questions, n.held = map[string]*peer{}, map[uint64]*inquiry{}, map[heldKey]*held{}
+	n.peers, n.left, n.questions, n.held = map[string]*peer{}, map[string]int{}, map[uint64]*inquiry{}, map[heldKey]*held{}
 	local, err := memory.New(memory.Config{Node: b.cfg.Node, AskTimeout: b.cfg.AskTimeout, PresenceBytesMax: b.cfg.PresenceBytesMax, Clock: b.cfg.clock})
 	if err != nil {
 		return err

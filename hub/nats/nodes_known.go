@@ -74,6 +74,11 @@ func (b *Broker) tick() {
 			b.forgetPeer(p, false)
 		}
 	}
+	for instance, age := range n.left {
+		if n.left[instance] = age + 1; age+1 >= beatsMissed {
+			delete(n.left, instance)
+		}
+	}
 	n.mu.Unlock()
 	_ = b.say(n.all, &note{kind: noteBeat}) // if it fails, the connection is lost
 }
@@ -109,7 +114,7 @@ func (b *Broker) heard(m *note) (news bool) {
 	defer n.mu.Unlock()
 	p := n.peers[m.instance]
 	if p == nil {
-		if m.kind != noteBeat && m.kind != noteHere || len(n.peers) >= peersMax {
+		if m.kind != noteBeat && m.kind != noteHere || len(n.peers) >= peersMax || n.hasLeft(m) {
 			return false
 		}
 		p, news = &peer{node: m.node, instance: m.instance}, true
@@ -138,13 +143,16 @@ func (b *Broker) onSign(msg *natsgo.Msg, m *note) {
 			b.here(m)
 		}
 		if m.node == b.cfg.Node {
-			b.conflict()
+			b.conflict(m)
 		}
 	case noteHello:
 		b.here(m)
 	case noteBye:
 		n.mu.Lock()
 		defer n.mu.Unlock()
+		if len(n.left) < peersMax {
+			n.left[m.instance] = 0
+		}
 		if p := n.peers[m.instance]; p != nil {
 			b.forgetPeer(p, true)
 		}
@@ -153,9 +161,22 @@ func (b *Broker) onSign(msg *natsgo.Msg, m *note) {
 	}
 }
 
-// conflict is for a sign of another living node with this name.
-func (b *Broker) conflict() {
-	b.nodes.conflicts.Add(1)
+// hasLeft reports whether the process has said that it ends: what it said to this one before may come later, on another subscription. It is called
+// with the lock.
+func (n *nodes) hasLeft(m *note) bool {
+	_, left := n.left[m.instance]
+	return left
+}
+
+// conflict is for a sign of another node with this name.
+func (b *Broker) conflict(m *note) {
+	n := &b.nodes
+	n.mu.Lock() // so that it does not end in between
+	defer n.mu.Unlock()
+	if n.hasLeft(m) {
+		return
+	}
+	n.conflicts.Add(1)
 	err := fmt.Errorf("nats: another node has the name of this one, %q: what is told of nodes by their names is wrong", b.cfg.Node)
 	if b.health.set("name", err) {
 		b.log.Error("another node has the name of this one", zap.String("node", b.cfg.Node))
@@ -182,7 +203,7 @@ func (b *Broker) onInbox(msg *natsgo.Msg, m *note) {
 	case noteHere:
 		b.heard(m)
 		if !b.greeted(m) && m.node == b.cfg.Node {
-			b.conflict()
+			b.conflict(m)
 		}
 	case noteHello:
 		b.here(m)
