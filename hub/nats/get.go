@@ -3,6 +3,7 @@ package nats
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -50,18 +51,36 @@ type end struct {
 // direct asks any server that has the stream for messages. It may not have got the newest ones yet. each is called for each message, and subject
 // is its subject.
 func (b *Broker) direct(ctx context.Context, stream string, q getRequest, each func(subject string, m stored)) (end, error) {
-	question, _ := json.Marshal(q)
-	x, err := b.question("$JS.API.DIRECT.GET."+stream, nil, question, max(q.Batch, len(q.LastOfEach))+1)
-	if err != nil {
+	text, _ := json.Marshal(q)
+	var x question
+	ask := func() (err error) {
+		x, err = b.question("$JS.API.DIRECT.GET."+stream, nil, text, max(q.Batch, len(q.LastOfEach))+1)
+		return err
+	}
+	if err := ask(); err != nil {
 		return end{}, err
 	}
-	defer b.history.replies.forget(x)
-	timer := time.NewTimer(b.cfg.PublishTimeout)
+	defer func() { b.history.replies.forget(x) }()
+	began, first := time.Now(), true
+	left := func() time.Duration { return b.cfg.PublishTimeout - time.Since(began) }
+	timer := time.NewTimer(min(askAgain, left()))
 	defer timer.Stop()
 	for {
 		m, err := b.answer(ctx, x, timer.C)
+		if first && errors.Is(err, errSlow) && left() > 0 {
+			b.history.replies.forget(x)
+			if err := ask(); err != nil {
+				return end{}, err
+			}
+			timer.Reset(min(askAgain, left()))
+			continue
+		}
 		if err != nil {
 			return end{}, err
+		}
+		if first {
+			first = false
+			timer.Reset(max(left(), 0))
 		}
 		switch status := m.Header.Get("Status"); status {
 		case "":

@@ -2,6 +2,7 @@ package nats
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"sync"
@@ -103,9 +104,18 @@ func (b *Broker) answer(ctx context.Context, q question, late <-chan time.Time) 
 	}
 }
 
-// askOnce asks a question that has one answer.
+// askAgain is after what time without an answer a question that changes nothing is asked again: a server that has just left a stream, or leads
+// it no more, drops what it has been asked.
+const askAgain = time.Second
+
+// askOnce asks a question that changes nothing and has one answer.
 func (b *Broker) askOnce(ctx context.Context, subject string, header natsgo.Header, data []byte) (*natsgo.Msg, error) {
-	return b.askWithin(ctx, subject, header, data, b.cfg.PublishTimeout)
+	for began := time.Now(); ; {
+		m, err := b.askWithin(ctx, subject, header, data, min(askAgain, b.cfg.PublishTimeout-time.Since(began)))
+		if !errors.Is(err, errSlow) || time.Since(began) >= b.cfg.PublishTimeout {
+			return m, err
+		}
+	}
 }
 
 func (b *Broker) askWithin(ctx context.Context, subject string, header natsgo.Header, data []byte, within time.Duration) (*natsgo.Msg, error) {
