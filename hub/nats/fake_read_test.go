@@ -65,6 +65,25 @@ func TestTopOfOneBehind(t *testing.T) {
 	}
 }
 
+// TestAskedAgain: what a server drops because it has just left the stream is asked again.
+func TestAskedAgain(t *testing.T) {
+	t.Parallel()
+	f, b := newFakeWithin(t, patience)
+	f.mu.Lock()
+	f.leader = roomOf(b, 1, 9, 2, 8)
+	f.near = f.leader
+	f.silent, f.deaf = 1, 1
+	f.mu.Unlock()
+	if top := topOf(t, b, "room"); top.Offset != 8 {
+		t.Errorf("%+v", top)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.silent != 0 || f.deaf != 0 {
+		t.Errorf("%d questions for the state and %d direct ones were never asked", f.silent, f.deaf)
+	}
+}
+
 // TestLeaderBehind: a leader that does not know what it has acknowledged, because its disk was full or it leads no more, is not believed.
 func TestLeaderBehind(t *testing.T) {
 	t.Parallel()

@@ -33,6 +33,7 @@ type fake struct {
 	asked    int     // how often the leader was asked for a message
 	change   func()  // another one leads after the second question; nil: it does not
 	silent   int     // how many questions for the state are not answered
+	deaf     int     // and how many direct ones
 	looked   func()  // called with each of those questions; nil: nothing
 }
 
@@ -50,12 +51,15 @@ type fakeMessage struct {
 }
 
 // newFake makes a fake and a node that uses it.
-func newFake(t *testing.T) (*fake, *Broker) {
+func newFake(t *testing.T) (*fake, *Broker) { return newFakeWithin(t, time.Second) }
+
+// newFakeWithin is newFake with a PublishTimeout.
+func newFakeWithin(t *testing.T, within time.Duration) (*fake, *Broker) {
 	s := start(t, nil)
 	conn, err := natsgo.Connect(s.ClientURL())
 	must(t, err)
 	t.Cleanup(conn.Close)
-	cfg := Config{Server: s, Node: "a", Replicas: 3, Publications: 9, PublishTimeout: time.Second, CompareEvery: time.Hour}
+	cfg := Config{Server: s, Node: "a", Replicas: 3, Publications: 9, PublishTimeout: within, CompareEvery: time.Hour}
 	must(t, cfg.settle())
 	f := &fake{t: t, conn: conn, cfg: newPart(&Broker{cfg: cfg}, 0).config(), leads: "one"}
 	f.name = f.cfg.Name
@@ -150,6 +154,10 @@ func (r *replica) find(q getRequest) (found []fakeMessage) {
 func (f *fake) direct(m *natsgo.Msg) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.deaf > 0 {
+		f.deaf--
+		return
+	}
 	var q getRequest
 	_ = json.Unmarshal(m.Data, &q)
 	respond := func(h natsgo.Header, data []byte) {

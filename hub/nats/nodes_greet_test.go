@@ -109,6 +109,25 @@ func TestNameIsTakenTogether(t *testing.T) {
 	}
 }
 
+// TestLeft: what a process said before it ended may come after its farewell, on another subscription.
+func TestLeft(t *testing.T) {
+	b := open(t, quiet(start(t, nil), "name"))
+	left := note{kind: noteBye, node: "name", instance: "x"}
+	b.onSign(nil, &left)
+	left.kind = noteHere
+	b.onInbox(nil, &left)
+	if err := b.Health(); err != nil || b.Stats().Nodes.Known != 0 {
+		t.Errorf("%v, and %d nodes are known", err, b.Stats().Nodes.Known)
+	}
+	for range beatsMissed {
+		b.tick()
+	}
+	b.onInbox(nil, &left)
+	if b.Health() == nil {
+		t.Error("it is remembered for ever")
+	}
+}
+
 // TestTwoOfOneName: two that meet later both say so, until one has gone.
 func TestTwoOfOneName(t *testing.T) {
 	s := start(t, nil)
