@@ -3,6 +3,7 @@ import { $, element, put } from './dom.js';
 import { bytes, number, plural, stamp } from './format.js';
 
 const KEPT = 200; // rows; the oldest leave first
+const PACE = 500; // milliseconds from one drawing to the next
 
 /** The text of a payload if it is text, else its bytes in hexadecimal. */
 function readable(base64, opcode) {
@@ -37,6 +38,8 @@ export class Tail {
   #source = null;
   #seen = 0;
   #lost = 0;
+  #fresh = []; // frames that are not drawn yet
+  #timer = 0;
 
   /** address(payload) is where the events are. */
   constructor(address) {
@@ -63,29 +66,44 @@ export class Tail {
     put($('tail-toggle'), 'Stop');
     const on = (type, act) => source.addEventListener(type, ({ data }) => source === this.#source && act(JSON.parse(data)));
     on('start', () => this.#say());
-    on('frames', (frames) => this.#add(frames));
-    on('dropped', ({ frames }) => { this.#lost += frames; this.#say(); });
+    on('frames', (frames) => {
+      this.#seen += frames.length;
+      this.#fresh = [...this.#fresh, ...frames].slice(-KEPT);
+      this.#soon();
+    });
+    on('dropped', ({ frames }) => { this.#lost += frames; this.#soon(); });
     on('end', ({ reason }) => this.stop(reason ? `Ended: ${reason}` : 'Ended'));
     source.onerror = () => source === this.#source && this.stop('The live view broke off. Start it again.');
   }
 
   stop(why) {
     this.#source?.close();
+    this.#draw();
     this.#source = null;
     put($('tail-toggle'), 'Start');
     put($('tail-state'), why);
   }
 
-  #add(frames) {
-    this.#seen += frames.length;
-    const place = $('frames');
-    const scroll = $('tail-scroll');
-    const atEnd = scroll.scrollTop + scroll.clientHeight >= scroll.scrollHeight - 8;
-    place.append(...frames.slice(-KEPT).flatMap(row));
-    while (place.childElementCount > KEPT) place.firstElementChild.remove();
-    $('tail-empty').hidden = true;
-    if (atEnd) scroll.scrollTop = scroll.scrollHeight;
-    this.#say();
+  /** The first frame is drawn at once; of a connection that floods, all that came within a pace together. */
+  #soon() {
+    if (this.#timer) return;
+    this.#draw();
+    this.#timer = setTimeout(() => { this.#timer = 0; this.#draw(); }, PACE);
+  }
+
+  #draw() {
+    const frames = this.#fresh;
+    this.#fresh = [];
+    if (frames.length) {
+      const place = $('frames');
+      const scroll = $('tail-scroll');
+      const atEnd = scroll.scrollTop + scroll.clientHeight >= scroll.scrollHeight - 8;
+      place.append(...frames.flatMap(row));
+      while (place.childElementCount > KEPT) place.firstElementChild.remove();
+      $('tail-empty').hidden = true;
+      if (atEnd) scroll.scrollTop = scroll.scrollHeight;
+    }
+    if (this.#source) this.#say();
   }
 
   #say() {
@@ -95,6 +113,7 @@ export class Tail {
 
   #clear() {
     this.#seen = this.#lost = 0;
+    this.#fresh = [];
     $('frames').replaceChildren();
     $('tail-empty').hidden = false;
     if (this.#source) this.#say();
