@@ -122,7 +122,9 @@ func connect(url string, n int) (*crowd, error) {
 
 func (c *crowd) close() {
 	c.end()
-	_ = <-c.done // the end of Run was asked for
+	if err := <-c.done; err != nil {
+		fmt.Fprintln(os.Stderr, "scrape: the clients:", err)
+	}
 }
 
 // talk sends messages, rate a second of all connections together, until the returned function is called.
