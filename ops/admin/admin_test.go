@@ -61,6 +61,7 @@ func serve(t *testing.T, ec engine.Config, h engine.Handler, change func(*Config
 			t.Error("Run did not return")
 		}
 	})
+	x.await("the engine to run", func() bool { return len(x.e.InspectLoops()) > 0 })
 	cfg := Config{Engine: x.e}
 	if change != nil {
 		change(&cfg)
