@@ -130,6 +130,13 @@ func TestMetricsOfTrouble(t *testing.T) {
 	_ = wait(t, a.over, "the end of anna")
 	until(t, "the channel to be read", func() bool { m = n.Metrics(); return m.Stalled == 0 && m.Lost == 1 && m.Cut == 1 })
 	errs := m.Trips[tripRead].Errors // without what was unrecoverable
+	until(t, "room and anna to be followed no more", func() bool {
+		ended := uint64(0)
+		for _, count := range n.Metrics().Trips[tripUnsubscribe].Latency.Counts {
+			ended += count
+		}
+		return ended == 2
+	})
 
 	f.lossy.set(nil, nil)
 	f.cut("Publish", "Unsubscribe")
