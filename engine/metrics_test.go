@@ -231,7 +231,10 @@ func TestMetricsByListener(t *testing.T) {
 			t.Error(err)
 		}
 		_ = one(t, answered, "the end")
-		s.await("its counters to move", func() bool { return s.Metrics().Listeners[4].MessagesIn == 3 })
+		s.await("all loops to forget it", func() bool {
+			now := s.Metrics()
+			return len(now.Listeners) == 5 && now.Listeners[4].MessagesIn == 3 && now.Closed == 1 && now.events()["1001 by server"] == 1
+		})
 		now := s.balancedMetrics()
 		if len(now.Listeners) != 5 || now.Accepted != m.Accepted || now.MessagesIn != m.MessagesIn || now.Closed != 1 || now.events()["1001 by server"] != 1 {
 			t.Errorf("after the end of a listener: %+v, %v", now.Listeners, now.events())
