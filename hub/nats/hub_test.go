@@ -179,8 +179,9 @@ func TestGap(t *testing.T) {
 	t.Parallel()
 	s := startJS(t)
 	var losing atomic.Bool
+	var lost atomic.Int32
 	a := startHub(t, Config{Server: s, Node: "a", CompareEvery: 20 * time.Millisecond})
-	b := startHub(t, Config{Server: s, Node: "b", CompareEvery: time.Hour, drop: func(*natsgo.Msg) bool { return losing.Load() }})
+	b := startHub(t, Config{Server: s, Node: "b", CompareEvery: time.Hour, drop: func(*natsgo.Msg) bool { return losing.Load() && lost.Add(1) > 0 }})
 	c := b.client()
 	c.join("room", nil)
 	c.join("other", nil)
@@ -191,6 +192,7 @@ func TestGap(t *testing.T) {
 		a.say("room", fmt.Sprint(i+2))
 	}
 	a.say("other", "lost")
+	eventually(t, "all of them to be lost", func() bool { return lost.Load() >= 4 })
 	losing.Store(false)
 	a.say("room", "5")
 	c.expect("room: 2", "room: 3", "room: 4", "room: 5")
